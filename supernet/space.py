@@ -46,6 +46,12 @@ class SearchSpace:
     stem_channels: int
     stem_stride: int
     head_channels: int
+    parent: str | None = None
+
+    @property
+    def table_space(self) -> str:
+        """The space whose latency tables hold here: the parent, of which this one is a part, or itself."""
+        return self.parent or self.name
 
     @cached_property
     def valid_LK(self) -> np.ndarray:

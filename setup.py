@@ -1,0 +1,45 @@
+"""Package metadata. `pip install -e .` for use, `pip install -e '.[test]'` for the tests."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TEST = ["pytest>=8", "hypothesis>=6.100", "fairret>=0.1.3", "moocore>=0.1.7", "build>=1.2", "wheel"]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"]
+
+setup(
+    name="supernet",
+    version="0.1.0",
+    description="Searches image classifiers that fit a device's latency budget and serve every group of people",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE", "supernet/data/LICENSE-writers.txt"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["supernet*", "latency_luts*"]),
+    package_data={
+        "supernet": ["data/*.npz", "data/LICENSE-*", "report/*.html", "report/*.css", "py.typed"],
+        "latency_luts": ["*.json", "*.md", "sources/*.json"],
+    },
+    install_requires=[
+        "torch>=2.9",
+        "torchvision>=0.24",
+        "numpy>=1.26",
+        "timm>=1.0.20,<1.1",  # _efficientnet_builder is private: tests/test_network.py notices a change
+        "fairlearn>=0.12",
+        "scipy>=1.11",
+        "pandas>=2",
+        "scikit-learn>=1.4",
+        "jsonschema>=4.18",
+        "jinja2>=3.1",
+        "safetensors>=0.4",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": TEST + ONNX,
+        "dev": TEST + ONNX + ["ruff>=0.6", "mypy>=1.10", "pre-commit>=3.5"],
+        "onnx": ONNX,
+        "tensorboard": ["tensorboard>=2.14"],
+    },
+    entry_points={"console_scripts": ["supernet = supernet.commands.main:main"]},
+)

@@ -1,0 +1,122 @@
+"""derived.json: the architecture that a search found, with all that is needed to train it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from supernet.errors import UserError
+from supernet.schema import read_json, write_json
+
+SCHEMA_VERSION = 1
+
+_POSITIVE = {"type": "integer", "minimum": 1, "maximum": 100_000}
+_STRING = {"type": "string", "maxLength": 500}
+_NAMES = {"type": "array", "items": _STRING}
+_MS = {"type": ["number", "null"], "exclusiveMinimum": 0}
+_CHANNELS = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 64}
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "space": _STRING,
+        "ops": {**_NAMES, "minItems": 1, "maxItems": 1000},
+        "arch_def": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1000,
+            "items": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1000,
+                "items": {"type": "string", "pattern": r"^[a-z]{2,3}(_[a-z]{1,4}[0-9.]+)+$", "maxLength": 60},
+            },
+        },
+        "stem_channels": _POSITIVE,
+        "stem_stride": {"enum": [1, 2]},
+        "head_channels": _POSITIVE,
+        "input": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["size", "channels", "mean", "std"],
+            "properties": {"size": _POSITIVE, "channels": _POSITIVE, "mean": _CHANNELS, "std": _CHANNELS},
+        },
+        "classes": {**_NAMES, "minItems": 2},
+        "groups": {"type": "object", "additionalProperties": _NAMES},
+        "device": {"type": ["string", "null"]},
+        "budget_ms": _MS,
+        "predicted_ms": _MS,
+        "predicted_error": {"type": ["number", "null"], "minimum": 0},
+        "table": {"type": ["object", "null"]},
+        "data": {"type": "object"},
+        "config": {"type": "object"},
+        "seed": {"type": "integer"},
+        "versions": {"type": "object", "additionalProperties": _STRING},
+        "commit": {"type": ["string", "null"]},
+    },
+}
+_SCHEMA["required"] = list(_SCHEMA["properties"])
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the network is fed: size × size pixels, channels, and their mean and std on the [0, 1] scale."""
+
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture of a search space, and what it was searched for.
+
+    `ops` names the operation of each layer, `arch_def` is the same as timm architecture strings by stage.
+    `predicted_ms` is the table's sum, `predicted_error` its relative error (MAPE on held-out networks) where the
+    table tells one. `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
+    """
+
+    space: str
+    ops: tuple[str, ...]
+    arch_def: tuple[tuple[str, ...], ...]
+    stem_channels: int
+    stem_stride: int
+    head_channels: int
+    input: InputSpec
+    classes: tuple[str, ...]
+    groups: dict[str, tuple[str, ...]]
+    device: str | None = None
+    budget_ms: float | None = None
+    predicted_ms: float | None = None
+    predicted_error: float | None = None
+    table: dict[str, Any] | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def load(cls, path: Path | str) -> Architecture:
+        """Reads and checks a derived.json. Raises UserError that names the field."""
+        path = Path(path)
+        if path.is_dir():
+            path = path / "derived.json"
+        content = read_json(path, "architecture", _SCHEMA)
+        spec = content["input"]
+        if not len(spec["mean"]) == len(spec["std"]) == spec["channels"] or min(spec["std"]) <= 0:
+            raise UserError(f"architecture {path}: input: mean and std need {spec['channels']} values, std above 0.")
+        content["input"] = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
+        content["arch_def"] = tuple(tuple(stage) for stage in content["arch_def"])
+        content["groups"] = {name: tuple(values) for name, values in content["groups"].items()}
+        content["ops"], content["classes"] = tuple(content["ops"]), tuple(content["classes"])
+        return cls(**content)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the file whole or not at all."""
+        write_json(Path(path), asdict(self))

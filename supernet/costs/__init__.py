@@ -1,0 +1,1 @@
+"""What an architecture costs: one (L, K) table a cost."""

@@ -1,0 +1,114 @@
+"""Latency tables: latency_luts/<device>.json → milliseconds of each operation at each layer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supernet.costs.table import CostTable
+from supernet.errors import UserError, nearest
+from supernet.schema import read_json
+from supernet.space import SearchSpace
+
+EntryKey = tuple[str, int, int, int, int]  # op, c_in, c_out, stride, resolution
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """One device's table. All times in milliseconds; `content` is the file as it was read.
+
+    `scale` and `offset_ms` come from the table's validation: whole networks measured on the device against the
+    table's sum (1 and 0 where none were measured). `error` is the relative error (MAPE) on held-out networks.
+    """
+
+    content: dict[str, Any]
+    entries: dict[EntryKey, float]
+    hash: str
+
+    @property
+    def device(self) -> str:
+        return str(self.content["device"])
+
+    @property
+    def provenance(self) -> str:
+        return str(self.content["provenance"])
+
+    @property
+    def _validation(self) -> dict[str, Any]:
+        return self.content["validation"] or {}
+
+    @property
+    def error(self) -> float | None:
+        return self._validation.get("mape")
+
+    def cost(self, space: SearchSpace) -> CostTable:
+        """Latency of `space` as an (L, K) table in ms.
+
+        Raises UserError if the table is of another space, or lacks an entry (all missing ones are named, with the
+        command that measures them).
+        """
+        if self.content["space"] != space.table_space:
+            raise UserError(
+                f"The latency table of {self.device} was made for {self.content['space']} and does not hold for "
+                f"{space.name}. Build one on the device: supernet lut build --device {self.device} --space {space.name}"
+            )
+        scale, offset_ms = self._validation.get("scale", 1.0), self._validation.get("offset_ms", 0.0)
+        latency_LK = np.zeros(space.valid_LK.shape)
+        missing = []
+        for row, layer in enumerate(space.layers):
+            for op in layer.ops:
+                key = (op, layer.c_in, layer.c_out, layer.stride, layer.resolution)
+                if key in self.entries:
+                    latency_LK[row, space.ops.index(op)] = scale * self.entries[key]
+                else:
+                    missing.append(f"{op} {layer.block_type}")
+        if missing:
+            raise UserError(
+                f"The latency table of {self.device} lacks {', '.join(dict.fromkeys(missing))}. "
+                f"Measure them on the device: supernet lut build --device {self.device} --space {space.name}"
+            )
+        return CostTable("latency", "ms", offset_ms + scale * self.content["base_ms"], latency_LK)
+
+    def predict_ms(self, space: SearchSpace, ops: Sequence[str]) -> float:
+        """Predicted latency of one architecture, ms."""
+        return self.cost(space).total(space.index_L(ops))
+
+
+def shipped_devices() -> list[str]:
+    """Names of the devices whose tables come with the package."""
+    files = resources.files("latency_luts").iterdir()
+    return sorted(f.name.removesuffix(".json") for f in files if f.name.endswith(".json") and f.name != "schema.json")
+
+
+def load_table(device: str) -> LatencyTable:
+    """The table of a shipped device, or of a JSON file's path.
+
+    Raises UserError for an unknown device (with the nearest names) and for a file that does not fit the schema
+    (with the field's path), or holds an entry twice.
+    """
+    root = resources.files("latency_luts")
+    if device in shipped_devices():
+        path = Path(str(root / f"{device}.json"))
+    elif device.endswith(".json") or "/" in device:
+        path = Path(device)
+    else:
+        raise UserError(
+            f'Unknown device "{device}".{nearest(device, shipped_devices())} '
+            "A table of your own is given by its path: --device ./my-board.json"
+        )
+    schema = json.loads((root / "schema.json").read_text(encoding="utf-8"))
+    content = read_json(path, "latency table", schema)
+    entries: dict[EntryKey, float] = {}
+    for number, entry in enumerate(content["entries"]):
+        key = (entry["op"], entry["c_in"], entry["c_out"], entry["stride"], entry["resolution"])
+        if key in entries:
+            raise UserError(f"latency table {path}: entries[{number}]: {' '.join(map(str, key))} stands twice.")
+        entries[key] = entry["median_ms"]
+    return LatencyTable(content, entries, hashlib.sha256(path.read_bytes()).hexdigest()[:16])

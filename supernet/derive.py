@@ -1,0 +1,86 @@
+"""Architecture parameters and a budget → architectures that keep it: a multiple-choice knapsack, solved exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.special import log_softmax
+
+from supernet.costs.table import CostTable
+from supernet.errors import UserError
+
+
+def most_probable(
+    alpha_LK: np.ndarray, valid_LK: np.ndarray, costs: list[CostTable], budgets: Mapping[str, float]
+) -> Iterator[np.ndarray]:
+    """Yields (L,) architectures inside every budget, the most probable first, then the next, until none is left.
+
+    `budgets` gives the most that each named cost may be. Maximises Σ_l log p[l, op(l)] by integer programming (HiGHS);
+    what was yielded is cut off for the next. A solution that exceeds a budget within the solver's tolerance is cut off
+    too, so no budget is ever exceeded. Raises UserError if nothing fits, with the least possible cost.
+    """
+    layers, operations = valid_LK.shape
+    log_p = np.maximum(log_softmax(np.where(valid_LK, alpha_LK, -np.inf), axis=1), -1e3).ravel()
+    one_each = LinearConstraint(np.kron(np.eye(layers), np.ones(operations)), 1, 1)
+    constraints = [one_each]
+    for cost in costs:
+        if cost.name in budgets:
+            limit = budgets[cost.name]
+            if cost.fastest(valid_LK) > limit:
+                raise UserError(
+                    f"No architecture has a {cost.name} of {limit:g} {cost.unit} or less; "
+                    f"the least possible is {cost.fastest(valid_LK):.4g} {cost.unit}."
+                )
+            # in units of the budget: the solver's tolerances are absolute
+            scale = max(abs(limit), 1e-9)
+            constraints.append(LinearConstraint(cost.cost_LK.ravel() / scale, -np.inf, (limit - cost.base) / scale))
+    found = 0
+    while True:
+        result = milp(
+            -log_p,
+            integrality=np.ones(log_p.size),
+            bounds=Bounds(0, valid_LK.ravel().astype(float)),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0},
+        )
+        if result.x is None:
+            if not found:
+                raise UserError(f"No architecture keeps all of these budgets at once: {dict(budgets)}.")
+            return
+        index_L = result.x.reshape(layers, operations).argmax(axis=1)
+        if all(cost.total(index_L) <= budgets.get(cost.name, np.inf) for cost in costs):
+            found += 1
+            yield index_L
+        chosen = np.zeros((layers, operations))
+        chosen[np.arange(layers), index_L] = 1
+        constraints.append(LinearConstraint(chosen.ravel(), -np.inf, layers - 1))
+
+
+def candidates(
+    alpha_LK: np.ndarray,
+    valid_LK: np.ndarray,
+    costs: list[CostTable],
+    budgets: Mapping[str, float],
+    number: int,
+    seed: int,
+) -> list[np.ndarray]:
+    """The most probable architecture inside the budgets, then up to `number` − 1 different ones.
+
+    These are drawn from p under the budgets by perturb-and-MAP (Papandreou & Yuille, ICCV 2011): the same integer
+    programme on α plus Gumbel noise, every second one at a tighter budget so that they spread along the front.
+    """
+    rng = np.random.default_rng(seed)
+    found = [next(most_probable(alpha_LK, valid_LK, costs, budgets))]
+    fastest = {cost.name: cost.fastest(valid_LK) for cost in costs}
+    for draw in range(4 * number):
+        if len(found) == number:
+            break
+        share = 1.0 if draw % 2 else rng.uniform(0.5, 1.0)
+        tighter = {name: fastest[name] + share * (limit - fastest[name]) for name, limit in budgets.items()}
+        noisy_LK = alpha_LK + rng.gumbel(size=alpha_LK.shape)
+        index_L = next(most_probable(noisy_LK, valid_LK, costs, tighter))
+        if not any(np.array_equal(index_L, other) for other in found):
+            found.append(index_L)
+    return found

@@ -1,0 +1,111 @@
+"""The supernet, and the derived network as a plain timm model. Both are made of the same blocks (ops.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.efficientnet import EfficientNet
+from torch import Tensor, nn
+
+from supernet.architecture import Architecture
+from supernet.errors import UserError
+from supernet.ops import arch_strings, build_op
+from supernet.space import SearchSpace
+
+
+def build_efficientnet(
+    arch_def: Sequence[Sequence[str]],
+    *,
+    stem_channels: int,
+    stem_stride: int,
+    head_channels: int,
+    num_classes: int,
+    in_chans: int,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+) -> EfficientNet:
+    """A plain timm EfficientNet from architecture strings. Raises UserError for strings timm cannot build."""
+    try:
+        model = EfficientNet(
+            decode_arch_def([list(stage) for stage in arch_def]),
+            num_classes=num_classes,
+            num_features=head_channels,
+            in_chans=in_chans,
+            stem_size=stem_channels,
+            fix_stem=True,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+        )
+    except (AssertionError, KeyError, ValueError) as error:
+        raise UserError(f"arch_def: timm cannot build these blocks ({error or 'unknown block'}).") from error
+    model.conv_stem.stride = (stem_stride, stem_stride)  # timm's stem always has stride 2
+    return model
+
+
+def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> EfficientNet:
+    """The derived network of an architecture, with fresh weights: (B, channels, size, size) → (B, C)."""
+    return build_efficientnet(
+        arch.arch_def,
+        stem_channels=arch.stem_channels,
+        stem_stride=arch.stem_stride,
+        head_channels=arch.head_channels,
+        num_classes=len(arch.classes),
+        in_chans=arch.input.channels,
+        drop_rate=drop_rate,
+        drop_path_rate=drop_path_rate,
+    )
+
+
+class Supernet(nn.Module):
+    """All candidate operations of a search space with shared weights (Liu et al., DARTS, 2019; Wu et al., FBNet, 2019).
+
+    `layers[l][k]` is operation k of layer l; one that is not allowed there is an identity that never runs.
+    """
+
+    def __init__(self, space: SearchSpace, num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        self.space = space
+        frame = build_efficientnet(
+            arch_strings(space, [layer.ops[0] for layer in space.layers]),
+            stem_channels=space.stem_channels,
+            stem_stride=space.stem_stride,
+            head_channels=space.head_channels,
+            num_classes=num_classes,
+            in_chans=in_chans,
+        )
+        self.conv_stem, self.bn1 = frame.conv_stem, frame.bn1
+        self.layers = nn.ModuleList(
+            nn.ModuleList(
+                build_op(op, layer.c_in, layer.c_out, layer.stride) if op in layer.ops else nn.Identity()
+                for op in space.ops
+            )
+            for layer in space.layers
+        )
+        self.conv_head, self.bn2 = frame.conv_head, frame.bn2
+        self.global_pool, self.classifier = frame.global_pool, frame.classifier
+
+    def forward(self, x_BCHW: Tensor, weights_LK: Tensor) -> Tensor:
+        """(B, C) logits under operation weights (L, K): soft, sampled or one-hot. Weight zero: not run.
+
+        Keep the weights on the CPU: they are read here, and reading them from a GPU would stop it.
+        """
+        x = self.bn1(self.conv_stem(x_BCHW))
+        for ops, weights_K, values_K in zip(self.layers, weights_LK, weights_LK.tolist(), strict=True):
+            terms = []
+            for op, weight, value in zip(ops, weights_K, values_K, strict=True):
+                if value != 0:
+                    term = op(x)
+                    terms.append(term if value == 1 and not weight.requires_grad else weight * term)
+            x = sum(terms[1:], start=terms[0])
+        return self.classifier(self.global_pool(self.bn2(self.conv_head(x))))
+
+    def copy_weights(self, ops: Sequence[str], network: EfficientNet) -> None:
+        """Copies the weights of one path, with batch-norm statistics, into its derived network."""
+        for name in ("conv_stem", "bn1", "conv_head", "bn2", "classifier"):
+            getattr(network, name).load_state_dict(getattr(self, name).state_dict())
+        path = (layer[int(k)] for layer, k in zip(self.layers, self.space.index_L(ops), strict=True))
+        blocks = [op for op in path if not isinstance(op, nn.Identity)]
+        for block, op in zip(chain.from_iterable(network.blocks), blocks, strict=True):
+            block.load_state_dict(op.state_dict())

@@ -1,0 +1,129 @@
+"""Architecture parameters → operation weights, and the gradient estimators that go with them.
+
+Legend: L layers, K operations, N sampled paths. α is `alpha_LK` (logits); p = softmax(α) over the allowed operations.
+Everything here is small and lives on the CPU, so that a GPU is never asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ArchitectureParameters(nn.Module):
+    """α as a small module of its own, saved with the rest. Forbidden operations have logit −inf.
+
+    Calling it gives alpha_LK (L, K). Starts at 0: every allowed operation equally probable.
+    """
+
+    valid_LK: Tensor
+
+    def __init__(self, valid_LK: Tensor) -> None:
+        super().__init__()
+        self.logits_LK = nn.Parameter(torch.zeros(valid_LK.shape))
+        self.register_buffer("valid_LK", valid_LK.bool())
+
+    def forward(self) -> Tensor:
+        return self.logits_LK.masked_fill(~self.valid_LK, -torch.inf)
+
+
+def softmax(alpha_LK: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """p at a temperature: no sampling, every operation runs (DARTS, Liu et al. 2019)."""
+    return F.softmax(alpha_LK / temperature, dim=-1)
+
+
+def gumbel_softmax(alpha_LK: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Gumbel-softmax weights: every operation runs (Jang et al. 2017, eq. 2; FBNet, Wu et al. 2019, eq. 6)."""
+    exponential_LK = torch.empty_like(alpha_LK).exponential_(generator=generator)
+    return F.softmax((alpha_LK - exponential_LK.log()) / temperature, dim=-1)
+
+
+def straight_through(alpha_LK: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """One-hot forward, Gumbel-softmax backward: one operation a layer runs (Jang et al. 2017; GDAS, Dong & Yang 2019).
+
+    Operations that are not run get no gradient of their own; α's gradient comes through the sampled one alone, as in
+    GDAS, so it is biased, and the more so the more the operations differ.
+    """
+    soft_LK = gumbel_softmax(alpha_LK, temperature, generator)
+    hard_LK = one_hot(soft_LK.argmax(dim=-1), alpha_LK)
+    return torch.where(hard_LK > 0, 1 + soft_LK - soft_LK.detach(), 0)
+
+
+def one_hot(index_L: Tensor, like_LK: Tensor) -> Tensor:
+    """(..., L) indices → (..., L, K) one-hot weights without gradient."""
+    return F.one_hot(index_L, like_LK.shape[-1]).to(like_LK.dtype)
+
+
+def sample_paths(alpha_LK: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """(N, L) paths drawn independently from p."""
+    p_LK = F.softmax(alpha_LK.detach(), dim=-1)
+    return torch.multinomial(p_LK, number, replacement=True, generator=generator).T
+
+
+def fair_paths(valid_LK: Tensor, generator: torch.Generator) -> Tensor:
+    """(K, L) uniform paths in which every layer runs each of its operations equally often.
+
+    Strict fairness of FairNAS (Chu et al., ICCV 2021, algorithm 1): one random permutation of the operations a layer. A
+    layer with fewer than K allowed operations repeats its permutation.
+    """
+    number = valid_LK.shape[1]
+    columns = []
+    for valid_K in valid_LK:
+        allowed = valid_K.nonzero().flatten()
+        order = torch.randperm(len(allowed), generator=generator)
+        columns.append(allowed[order.repeat(-(-number // len(allowed)))[:number]])
+    return torch.stack(columns, dim=1)
+
+
+class ScoreFunction(nn.Module):
+    """The one-path estimator: unbiased, and it needs forward passes only.
+
+    ∇_α E_p[f(path)] = E_p[(f − b) ∇ log p] (REINFORCE, Williams 1992) with two control variates. The mean of the *other*
+    paths on the same batch takes out the batch (leave-one-out, Kool et al. 2019). An additive model of the loss,
+    b(path) = Σ_l effect_LK[l, path_l], takes out what each layer's choice does on average, and its own expectation is put
+    back exactly as Σ_lk p_lk effect_lk (RELAX, Grathwohl et al. 2018, with a linear surrogate). Each α_lk so gets a
+    gradient in each step, run or not. The effects are fitted to *earlier* paths only (a stochastic
+    least-squares step), which keeps the estimator free of bias; a poor fit costs variance alone.
+    What bias is left with respect to the derived networks' own loss is the supernet's: shared weights, batch statistics.
+    """
+
+    effect_LK: Tensor
+
+    def __init__(self, valid_LK: Tensor, rate: float = 0.2) -> None:
+        super().__init__()
+        self.rate = rate
+        self.register_buffer("effect_LK", torch.zeros(valid_LK.shape))
+
+    def surrogate_loss(self, alpha_LK: Tensor, path_NL: Tensor, loss_N: Tensor) -> Tensor:
+        """Scalar whose gradient with respect to α estimates ∇_α E_p[loss]; N ≥ 2 paths. Call `fit` afterwards."""
+        log_p_LK = F.log_softmax(alpha_LK, dim=-1)
+        residual_N = self._residual(path_NL, loss_N)
+        number = len(loss_N)
+        log_p_N = log_p_LK.expand(number, -1, -1).gather(2, path_NL[..., None]).sum((1, 2))
+        # N/(N−1)·(f − mean) is f minus the mean of the others
+        advantage_N = (residual_N - residual_N.mean()) * number / (number - 1)
+        expected_effect = (log_p_LK.exp() * self.effect_LK).sum()
+        return (advantage_N * log_p_N).mean() + expected_effect
+
+    def fit(self, path_NL: Tensor, loss_N: Tensor, p_LK: Tensor) -> None:
+        """Moves the additive model towards the losses just seen (normalised least mean squares), centred under p."""
+        residual_N = self._residual(path_NL, loss_N)
+        hit_NLK = one_hot(path_NL, self.effect_LK) - p_LK
+        correlation_LK = ((residual_N - residual_N.mean())[:, None, None] * hit_NLK).sum(0)
+        self.effect_LK += self.rate * correlation_LK / hit_NLK.square().sum((1, 2)).mean()
+        self.effect_LK -= (p_LK * self.effect_LK).sum(-1, keepdim=True)
+
+    def _residual(self, path_NL: Tensor, loss_N: Tensor) -> Tensor:
+        chosen_N = self.effect_LK.expand(len(path_NL), -1, -1).gather(2, path_NL[..., None]).sum((1, 2))
+        return loss_N - chosen_N
+
+
+PATHWISE: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
+    "softmax": softmax,
+    "gumbel": gumbel_softmax,
+    "gumbel-hard": straight_through,
+}
+RELAXATIONS = ("score", *PATHWISE)
