@@ -1,4 +1,4 @@
-"""One writer for benchmarks/results/NAME.json, so that every claim carries its command, date, commit, machine and versions.
+"""One writer for benchmarks/results/NAME.json: a claim carries its command, date, commit, machine and versions.
 
 From a script in this folder: ``from results_io import write_results`` (Python puts the script's folder on the path).
 """

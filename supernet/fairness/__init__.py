@@ -1,0 +1,34 @@
+"""Fairness notions, soft gaps and their estimation from mini-batches."""
+
+from supernet.fairness.gaps import (
+    Gap,
+    GroupSums,
+    aggregate,
+    gap_of_sums,
+    group_sums,
+    intersection,
+    rates,
+    soft_gap,
+    soft_gap_per_attribute,
+)
+from supernet.fairness.notions import EVENTS, GROUPS, NOTIONS, Notion, get_notion
+from supernet.fairness.running import RunningGap, all_reduce_sums
+
+__all__ = [
+    "EVENTS",
+    "GROUPS",
+    "NOTIONS",
+    "Gap",
+    "GroupSums",
+    "Notion",
+    "RunningGap",
+    "aggregate",
+    "all_reduce_sums",
+    "gap_of_sums",
+    "get_notion",
+    "group_sums",
+    "intersection",
+    "rates",
+    "soft_gap",
+    "soft_gap_per_attribute",
+]
