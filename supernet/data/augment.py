@@ -1,0 +1,30 @@
+"""Augmentation of a whole batch on its device: one affine map a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from supernet.data.grouped import Augment
+
+
+def affine_maps(augment: Augment, resolution: int, uniform_B5: np.ndarray) -> torch.Tensor:
+    """(B, 2, 3) maps from output to input coordinates (each −1 to 1), out of uniform numbers in [0, 1)."""
+    spread_B5 = 2 * uniform_B5 - 1
+    shift_B2 = np.floor(uniform_B5[:, :2] * (2 * augment.shift + 1)) - augment.shift
+    angle_B = np.deg2rad(augment.rotate) * spread_B5[:, 2]
+    scale_B = 1 + augment.scale * spread_B5[:, 3]
+    mirror_B = np.where(augment.flip & (uniform_B5[:, 4] < 0.5), -1.0, 1.0)
+    maps = np.empty((len(uniform_B5), 2, 3), dtype=np.float32)
+    maps[:, 0, 0], maps[:, 0, 1] = mirror_B * scale_B * np.cos(angle_B), -scale_B * np.sin(angle_B)
+    maps[:, 1, 0], maps[:, 1, 1] = mirror_B * scale_B * np.sin(angle_B), scale_B * np.cos(angle_B)
+    maps[:, :, 2] = 2 * shift_B2 / resolution
+    return torch.from_numpy(maps)
+
+
+def apply(augment: Augment, image: torch.Tensor, uniform_B5: np.ndarray) -> torch.Tensor:
+    """(B, C, H, W) float in [0, 1] → the same shape; what comes from outside the picture is black (0)."""
+    maps = affine_maps(augment, image.shape[-1], uniform_B5).to(image.device)
+    grid = F.affine_grid(maps, list(image.shape), align_corners=False)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,172 @@
+"""Drawing subsets: stratified, held out, and with chosen group shares. Every draw is a function of its seed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from sklearn.model_selection import StratifiedGroupKFold
+
+from supernet.data.grouped import Part, rows_to_codes
+from supernet.errors import UserError, nearest
+
+
+class Share(NamedTuple):
+    """`share` (0 to 1) of the training images whose attribute `attribute` (a position) is group `group`."""
+
+    attribute: int
+    group: int
+    share: float
+
+
+def apportion(weight_M: np.ndarray, total: int) -> np.ndarray:
+    """(M,) int64 that sum to `total` in proportion to `weight_M`: the largest remainders get the last places."""
+    exact_M = weight_M / weight_M.sum() * total
+    count_M = np.floor(exact_M).astype(np.int64)
+    rest = total - int(count_M.sum())
+    count_M[np.argsort(count_M - exact_M, kind="stable")[:rest]] += 1
+    return count_M
+
+
+def stratified(stratum_N: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Sorted positions of `count` of N items with the proportions of the strata kept to rounding."""
+    strata, size_S = np.unique(stratum_N, return_counts=True)
+    if count >= len(stratum_N):
+        return np.arange(len(stratum_N))
+    drawn = [
+        rng.permutation(np.flatnonzero(stratum_N == stratum))[:quota]
+        for stratum, quota in zip(strata, apportion(size_S, count), strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def hold_out(part: Part, share: float, seed: int) -> tuple[Part, Part]:
+    """(what stays, what is held out): `share` of the images, stratified by class and groups.
+
+    Where clusters are known, whole clusters are held out, so that no person or writer is on both sides.
+    """
+    if part.cluster_N is None:
+        held = stratified(part.cell_N, round(len(part) * share), np.random.default_rng(seed))
+    else:
+        folds = StratifiedGroupKFold(round(1 / share), shuffle=True, random_state=seed)
+        if len(np.unique(part.cluster_N)) < folds.get_n_splits():
+            raise UserError(f"Too few clusters in train to hold out a split: {folds.get_n_splits()} are needed.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # rare cells are as well spread as they can be
+            strata = part.cell_N if np.bincount(part.cell_N).max() >= folds.get_n_splits() else np.zeros(len(part))
+            held = next(folds.split(strata, strata, part.cluster_N))[1]
+    stays = np.setdiff1d(np.arange(len(part)), held)
+    return part.take(stays), part.take(held)
+
+
+def parse_mix(text: str, attributes: dict[str, tuple[str, ...]]) -> tuple[Share, ...]:
+    """`student=0.05` or, with several attributes, `sex:female=0.3,age:young=50%`. Raises UserError if it is neither."""
+    names, shares = list(attributes), []
+    for item in text.split(","):
+        left, equals, right = (piece.strip() for piece in item.rpartition("="))
+        if not equals or not left:
+            raise UserError(f'Group mix "{item.strip()}" is not of the form group=share, such as student=0.05.')
+        share = _share(right, item)
+        attribute, colon, group = left.partition(":")
+        if not colon:
+            attribute, group = "", left
+        owners = [name for name in names if group in attributes[name]] if not attribute else [attribute]
+        if attribute and attribute not in attributes:
+            raise UserError(f'Unknown attribute "{attribute}" in the group mix.{nearest(attribute, names)}')
+        if len(owners) > 1:
+            raise UserError(f'Group "{group}" belongs to {" and ".join(owners)}: write {owners[0]}:{group}={right}.')
+        known = attributes[owners[0]] if owners else [group for name in names for group in attributes[name]]
+        if group not in known:
+            raise UserError(f'Unknown group "{group}" in the group mix.{nearest(group, known)}')
+        shares.append(Share(names.index(owners[0]), attributes[owners[0]].index(group), share))
+    _check_sums(shares, attributes)
+    return tuple(shares)
+
+
+def _share(text: str, item: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise UserError(f'Group mix "{item.strip()}": the share must be above 0 and below 1.')
+    return share
+
+
+def _check_sums(shares: Sequence[Share], attributes: dict[str, tuple[str, ...]]) -> None:
+    for position, (attribute, groups) in enumerate(attributes.items()):
+        own = [share for share in shares if share.attribute == position]
+        if len({share.group for share in own}) < len(own):
+            raise UserError(f'The group mix names a group of "{attribute}" twice.')
+        total, all_named = sum(share.share for share in own), len(own) == len(groups)
+        if (all_named and abs(total - 1) > 1e-6) or (own and not all_named and total >= 1 - 1e-6):
+            must = "must be 1" if all_named else "must stay below 1, something is due to the other groups"
+            raise UserError(f'The shares of "{attribute}" sum to {total:g}: the sum {must}.')
+
+
+def draw_mix(part: Part, shares: Sequence[Share], most: int | None, seed: int) -> np.ndarray:
+    """Sorted positions of the largest subset (of at most `most`) in which every share holds to rounding.
+
+    |count(group) − share · size| ≤ ½ for each share: an integer programme over the combinations of the named
+    attributes. Of the largest subsets it takes the one nearest to the part's own proportions otherwise; inside a
+    combination the draw is stratified by class and by the other groups. Images whose group is unknown in a named
+    attribute are left out. Raises UserError where no subset has these shares.
+    """
+    rng = np.random.default_rng(seed)
+    named = sorted({share.attribute for share in shares})
+    known = np.flatnonzero((part.group_NA[:, named] >= 0).all(axis=1))
+    if not len(known):
+        raise UserError("No training image has a known group in every attribute of the group mix.")
+    cell_N, group_XA = rows_to_codes(part.group_NA[known][:, named]), np.unique(part.group_NA[known][:, named], axis=0)
+    inside = np.array([group_XA[:, named.index(share.attribute)] == share.group for share in shares], dtype=float)
+    count_X = _counts(np.bincount(cell_N), inside, np.array([share.share for share in shares]), most)
+    strata = part.cell_N[known]
+    drawn = []
+    for cell, count in enumerate(count_X):
+        members = np.flatnonzero(cell_N == cell)
+        drawn.append(known[members[stratified(strata[members], int(count), rng)]])
+    return np.sort(np.concatenate(drawn))
+
+
+def _counts(size_X: np.ndarray, inside_MX: np.ndarray, share_M: np.ndarray, most: int | None) -> np.ndarray:
+    """(X,) images to draw of each of X combinations: largest sum first, then nearest to proportional."""
+    X, M = len(size_X), len(share_M)
+    limit = int(size_X.sum()) if most is None else min(most, int(size_X.sum()))
+    # Variables: X counts, the size, X distances from the wanted count.
+    eye, zero = np.eye(X), np.zeros((X, 1))
+    rules = [
+        LinearConstraint(np.block([np.ones((1, X)), -np.ones((1, 1)), np.zeros((1, X))]), 0, 0),
+        LinearConstraint(np.block([inside_MX, -share_M[:, None], np.zeros((M, X))]), -0.5, 0.5),
+        LinearConstraint(np.block([inside_MX, np.zeros((M, 1 + X))]), 1, np.inf),
+    ]
+    upper = np.concatenate([size_X, [limit], np.full(X, np.inf)])
+    integral = np.concatenate([np.ones(X + 1), np.zeros(X)])
+    goal = np.concatenate([np.zeros(X), [-1.0], np.zeros(X)])
+    best = milp(goal, constraints=rules, bounds=Bounds(0, upper), integrality=integral, options={"mip_rel_gap": 0})
+    if best.x is None:
+        raise UserError("No subset of the training images has the shares of the group mix: ask for less extreme ones.")
+    total = round(best.x[X])
+    wanted_X = total * _proportions(size_X, inside_MX, share_M)
+    rules += [
+        LinearConstraint(np.block([eye, zero, -eye]), -np.inf, wanted_X),
+        LinearConstraint(np.block([-eye, zero, -eye]), -np.inf, -wanted_X),
+    ]
+    lower = np.concatenate([np.zeros(X), [total], np.zeros(X)])
+    goal = np.concatenate([np.zeros(X + 1), np.ones(X)])
+    near = milp(goal, constraints=rules, bounds=Bounds(lower, upper), integrality=integral)
+    assert near.x is not None, "the first programme's solution satisfies the second"
+    return np.rint(near.x[:X]).astype(np.int64)
+
+
+def _proportions(size_X: np.ndarray, inside_MX: np.ndarray, share_M: np.ndarray, rounds: int = 50) -> np.ndarray:
+    """(X,) proportions with the wanted shares that keep the combinations' odds (raking: Deming & Stephan, 1940)."""
+    weight_X = size_X / size_X.sum()
+    for _ in range(rounds):
+        for inside_X, share in zip(inside_MX.astype(bool), share_M, strict=True):
+            now = weight_X[inside_X].sum()
+            if 0 < now < 1:
+                weight_X = weight_X * np.where(inside_X, share / now, (1 - share) / (1 - now))
+    return weight_X

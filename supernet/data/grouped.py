@@ -1,0 +1,241 @@
+"""What every data set becomes: images, labels and sensitive groups in three splits.
+
+Shapes: N images of a split, B of a batch, C channels, H = W pixels, A sensitive attributes.
+A group is an index into the names of its attribute; −1 is unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from supernet.errors import UserError, nearest
+
+UNKNOWN = -1
+UNKNOWN_NAMES = ("", "unknown")
+
+
+class Batch(NamedTuple):
+    """One batch on its device.
+
+    image (B, C, H, W) float32, normalised, channels last; label (B,) int64; group (B, A) int64, −1 = unknown;
+    weight (B,) float32: the task loss is `(weight * cross_entropy_B).mean()`. The weight is 1, save where a rare group
+    was raised to its floor (see `batches.Batches`): there it keeps the loss that of the data's own proportions.
+    """
+
+    image: torch.Tensor
+    label: torch.Tensor
+    group: torch.Tensor
+    weight: torch.Tensor
+
+
+class ImageFile(NamedTuple):
+    """An image on disk, and the table row that names it (for error messages)."""
+
+    path: str
+    row: str
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random change of the training images: one affine map a picture, drawn uniformly within these bounds.
+
+    `shift` in pixels, whole ones (a random crop after padding with black), `rotate` in degrees, `scale` as a fraction,
+    `flip` left-right with probability ½.
+    """
+
+    shift: int = 0
+    rotate: float = 0.0
+    scale: float = 0.0
+    flip: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """images_NCHW uint8 (in memory, or np.memmap), label_N int64, group_NA int64, cluster_N int64 or None.
+
+    A cluster is what makes images depend on each other, such as the writer or the person.
+    """
+
+    images_NCHW: np.ndarray
+    label_N: np.ndarray
+    group_NA: np.ndarray
+    cluster_N: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedData:
+    """A data set ready for use; train = search-train, val = search-val.
+
+    `attributes` maps each sensitive attribute to its group names, `mean` and `std` are per channel of train on the
+    scale [0, 1], `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
+    that a person should read.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    attributes: dict[str, tuple[str, ...]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resolution: int
+    channels: int
+    fingerprint: str
+    augment: Augment
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A split before its images are decoded: `images` is (N, H, W) uint8 or a list of N files."""
+
+    images: np.ndarray | list[ImageFile]
+    label_N: np.ndarray
+    group_NA: np.ndarray
+    cluster_N: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    @property
+    def cell_N(self) -> np.ndarray:
+        """(N,) int: which combination of class and groups each image has."""
+        return rows_to_codes(np.column_stack([self.label_N, self.group_NA]))
+
+    def take(self, index: np.ndarray) -> Part:
+        """The images at these positions, in this order."""
+        images = self.images[index] if isinstance(self.images, np.ndarray) else [self.images[i] for i in index]
+        cluster_N = None if self.cluster_N is None else self.cluster_N[index]
+        return Part(images, self.label_N[index], self.group_NA[index], cluster_N)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a data set's loader returns. `parts` has "train" and, where the data set has them, "val" and "test"."""
+
+    name: str
+    parts: dict[str, Part]
+    classes: tuple[str, ...]
+    attributes: dict[str, tuple[str, ...]]
+    augment: Augment
+    notes: tuple[str, ...] = ()
+
+    def with_part(self, split: str, part: Part, *notes: str) -> Source:
+        """The same, with one split replaced."""
+        return replace(self, parts={**self.parts, split: part}, notes=(*self.notes, *notes))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the table's columns; None = the data set's own default."""
+
+    label: str | None = None
+    groups: tuple[str, ...] | None = None
+    file: str = "file_name"
+    split: str = "split"
+    cluster: str | None = None
+
+    def refuse(self, name: str, *fixed: str) -> None:
+        """Raises UserError where the user named a column that data set `name` does not choose by name."""
+        for column in fixed:
+            if getattr(self, column) is not None:
+                raise UserError(f"{name} has fixed labels and groups: leave the {column} column away.")
+
+
+def rows_to_codes(rows_NM: np.ndarray) -> np.ndarray:
+    """(N,) int64: equal rows get equal codes, in the rows' sorted order."""
+    return np.unique(rows_NM, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def group_codes(values: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """(N,) int64 index into `names`; −1 where the value is empty or `unknown`."""
+    index = {name: code for code, name in enumerate(names)}
+    return np.array([index.get(value, UNKNOWN) for value in values], dtype=np.int64)
+
+
+def is_unknown(value: str) -> bool:
+    """Whether a cell of a group column says that the group is not known."""
+    return value.strip().lower() in UNKNOWN_NAMES
+
+
+def check(source: Source) -> None:
+    """Raises UserError where a class or a group is missing, so that no gap could be computed."""
+    if len(source.classes) < 2:
+        raise UserError(f"{source.name} has a single class ({', '.join(source.classes)}): nothing to classify.")
+    for attribute, names in source.attributes.items():
+        if len(names) < 2:
+            known = names[0] if names else "none"
+            raise UserError(
+                f'Attribute "{attribute}" needs two known groups or more, but has {known}: there is no gap.'
+            )
+    absent = set(range(len(source.classes))) - set(source.parts["train"].label_N.tolist())
+    if absent:
+        missing = ", ".join(source.classes[code] for code in sorted(absent))
+        raise UserError(f"The train split has no image of class {missing}: add some, or leave that class out.")
+    for split, part in source.parts.items():
+        for position, (attribute, names) in enumerate(source.attributes.items()):
+            present = set(part.group_NA[:, position].tolist())
+            for code, name in enumerate(names):
+                if code not in present:
+                    raise UserError(
+                        f'The {split} split has no image of group "{name}" of attribute "{attribute}": add some, or '
+                        f'write "unknown" for that group.'
+                    )
+
+
+def unknown_notes(source: Source) -> tuple[str, ...]:
+    """One line for each attribute with unknown groups: how many images, in which split."""
+    lines = []
+    for position, attribute in enumerate(source.attributes):
+        counts = {split: int((part.group_NA[:, position] == UNKNOWN).sum()) for split, part in source.parts.items()}
+        if any(counts.values()):
+            text = ", ".join(f"{count} of {split}" for split, count in counts.items() if count)
+            lines.append(f"Unknown {attribute}: {text}; trained on, but part of no group and no gap.")
+    return tuple(lines)
+
+
+def channel_statistics(images_NCHW: np.ndarray, most: int = 20_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel on the scale [0, 1], exact for up to `most` images (else every k-th)."""
+    every = images_NCHW[:: -(-len(images_NCHW) // most)]
+    means, stds = [], []
+    for channel in range(every.shape[1]):
+        count_V = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(every), 1024):
+            count_V += np.bincount(every[start : start + 1024, channel].reshape(-1), minlength=256)
+        value_V = np.arange(256) / 255
+        mean = float(count_V @ value_V / count_V.sum())
+        means.append(mean)
+        # A constant channel would divide by zero; 1/255 is the smallest step there is.
+        stds.append(max(float(np.sqrt(count_V @ (value_V - mean) ** 2 / count_V.sum())), 1 / 255))
+    return tuple(means), tuple(stds)
+
+
+def fingerprint(source: Source, images_digest: str) -> str:
+    """16 hex digits of the SHA-256 over images, labels, groups, clusters, and the names of classes and groups."""
+    names = {"images": images_digest, "classes": source.classes, "attributes": source.attributes}
+    digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode())
+    for split in ("train", "val", "test"):
+        part = source.parts[split]
+        digest.update(f"{split} {len(part)}".encode())
+        for array in (part.label_N, part.group_NA, part.cluster_N):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+    return digest.hexdigest()[:16]
+
+
+def named_column(name: str, columns: Sequence[str], where: str) -> str:
+    """`name` if it is one of the columns; else raises UserError with the nearest."""
+    if name not in columns:
+        raise UserError(f'{where} has no column "{name}".{nearest(name, columns)}')
+    return name
