@@ -1,0 +1,1 @@
+"""The commands: argument parsing and the readable story of each."""

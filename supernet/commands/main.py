@@ -1,0 +1,35 @@
+"""`supernet COMMAND …`: finds the command, and turns what the user can mend into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from supernet.commands import lut, search, train, verify
+from supernet.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
+    """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk or an interrupt."""
+    parser = argparse.ArgumentParser(prog=prog, description="Finds and trains image classifiers that fit a device's latency budget and serve every group of people.")  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"supernet {metadata.version('supernet')}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (search, train, lut, verify):
+        command.add_parser(subparsers)
+    options = parser.parse_args(argv)
+    try:
+        options.run(options)
+    except UserError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted. What was written stays.")
+    except OSError as error:
+        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. What was written before stays.")
+
+
+def fail(message: str) -> None:
+    """One line on stderr, exit code 2."""
+    print(f"supernet: error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,106 @@
+"""The options of each command: one dataclass a command, each field documented once, here, for code and command line."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, fields
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+Config = TypeVar("Config", bound="CommonConfig")
+
+
+def _option(default: Any, help: str, quick: Any = None, **metadata: Any) -> Any:
+    """A field with its help text; `quick` is its value under --quick; other metadata go to argparse."""
+    return field(default=default, metadata={"help": help, "quick": quick, **metadata})
+
+
+@dataclass(frozen=True)
+class CommonConfig:
+    """What search and train share."""
+
+    device: str = _option("rpi4", "the device to be fast on: a shipped table's name, or the path of your own table")
+    data: str = _option("writers", "writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR, or a folder or CSV of images")  # fmt: skip
+    label_col: str | None = _option(None, "column or attribute that holds the label")
+    group_cols: str | None = _option(None, "columns or attributes that hold the groups, separated by commas")
+    file_col: str | None = _option(None, "CSV column that holds the file name")
+    cluster_col: str | None = _option(None, "CSV column that tells who an image is of (writer, patient), for intervals")
+    group_mix: str | None = _option(None, "draw a biased training set, e.g. student=0.05")
+    max_train: int | None = _option(None, "use so many training images at most", quick=1024)
+    fairness: str = _option("accuracy_parity", "fairness notion of the soft gap")
+    fairness_weight: float = _option(1.0, "weight λ_fair of the soft gap in the loss; 0 turns it off")
+    max_gap: float | None = _option(None, "instead of a weight: a cap on the soft gap, held by a multiplier that adapts itself")  # fmt: skip
+    batch_size: int = _option(64, "images a step")
+    weight_decay: float = _option(1e-4, "weight decay of the network's weights")
+    augment: bool = _option(True, "shift and turn the training images at random (and flip them where that is harmless)")
+    seed: int = _option(0, "seed of everything that is random")
+    out: str | None = _option(None, "run folder; default: runs/<command>-<device>-<number>")
+    resume: str | None = _option(None, "run folder of an interrupted run: continues it with its own options")
+    compute_device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps …")
+    threads: int | None = _option(None, "CPU threads; default: torch's own choice")
+    bootstrap: int = _option(1000, "bootstrap draws for each interval", quick=200)
+
+
+@dataclass(frozen=True)
+class SearchConfig(CommonConfig):
+    """Options of `search`."""
+
+    space: str = _option("fbnet32", "search space")
+    budget_ms: float | None = _option(None, "latency budget in milliseconds; default: the median over the space's architectures")  # fmt: skip
+    latency_weight: float | None = _option(None, "fixed weight λ_lat of expected latency / budget; default: a multiplier that adapts itself")  # fmt: skip
+    strategy: str = _option("differentiable", "how to search")
+    relaxation: str = _option("score", "how α gets its gradient: score (one path, forward only), gumbel-hard (one path), gumbel, softmax (all operations run)")  # fmt: skip
+    paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
+    epochs: int = _option(5, "epochs of the search, warm-up not counted", quick=1)
+    warmup_epochs: int = _option(3, "epochs in which only the weights learn, on uniformly drawn paths", quick=1)
+    lr: float = _option(2e-3, "learning rate of the weights (AdamW, cosine)")
+    alpha_lr: float = _option(0.1, "learning rate of α (Adam)")
+    temperature: float = _option(5.0, "first temperature τ of the Gumbel relaxations; falls to temperature_end")
+    temperature_end: float = _option(0.5, "last temperature τ")
+    candidates: int = _option(6, "architectures that are compared on search-val at the end", quick=2)
+    eval_images: int = _option(2048, "search-val images for comparing candidates at most", quick=256)
+
+
+@dataclass(frozen=True)
+class TrainConfig(CommonConfig):
+    """Options of `train`."""
+
+    arch: str = _option("", "derived.json of a search (or its folder), or the name of any timm model as a baseline")
+    space: str = _option("fbnet32", "for a timm baseline: the search space whose input size is used")
+    budget_ms: float | None = _option(None, "latency budget in milliseconds, for the report; default: the search's")
+    epochs: int = _option(8, "epochs", quick=1)
+    opt: str = _option("adamw", "optimiser, any of timm's")
+    lr: float = _option(2e-3, "learning rate")
+    warmup_steps: int = _option(50, "steps in which the learning rate rises", quick=2)
+    smoothing: float = _option(0.1, "label smoothing")
+    ema_decay: float = _option(0.995, "decay of the moving average of the weights that is evaluated; 0 turns it off")
+    drop: float = _option(0.0, "dropout before the classifier")
+    drop_path: float = _option(0.0, "stochastic depth")
+
+
+def add_options(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
+    """One option a field. What the user does not give stays out of the namespace."""
+    hints = get_type_hints(config)
+    for item in fields(config):
+        kind = hints[item.name]
+        if isinstance(kind, UnionType):
+            kind = get_args(kind)[0]
+        extra: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
+        if kind is not bool:
+            extra["metavar"] = {int: "N", float: "X"}.get(kind, item.name.upper())
+        shown = "" if item.default in (None, "") else f" (default: {item.default})"
+        parser.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help=item.metadata["help"].replace("%", "%%") + shown,
+            **extra,
+        )
+    parser.add_argument("--quick", action="store_true", help="the whole path in under a minute: a smoke test, not a result")
+
+
+def from_options(config: type[Config], options: argparse.Namespace) -> Config:
+    """The config of what was given, the quick values (under --quick) and the defaults, in this order."""
+    names = {item.name for item in fields(config)}
+    given = {name: value for name, value in vars(options).items() if name in names}
+    quick = {i.name: i.metadata["quick"] for i in fields(config) if options.quick and i.metadata["quick"] is not None}
+    return config(**{**quick, **given})

@@ -1,0 +1,43 @@
+"""Model + images → predicted probabilities; a supernet's path → a network with its own batch-norm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from timm.models.efficientnet import EfficientNet
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from supernet.data import Batch
+from supernet.network import Supernet, build_efficientnet
+from supernet.ops import arch_strings
+
+
+@torch.no_grad()
+def predict(network: nn.Module, batches: Iterable[Batch]) -> np.ndarray:
+    """(N, C) softmax probabilities in the batches' order; the network is left in eval mode."""
+    network.eval()
+    return torch.cat([network(batch.image).float().softmax(-1).cpu() for batch in batches]).numpy()
+
+
+def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch]) -> EfficientNet:
+    """One path of the supernet as a network of its own, batch-norm statistics measured anew on `calibration`.
+
+    The shared layers' statistics are those of a mixture of paths, which fits none of them (Yu & Huang, "Universally
+    slimmable networks", ICCV 2019, section 4.1).
+    """
+    weight = supernet.conv_stem.weight
+    network = build_efficientnet(
+        arch_strings(supernet.space, ops),
+        stem_channels=supernet.space.stem_channels,
+        stem_stride=supernet.space.stem_stride,
+        head_channels=supernet.space.head_channels,
+        num_classes=supernet.classifier.out_features,
+        in_chans=weight.shape[1],
+    )
+    supernet.copy_weights(ops, network)
+    network = network.to(weight.device, memory_format=torch.channels_last)
+    update_bn((batch.image for batch in calibration), network)
+    return network

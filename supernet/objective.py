@@ -1,0 +1,114 @@
+"""task + fairness + cost → one loss and its named parts. The only place that knows fairness and costs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supernet.costs.table import CostTable
+from supernet.data import Batch
+from supernet.fairness import GroupSums, RunningGap
+
+
+class Multiplier(nn.Module):
+    """Weight λ ≥ 0 of a constraint `violation ≤ 0`, found by dual ascent; rate and damping 0 make it a fixed weight.
+
+    λ ← max(0, λ + rate · violation), and the weight in force is max(0, λ + damping · violation): the augmented
+    Lagrangian of Hestenes (1969) and Powell (1969), whose damping keeps λ from swinging (Platt & Barr, NeurIPS 1987).
+    """
+
+    value: Tensor
+
+    def __init__(self, start: float, rate: float = 0.0, damping: float = 0.0) -> None:
+        super().__init__()
+        self.rate, self.damping = rate, damping
+        self.register_buffer("value", torch.tensor(float(start)))
+
+    def forward(self, violation: Tensor) -> Tensor:
+        """The weight in force, scalar without gradient."""
+        return (self.value + self.damping * violation.detach()).clamp_min(0)
+
+    def update(self, violation: Tensor) -> None:
+        """One step of dual ascent."""
+        self.value.copy_((self.value + self.rate * violation.detach()).clamp_min(0))
+
+
+class Loss(NamedTuple):
+    """Of N predictions for one batch: total_N and task_N with gradient, gap_NA (A attributes) in values."""
+
+    total_N: Tensor
+    task_N: Tensor
+    gap_NA: Tensor
+
+
+class DataObjective(nn.Module):
+    """Weighted cross-entropy + Σ over attributes of λ_fair · soft gap, λ_fair a weight or held by a cap.
+
+    The gaps come from running group sums (fairness.RunningGap); they and the multipliers are saved with the module.
+    Use one object for ω and another for α: they see different data.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_groups_A: Sequence[int],
+        notion: str,
+        weight: float,
+        max_gap: float | None = None,
+        smoothing: float = 0.0,
+        reduce_sums: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.max_gap, self.smoothing = max_gap, smoothing
+        self.gaps = nn.ModuleList(
+            RunningGap(groups, num_classes, notion, reduce_sums=reduce_sums) for groups in num_groups_A
+        )
+        self.multipliers = nn.ModuleList(
+            Multiplier(weight) if max_gap is None else Multiplier(0.0, rate=0.1, damping=5.0) for _ in num_groups_A
+        )
+
+    def forward(self, logits_NBC: Tensor, batch: Batch) -> Loss:
+        """Losses of N ≥ 1 predictions for the same batch; then the batch joins the running sums, once."""
+        label_NB = batch.label.expand(len(logits_NBC), -1)
+        entropy_NB = F.cross_entropy(
+            logits_NBC.flatten(0, 1), label_NB.flatten(), reduction="none", label_smoothing=self.smoothing
+        ).view(label_NB.shape)
+        task_N = (batch.weight * entropy_NB).mean(1)
+        prob_NBC = logits_NBC.softmax(-1)
+        total_N, gaps = task_N, []
+        for gap, multiplier, group_B in zip(self.gaps, self.multipliers, batch.group.unbind(1), strict=True):
+            sums = [gap.sums(prob_BC, batch.label, group_B) for prob_BC in prob_NBC]
+            gap_N = torch.stack([gap.value(s) for s in sums])
+            violation = self._violation(gap)
+            total_N = total_N + multiplier(violation) * gap_N
+            gap.update(GroupSums(*(torch.stack(parts).mean(0) for parts in zip(*sums, strict=True))))
+            multiplier.update(violation)
+            gaps.append(gap_N.detach())
+        return Loss(total_N, task_N, torch.stack(gaps, dim=1))
+
+    def _violation(self, gap: RunningGap) -> Tensor:
+        return gap.estimate() - (self.max_gap or 0.0)
+
+    def estimate_A(self) -> list[float]:
+        """The running soft gap of each attribute."""
+        return [float(gap.estimate()) for gap in self.gaps]
+
+
+class BudgetPenalty(nn.Module):
+    """λ · (expected cost / budget − 1), with the exact expectation under p: λ adapts itself, or is a fixed weight."""
+
+    def __init__(self, cost: CostTable, budget: float, weight: float | None = None) -> None:
+        super().__init__()
+        self.cost, self.budget = cost, budget
+        self.multiplier = Multiplier(0.0, rate=0.05, damping=1.0) if weight is None else Multiplier(weight)
+
+    def forward(self, p_LK: Tensor) -> Tensor:
+        """Scalar with gradient; then one step of dual ascent."""
+        violation = self.cost.expected(p_LK) / self.budget - 1
+        penalty = self.multiplier(violation) * violation
+        self.multiplier.update(violation)
+        return penalty

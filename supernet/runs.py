@@ -1,0 +1,171 @@
+"""A run folder: what was asked, a row of metrics an epoch, a checkpoint that a later call continues from."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import platform
+import signal
+import subprocess
+from dataclasses import asdict, fields
+from importlib import metadata
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+import torch
+
+from supernet.config import CommonConfig
+from supernet.errors import UserError, nearest
+from supernet.schema import read_json, write_json
+
+Config = TypeVar("Config", bound=CommonConfig)
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; the checkpoint is written."""
+
+
+class RunFolder:
+    """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events where it is installed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._board = None
+        else:
+            self._board = SummaryWriter(str(path / "tensorboard"))
+
+    @classmethod
+    def create(cls, config: CommonConfig, command: str) -> RunFolder:
+        """A new folder with its config. Raises UserError if --out is there already and not empty."""
+        if config.out is not None:
+            path = Path(config.out)
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise UserError(f"{path} is there already: choose another --out, or continue it with --resume {path}.")
+        else:
+            device = Path(config.device).stem
+            path = next(p for n in range(1, 100_000) if not (p := Path("runs") / f"{command}-{device}-{n}").exists())
+        write_json(path / "config.json", {"command": command, **asdict(config)})
+        return cls(path)
+
+    @classmethod
+    def reopen(cls, path: str, command: str, config: type[Config]) -> tuple[RunFolder, Config]:
+        """An earlier run's folder and config. Raises UserError if it is not one of this command, or a field is unknown."""
+        folder = Path(path)
+        content = read_json(folder / "config.json", "run config")
+        if not isinstance(content, dict) or content.pop("command", None) != command:
+            raise UserError(f"{folder} is not a run of {command}: nothing to resume.")
+        known = {item.name for item in fields(config)}
+        for name in content:
+            if name not in known:
+                raise UserError(f'{folder / "config.json"}: "{name}" is not an option of {command}.{nearest(name, known)}')
+        return cls(folder), config(**{**content, "out": path, "resume": path})
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Writes checkpoint.pt whole or not at all."""
+        part = self.path / "checkpoint.pt.part"
+        try:
+            torch.save(state, part)
+            part.replace(self.path / "checkpoint.pt")
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, None if there is none yet. Raises UserError if it cannot be read."""
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to start anew.") from error
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Appends a row to metrics.jsonl; `step` says where it belongs."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._board is not None:
+            for name, value in row.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._board.add_scalar(name, value, row["step"])
+
+    def rows(self, until_step: int | None = None) -> list[dict[str, Any]]:
+        """The rows so far. With `until_step`, later ones are dropped from the file: a resumed run writes them again."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        if until_step is not None:
+            rows = [row for row in rows if row["step"] <= until_step]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return rows
+
+
+class StopSignal:
+    """`with StopSignal() as stop:` — SIGINT and SIGTERM only set `stop.came`; a second one ends the run at once."""
+
+    def __enter__(self) -> StopSignal:
+        self.came = False
+        self._before: dict[int, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.signal(number, self._before[number])
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def check_finite(loss: float, where: str, folder: RunFolder) -> None:
+    """Raises UserError when training has broken down; the last good checkpoint is untouched."""
+    if loss != loss or loss in (float("inf"), -float("inf")):
+        raise UserError(
+            f"The loss is {loss} at {where}: stopped. The last good checkpoint is kept in {folder.path}; "
+            "a lower --lr (in a new run) usually helps."
+        )
+
+
+def compute_device(name: str) -> torch.device:
+    """`auto` is CUDA, then Apple's MPS, then the CPU. Raises UserError if torch does not have the device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--compute-device {name}: torch cannot use it here ({str(error).splitlines()[0]}).") from error
+    return device
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("supernet", "torch", "torchvision", "timm", "fairlearn", "numpy", "scipy")
+    found = {name: metadata.version(name) for name in names if _installed(name)}
+    return {"python": platform.python_version(), **found}
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def commit() -> str | None:
+    """The checkout's commit, None outside of one."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Search strategies, each behind the same call."""

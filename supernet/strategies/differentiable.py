@@ -1,0 +1,242 @@
+"""The differentiable search: a supernet's weights ω on search-train, architecture parameters α on search-val.
+
+DARTS' first-order bilevel loop (Liu et al., ICLR 2019, algorithm 1) on sampled paths. An ω step trains one path; an α step
+minimises E_p[cross-entropy + λ_fair · soft gap] + λ_lat · (expected latency / budget − 1), the last with its exact
+expectation. How α gets the gradient of the first is the relaxation's matter (relaxation.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from supernet.config import SearchConfig
+from supernet.costs.table import CostTable
+from supernet.data import Batch, Batches, GroupedData
+from supernet.network import Supernet
+from supernet.objective import BudgetPenalty, DataObjective
+from supernet.relaxation import PATHWISE, ArchitectureParameters, ScoreFunction, fair_paths, one_hot, sample_paths
+from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
+from supernet.space import SearchSpace
+
+LOG_EVERY = 20
+
+
+class DifferentiableSearch:
+    """One search: everything that changes is in `state` (modules), two optimisers, one generator and `step`."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: SearchSpace,
+        data: GroupedData,
+        costs: Mapping[str, CostTable],
+        budgets: Mapping[str, float],
+        device: torch.device,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.data, self.device = config, data, device
+        self.costs = costs
+        valid_LK = torch.from_numpy(space.valid_LK)
+        num_groups_A = [len(names) for names in data.attributes.values()]
+        supernet = Supernet(space, len(data.classes), data.channels).to(device, memory_format=torch.channels_last)
+
+        def objective() -> DataObjective:
+            return DataObjective(
+                len(data.classes), num_groups_A, config.fairness, config.fairness_weight, config.max_gap
+            ).to(device)
+
+        # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
+        self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
+        self.score = ScoreFunction(valid_LK)
+        self.weight_objective, self.alpha_objective = objective(), objective()
+        self.penalties = nn.ModuleList(
+            BudgetPenalty(costs[name], budget, config.latency_weight if name == "latency" else None)
+            for name, budget in budgets.items()
+        )
+        self.state = nn.ModuleDict(
+            {
+                "supernet": supernet,
+                "architecture_parameters": self.parameters,
+                "score": self.score,
+                "weight_objective": self.weight_objective,
+                "alpha_objective": self.alpha_objective,
+                "penalties": self.penalties,
+            }
+        )
+        shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "seed": config.seed, "device": device}
+        augment = data.augment if config.augment else None
+        self.train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **shared)
+        self.val = Batches(data.val, config.batch_size, stratify=True, **shared)
+        self.warmup_steps = config.warmup_epochs * len(self.train)
+        self.total_steps = self.warmup_steps + config.epochs * len(self.train)
+        self.optimizer = create_optimizer_v2(supernet, "adamw", config.lr, config.weight_decay, foreach=True)
+        self.scheduler = CosineLRScheduler(
+            self.optimizer, t_initial=self.total_steps, lr_min=config.lr / 50, t_in_epochs=False,
+            warmup_t=min(50, self.total_steps // 10), warmup_lr_init=config.lr / 50,
+        )  # fmt: skip
+        self.alpha_optimizer = torch.optim.Adam(self.parameters.parameters(), config.alpha_lr, betas=(0.5, 0.999))
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.paths: list[Tensor] = []  # fair paths of the warm-up that are still to come
+        self.step = 0
+        self.sums: dict[str, Tensor] = {}  # of this epoch's losses, for its row
+
+    @property
+    def p_LK(self) -> Tensor:
+        """Probability of each operation, without gradient."""
+        return F.softmax(self.parameters(), dim=-1).detach()
+
+    @property
+    def temperature(self) -> float:
+        """Falls geometrically from `temperature` to `temperature_end` over the steps after the warm-up."""
+        done = (self.step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps - 1)
+        start, end = self.config.temperature, self.config.temperature_end
+        return start * (end / start) ** min(max(done, 0.0), 1.0)
+
+    def run(self, folder: RunFolder) -> None:
+        """Trains to the last step, from the folder's checkpoint where there is one.
+
+        Raises Interrupted after SIGINT or SIGTERM (checkpoint written), UserError when the loss is not finite.
+        """
+        self._restore(folder)
+        with StopSignal() as stop, tqdm(
+            total=self.total_steps, initial=self.step, desc="search", unit="step", smoothing=0.05, mininterval=1
+        ) as bar:  # fmt: skip
+            while self.step < self.total_steps:
+                warm = self.step < self.warmup_steps
+                parts = self.weight_step(self.train.at(self.step), warm)
+                if not warm:
+                    parts |= self.alpha_step(self.val.at(self.step - self.warmup_steps))
+                self.step += 1
+                bar.update()
+                for name, value in (parts | {"steps": torch.tensor(1.0)}).items():
+                    self.sums[name] = self.sums.get(name, 0.0) + value
+                epoch_ends = self.step % len(self.train) == 0
+                if epoch_ends or stop.came or self.step % LOG_EVERY == 0:
+                    check_finite(float(self.sums["loss"]), f"step {self.step}", folder)
+                    bar.set_postfix_str(self._postfix(warm))
+                if epoch_ends:
+                    folder.log(self._row(warm))
+                    self.sums = {}
+                if epoch_ends or stop.came:
+                    folder.save_checkpoint(self._checkpoint())
+                if stop.came and self.step < self.total_steps:
+                    raise Interrupted(f"Interrupted at step {self.step} of {self.total_steps}")
+
+    def weight_step(self, batch: Batch, warm: bool) -> dict[str, Tensor]:
+        """One step of ω on search-train: a fair path while warming up, else weights drawn from the relaxation."""
+        weights_LK = self._warmup_weights() if warm else self._sampled_weights()
+        self.supernet.train()
+        loss = self.weight_objective(self.supernet(batch.image, weights_LK)[None], batch)
+        self.optimizer.zero_grad(set_to_none=True)  # operations that did not run have no gradient and do not move
+        loss.total_N.sum().backward()
+        nn.utils.clip_grad_norm_(self.supernet.parameters(), 5.0, foreach=True)
+        self.optimizer.step()
+        self.scheduler.step_update(self.step + 1)
+        return {"loss": loss.total_N.detach().sum(), "cross_entropy": loss.task_N.detach().sum()}
+
+    def alpha_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of α on search-val."""
+        alpha_LK = self.parameters()
+        if self.config.relaxation in PATHWISE:
+            loss, parts = self._pathwise_loss(alpha_LK, batch)
+        else:
+            loss, parts = self._score_loss(alpha_LK, batch)
+        p_LK = F.softmax(alpha_LK, dim=-1)
+        for penalty in self.penalties:
+            loss = loss + penalty(p_LK)
+        # α's gradient alone: ω's, the dearest part of the backward pass, is not asked for
+        grads = torch.autograd.grad(loss, list(self.parameters.parameters()))
+        for parameter, grad in zip(self.parameters.parameters(), grads, strict=True):
+            parameter.grad = grad
+        self.alpha_optimizer.step()
+        return parts
+
+    def _pathwise_loss(self, alpha_LK: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss whose gradient reaches α through the operation weights; `paths` samples where paths are sampled."""
+        relax = PATHWISE[self.config.relaxation]
+        number = self.config.paths if self.config.relaxation == "gumbel-hard" else 1
+        logits_NBC = torch.stack(
+            [self.supernet(batch.image, relax(alpha_LK, self.temperature, self.generator)) for _ in range(number)]
+        )
+        loss = self.alpha_objective(logits_NBC, batch)
+        return loss.total_N.mean(), {"val_cross_entropy": loss.task_N.detach().mean()}
+
+    def _score_loss(self, alpha_LK: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The score-function estimator: forward passes of `paths` sampled paths, no backward pass through the supernet."""
+        path_NL = sample_paths(alpha_LK, self.config.paths, self.generator)
+        with torch.no_grad():
+            logits_NBC = torch.stack([self.supernet(batch.image, one_hot(p_L, alpha_LK)) for p_L in path_NL])
+            loss = self.alpha_objective(logits_NBC, batch)
+        loss_N = loss.total_N.cpu()
+        surrogate = self.score.surrogate_loss(alpha_LK, path_NL, loss_N)
+        self.score.fit(path_NL, loss_N, self.p_LK)
+        return surrogate, {"val_cross_entropy": loss.task_N.mean()}
+
+    def _warmup_weights(self) -> Tensor:
+        if not self.paths:
+            self.paths = list(fair_paths(self.parameters.valid_LK, self.generator))
+        return one_hot(self.paths.pop(0), self.parameters.logits_LK)
+
+    def _sampled_weights(self) -> Tensor:
+        alpha_LK = self.parameters().detach()
+        if self.config.relaxation in ("softmax", "gumbel"):
+            return PATHWISE[self.config.relaxation](alpha_LK, self.temperature, self.generator)
+        return one_hot(sample_paths(alpha_LK, 1, self.generator)[0], alpha_LK)
+
+    def _row(self, warm: bool) -> dict[str, Any]:
+        steps = float(self.sums["steps"])
+        means = {name: float(value) / steps for name, value in self.sums.items() if name != "steps"}
+        gaps = (self.weight_objective if warm else self.alpha_objective).estimate_A()
+        p_LK = self.p_LK
+        return {
+            "step": self.step,
+            "epoch": self.step // len(self.train),
+            "phase": "warm-up" if warm else "search",
+            **means,
+            **{f"gap_{name}": gap for name, gap in zip(self.data.attributes, gaps, strict=True)},
+            **{f"expected_{name}": float(cost.expected(p_LK)) for name, cost in self.costs.items()},
+            **{f"lambda_{penalty.cost.name}": float(penalty.multiplier.value) for penalty in self.penalties},
+            "entropy": float(-(p_LK * p_LK.clamp_min(1e-12).log()).sum(1).mean() / math.log(p_LK.shape[1])),
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+
+    def _postfix(self, warm: bool) -> str:
+        row = self._row(warm)
+        gaps = [row[f"gap_{name}"] for name in self.data.attributes]
+        return (
+            f"{row['phase']} ce {row['cross_entropy']:.3f} gap {max(gaps):+.3f} "
+            f"latency {row['expected_latency']:.1f} ms λ_lat {row.get('lambda_latency', 0):.2f}"
+        )
+
+    def _checkpoint(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "fingerprint": self.data.fingerprint,
+            "state": self.state.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "alpha_optimizer": self.alpha_optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "paths": self.paths,
+            "sums": self.sums,
+        }
+
+    def _restore(self, folder: RunFolder) -> None:
+        checkpoint = folder.load_checkpoint()
+        if checkpoint is None:
+            folder.rows(until_step=0)
+            return
+        self.state.load_state_dict(checkpoint["state"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.alpha_optimizer.load_state_dict(checkpoint["alpha_optimizer"])
+        self.generator.set_state(checkpoint["generator"])
+        self.paths, self.step, self.sums = checkpoint["paths"], checkpoint["step"], checkpoint["sums"]
+        folder.rows(until_step=self.step)
