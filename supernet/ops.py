@@ -49,8 +49,11 @@ def arch_string(op: str, c_in: int, c_out: int, stride: int) -> str | None:
 def build_op(op: str, c_in: int, c_out: int, stride: int) -> nn.Module:
     """The operation as a module: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
     string = arch_string(op, c_in, c_out, stride)
-    if string is None:
-        return nn.Identity()
+    return nn.Identity() if string is None else build_block(string, c_in)
+
+
+def build_block(string: str, c_in: int) -> nn.Module:
+    """One timm block of an architecture string, fresh weights: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
     builder = EfficientNetBuilder(act_layer=nn.ReLU, norm_layer=nn.BatchNorm2d)
     block = cast(nn.Module, builder(c_in, decode_arch_def([[string]]))[0][0])
     efficientnet_init_weights(block)
