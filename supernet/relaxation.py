@@ -113,8 +113,8 @@ class ScoreFunction(nn.Module):
         residual_N = self._residual(path_NL, loss_N)
         hit_NLK = one_hot(path_NL, self.effect_LK) - p_LK
         correlation_LK = ((residual_N - residual_N.mean())[:, None, None] * hit_NLK).sum(0)
-        self.effect_LK += self.rate * correlation_LK / hit_NLK.square().sum((1, 2)).mean()
-        self.effect_LK -= (p_LK * self.effect_LK).sum(-1, keepdim=True)
+        moved_LK = self.effect_LK + self.rate * correlation_LK / hit_NLK.square().sum((1, 2)).mean()
+        self.effect_LK = moved_LK - (p_LK * moved_LK).sum(-1, keepdim=True)
 
     def _residual(self, path_NL: Tensor, loss_N: Tensor) -> Tensor:
         chosen_N = self.effect_LK.expand(len(path_NL), -1, -1).gather(2, path_NL[..., None]).sum((1, 2))

@@ -1,0 +1,103 @@
+"""Retraining: one network from scratch, with timm's optimiser, schedule and moving average."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils.model_ema import ModelEmaV3
+from torch import nn
+from tqdm import tqdm
+
+from supernet.config import TrainConfig
+from supernet.data import Batches, GroupedData
+from supernet.evaluate import predict
+from supernet.metrics import evaluate_predictions
+from supernet.objective import DataObjective
+from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
+
+LOG_EVERY = 20
+
+
+def train_network(
+    config: TrainConfig, data: GroupedData, network: nn.Module, folder: RunFolder, device: torch.device
+) -> nn.Module:
+    """Trains on search-train, validates on search-val after each epoch, returns the averaged network.
+
+    Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
+    one's on search-val: nothing is selected. Raises Interrupted (checkpoint written) and UserError (loss not finite).
+    """
+    network.to(device, memory_format=torch.channels_last)
+    shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
+    augment = data.augment if config.augment else None
+    train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared)
+    val = Batches(data.val, 256, shuffle=False, **shared)
+    num_groups_A = [len(names) for names in data.attributes.values()]
+    objective = DataObjective(
+        len(data.classes), num_groups_A, config.fairness, config.fairness_weight, config.max_gap, config.smoothing
+    ).to(device)
+    averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
+    optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay)
+    total_steps = config.epochs * len(train)
+    scheduler = CosineLRScheduler(
+        optimizer, t_initial=total_steps, lr_min=config.lr / 100, t_in_epochs=False,
+        warmup_t=min(config.warmup_steps, total_steps // 2), warmup_lr_init=config.lr / 100,
+    )  # fmt: skip
+    state = nn.ModuleDict({"network": network, "averaged": averaged.module, "objective": objective})
+    step, sums = 0, {}
+    checkpoint = folder.load_checkpoint()
+    if checkpoint is not None:
+        state.load_state_dict(checkpoint["state"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        torch.set_rng_state(checkpoint["rng"])
+        step, sums = checkpoint["step"], checkpoint["sums"]
+    folder.rows(until_step=step)
+
+    with StopSignal() as stop, tqdm(
+        total=total_steps, initial=step, desc="train", unit="step", smoothing=0.05, mininterval=1
+    ) as bar:  # fmt: skip
+        while step < total_steps:
+            batch = train.at(step)
+            network.train()
+            loss = objective(network(batch.image)[None], batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.total_N.sum().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+            step += 1
+            scheduler.step_update(step)
+            averaged.update(network, step=step)
+            bar.update()
+            sums = {
+                "loss": sums.get("loss", 0.0) + loss.total_N.detach().sum(),
+                "cross_entropy": sums.get("cross_entropy", 0.0) + loss.task_N.detach().sum(),
+                "steps": sums.get("steps", 0) + 1,
+            }
+            epoch_ends = step % len(train) == 0
+            if epoch_ends or stop.came or step % LOG_EVERY == 0:
+                check_finite(float(sums["loss"]), f"step {step}", folder)
+                bar.set_postfix_str(f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {max(objective.estimate_A()):+.3f}")
+            if epoch_ends:
+                prob_NC = predict(averaged.module, val.epoch())
+                row = {
+                    "step": step,
+                    "epoch": step // len(train),
+                    "loss": float(sums["loss"]) / sums["steps"],
+                    "cross_entropy": float(sums["cross_entropy"]) / sums["steps"],
+                    **{f"gap_{name}": gap for name, gap in zip(data.attributes, objective.estimate_A(), strict=True)},
+                    **validation(prob_NC, data),
+                    "lr": optimizer.param_groups[0]["lr"],
+                }
+                folder.log(row)
+                bar.write(f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, ")
+                sums = {}
+            if epoch_ends or stop.came:
+                folder.save_checkpoint(
+                    {"step": step, "state": state.state_dict(), "optimizer": optimizer.state_dict(),
+                     "rng": torch.get_rng_state(), "sums": sums, "fingerprint": data.fingerprint}
+                )  # fmt: skip
+            if stop.came and step < total_steps:
+                raise Interrupted(f"Interrupted at step {step} of {total_steps}")
+    return averaged.module
