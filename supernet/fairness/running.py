@@ -19,7 +19,8 @@ with n the cell's count in this batch and n̄ its running mean per batch. f is p
 - Gradient: ∂/∂p̂_i = W_ge / max(n̄_ge, 1), at full strength and unbiased for given W, however the model drifts,
   since r_h only fills in. A cell that is empty in this batch adds its past and no gradient. A cell rarer than one
   sample a batch is not boosted beyond weight 1 a sample: its gradient is n̄ times the full one. So stratify batches.
-- A cell with no past in one half uses the other half's, and with no past at all this batch's.
+- A cell is scored once both halves know it. While no event has two such cells (the first two batches), a missing
+  past is filled in from the other half, or from the batch itself: the very first batch has the plain gap.
 
 Why not simply mix past and present sums: the gradient would shrink with the length of history. On biased batch gaps
 and relaxations that look fair see Lohaus et al. 2020 ("Too relaxed to be fair") and Roh et al. 2021 (FairBatch).
@@ -91,9 +92,9 @@ class RunningGap(nn.Module):
         """The cross-fitted gap of a batch, scalar with gradient through ``sums``; linear in its numerators once each
         cell has a past. Changes nothing."""
         batch_rate_GE, _ = rates(GroupSums(*(part.detach() for part in sums)))
-        rate_HGE, count_GE = self._past(batch_rate_GE, sums.denominator_GE)
+        rate_HGE, count_GE, scored_GE = self._past(batch_rate_GE, sums.denominator_GE)
         residual_HGE = sums.numerator_GE - rate_HGE * sums.denominator_GE
-        return self._cross_fit(rate_HGE, rate_HGE + residual_HGE / count_GE.clamp_min(1), count_GE)
+        return self._cross_fit(rate_HGE, rate_HGE + residual_HGE / count_GE.clamp_min(1), scored_GE)
 
     @torch.no_grad()
     def update(self, sums: GroupSums) -> None:
@@ -107,27 +108,33 @@ class RunningGap(nn.Module):
     def estimate(self) -> Tensor:
         """The cross-fitted gap of the past, scalar: for logs and constraints; around 0 where fair."""
         nothing_GE = torch.zeros_like(self.past_HSGE[0, 0])
-        rate_HGE, count_GE = self._past(nothing_GE, nothing_GE)
-        return self._cross_fit(rate_HGE, rate_HGE, count_GE)
+        rate_HGE, _, scored_GE = self._past(nothing_GE, nothing_GE)
+        return self._cross_fit(rate_HGE, rate_HGE, scored_GE)
 
     def gap(self) -> Gap:
         """The plain gap of the running sums with its rates and empty cells; biased upwards, less with more history."""
         return gap_of_sums(GroupSums(*self.past_HSGE.sum(0)), self.notion)
 
-    def _past(self, rate_GE: Tensor, count_GE: Tensor) -> tuple[Tensor, Tensor]:
-        """rate_HGE of the two halves and the mean count_GE of a batch; the arguments where a cell has no past."""
+    def _past(self, rate_GE: Tensor, count_GE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """rate_HGE of the two halves, the mean count_GE of a batch, and scored_GE: that count in the cells to score.
+
+        Scored are the cells that both halves know, as long as they make up an event; the arguments fill in before.
+        """
         past_HSGE = self.past_HSGE.to(rate_GE.dtype)
         rate_HGE, seen_HGE = rates(GroupSums(past_HSGE[:, 0], past_HSGE[:, 1]))
         joint_rate_GE, seen_GE = rates(GroupSums(*past_HSGE.sum(0)))
         rate_HGE = torch.where(seen_HGE, rate_HGE, torch.where(seen_GE, joint_rate_GE, rate_GE))
         mean_count_GE = past_HSGE[:, 1].sum(0) / self.batches.to(rate_GE.dtype).clamp_min(1e-9)
-        return rate_HGE, torch.where(seen_GE, mean_count_GE, count_GE)
+        count_GE = torch.where(seen_GE, mean_count_GE, count_GE)
+        known_GE = seen_HGE.all(0)
+        enough = (known_GE.sum(0) >= 2).any()
+        return rate_HGE, count_GE, torch.where(known_GE | ~enough, count_GE, 0.0)
 
-    def _cross_fit(self, rate_HGE: Tensor, fresh_HGE: Tensor, count_GE: Tensor) -> Tensor:
+    def _cross_fit(self, rate_HGE: Tensor, fresh_HGE: Tensor, scored_GE: Tensor) -> Tensor:
         """½ Σ_h [f(r_h) + ⟨∂f/∂r at r_h, fresh_{1−h} − r_h⟩], with gradient through ``fresh_HGE`` only."""
         with torch.enable_grad():
             at_HGE = rate_HGE.detach().requires_grad_()
-            gap_H, _ = aggregate(at_HGE, count_GE.expand_as(at_HGE), self.notion)
+            gap_H, _ = aggregate(at_HGE, scored_GE.expand_as(at_HGE), self.notion)
             (choice_HGE,) = torch.autograd.grad(gap_H.sum(), at_HGE)
         moved_HGE = fresh_HGE.flip(0) - rate_HGE
         return (gap_H.detach() + (choice_HGE * moved_HGE).sum((-2, -1))).mean()

@@ -1,0 +1,437 @@
+"""Soft gaps equal fairlearn's hard metrics at one-hot predictions; gradients, invariances and batch bias are right."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import fairret.loss
+import fairret.statistic
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from fairlearn.metrics import (
+    MetricFrame,
+    demographic_parity_difference,
+    demographic_parity_ratio,
+    equal_opportunity_difference,
+    equalized_odds_difference,
+    selection_rate,
+)
+from fairness_process import gap_process, gap_steps
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+
+from supernet.errors import UserError
+from supernet.fairness import (
+    EVENTS,
+    GROUPS,
+    NOTIONS,
+    RunningGap,
+    all_reduce_sums,
+    gap_of_sums,
+    get_notion,
+    group_sums,
+    intersection,
+    rates,
+    soft_gap,
+    soft_gap_per_attribute,
+)
+
+FOUR = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")
+FAIR_AT_ZERO = [name for name in NOTIONS if name != "worst_group_accuracy"]
+
+
+def random_table(seed: int, size: int, num_classes: int, num_groups: int, unknown: bool = False):
+    """label_B, predicted_B, group_B with classes and groups of very different sizes, so that cells may be empty."""
+    rng = np.random.default_rng(seed)
+    label = rng.choice(num_classes, size, p=rng.dirichlet(np.ones(num_classes)))
+    predicted = np.where(rng.random(size) < 0.6, label, rng.integers(num_classes, size=size))
+    group = rng.choice(num_groups, size, p=rng.dirichlet(np.ones(num_groups)))
+    if unknown:
+        group = np.where(rng.random(size) < 0.2, -1, group)
+    return torch.tensor(label), torch.tensor(predicted), torch.tensor(group)
+
+
+def one_hot(predicted_B: torch.Tensor, num_classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(predicted_B, num_classes).double()
+
+
+def random_probs(seed: int, size: int, num_classes: int) -> torch.Tensor:
+    return torch.randn(size, num_classes, generator=torch.Generator().manual_seed(seed)).double().softmax(1)
+
+
+def fairlearn_gap(name: str, label, predicted, group, num_classes: int, groups="difference", events="worst") -> float:
+    """By fairlearn alone: one MetricFrame an event, on the event's samples, so that empty cells do not appear."""
+    label, predicted, group = (x.numpy()[group.numpy() >= 0] for x in (label, predicted, group))
+    everyone = np.ones(len(label), bool)
+    scored = [1] if num_classes == 2 else range(num_classes)
+    if name == "accuracy_parity":
+        cases = [(everyone, label == predicted)]
+    else:
+        conditions = {
+            "demographic_parity": lambda k: [everyone],
+            "equal_opportunity": lambda k: [label == k],
+            "equalized_odds": lambda k: [label == k, label != k],
+        }[name]
+        cases = [(mask, predicted == k) for k in scored for mask in conditions(k)]
+    gaps = []
+    for mask, hit in cases:
+        if len(np.unique(group[mask])) >= 2:
+            frame = MetricFrame(
+                metrics=selection_rate, y_true=hit[mask], y_pred=hit[mask].astype(int), sensitive_features=group[mask]
+            )
+            to_overall = (frame.by_group - frame.overall).abs()
+            by = {
+                "difference": frame.difference(),
+                "ratio": 1 - (frame.ratio() if frame.by_group.max() > 0 else 1.0),
+                "mean": to_overall.mean(),
+                "sum": to_overall.sum(),
+                "worst": 1 - frame.group_min(),
+                "square": (to_overall**2).mean(),
+            }
+            gaps.append(by[groups])
+    combine = {"worst": max, "mean": np.mean, "sum": sum}[events]
+    return float(combine(gaps)) if gaps else 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    size=st.integers(1, 60),
+    num_classes=st.integers(2, 5),
+    num_groups=st.integers(1, 4),
+    name=st.sampled_from(FOUR),
+    groups=st.sampled_from(list(GROUPS)),
+    events=st.sampled_from(list(EVENTS)),
+)
+def test_soft_gap_at_one_hot_predictions_is_fairlearns(seed, size, num_classes, num_groups, name, groups, events):
+    label, predicted, group = random_table(seed, size, num_classes, num_groups, unknown=True)
+    notion = get_notion(name, groups, events)
+    ours = soft_gap(one_hot(predicted, num_classes), label, group, num_groups, notion)
+    assert ours.item() == pytest.approx(
+        fairlearn_gap(name, label, predicted, group, num_classes, groups, events), abs=1e-12
+    )
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**31), num_groups=st.integers(2, 4))
+def test_two_classes_are_fairlearns_own_binary_functions(seed, num_groups):
+    label, predicted, group = random_table(seed, 200, 2, num_groups)
+    cells = {(int(y), int(g)) for y, g in zip(label, group, strict=True)}
+    if len(cells) < 2 * len(group.unique()):
+        return  # fairlearn scores an empty cell 0, we leave it out
+    prob = one_hot(predicted, 2)
+    for name, function in {
+        "demographic_parity": demographic_parity_difference,
+        "equal_opportunity": equal_opportunity_difference,
+        "equalized_odds": equalized_odds_difference,
+    }.items():
+        theirs = function(label.numpy(), predicted.numpy(), sensitive_features=group.numpy())
+        assert soft_gap(prob, label, group, num_groups, name).item() == pytest.approx(theirs, abs=1e-12)
+    frame = MetricFrame(metrics=accuracy_score, y_true=label, y_pred=predicted, sensitive_features=group)
+    assert soft_gap(prob, label, group, num_groups, "accuracy_parity").item() == pytest.approx(frame.difference())
+    ratio = demographic_parity_ratio(label.numpy(), predicted.numpy(), sensitive_features=group.numpy())
+    ours = soft_gap(prob, label, group, num_groups, get_notion("demographic_parity", groups="ratio")).item()
+    assert ours == pytest.approx(1 - (1.0 if np.isnan(ratio) else ratio))
+
+
+def test_the_other_notions_follow_their_formulas():
+    label, predicted, group = random_table(0, 300, 4, 3)
+    prob = one_hot(predicted, 4)
+    frame = MetricFrame(metrics=accuracy_score, y_true=label, y_pred=predicted, sensitive_features=group)
+    expected = {
+        "unfairness": (frame.by_group - frame.overall).abs().sum(),
+        "worst_group_accuracy": 1 - frame.group_min(),
+        "accuracy_ratio": 1 - frame.ratio(),
+    }
+    for name, value in expected.items():
+        assert soft_gap(prob, label, group, 3, name).item() == pytest.approx(value)
+    soft = random_probs(0, 300, 4)
+    loss_B = -soft.log()[torch.arange(300), label]
+    mean_G = torch.stack([loss_B[group == g].mean() for g in range(3)])
+    assert soft_gap(soft, label, group, 3, "loss_parity").item() == pytest.approx((mean_G.max() - mean_G.min()).item())
+
+
+def test_mmd_is_that_of_its_kernel_and_the_kernel_is_nearly_gaussian():
+    label, _, group = random_table(1, 120, 3, 2)
+    prob = random_probs(1, 120, 3)
+    features_BE, _ = NOTIONS["mmd"].scores(prob, label)
+    kernel_BB = features_BE @ features_BE.T
+    expected = np.mean(
+        [
+            (kernel_BB[own][:, own].mean() - 2 * kernel_BB[own].mean() + kernel_BB.mean()).item()
+            for own in (group == 0, group == 1)
+        ]
+    )
+    assert soft_gap(prob, label, group, 2, "mmd").item() == pytest.approx(expected)
+    gaussian_BB = (-(torch.cdist(prob, prob) ** 2) / (2 * 0.5**2)).exp()
+    assert (kernel_BB - gaussian_BB).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("name", NOTIONS)
+def test_every_notion_has_the_gradient_of_its_value(name, num_classes):
+    label, _, group = random_table(3, 24, num_classes, 3)
+    logits = torch.randn(24, num_classes, dtype=torch.double, requires_grad=True)
+
+    def gap(x):
+        return soft_gap(x.softmax(1), label, group, 3, name)
+
+    assert torch.autograd.gradcheck(gap, (logits,))
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize("events", EVENTS)
+def test_every_aggregation_has_the_gradient_of_its_value(groups, events):
+    label, _, group = random_table(5, 24, 3, 3)
+    logits = torch.randn(24, 3, dtype=torch.double, requires_grad=True)
+    notion = get_notion("equalized_odds", groups, events)
+    assert torch.autograd.gradcheck(lambda x: soft_gap(x.softmax(1), label, group, 3, notion), (logits,))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    size=st.integers(1, 40),
+    num_classes=st.integers(2, 4),
+    num_groups=st.integers(1, 4),
+    name=st.sampled_from(list(NOTIONS)),
+)
+def test_names_of_groups_and_order_of_samples_do_not_matter(seed, size, num_classes, num_groups, name):
+    label, _, group = random_table(seed, size, num_classes, num_groups, unknown=True)
+    prob = random_probs(seed, size, num_classes)
+    gap = soft_gap(prob, label, group, num_groups, name).item()
+    generator = torch.Generator().manual_seed(seed)
+    order, names = torch.randperm(size, generator=generator), torch.randperm(num_groups, generator=generator)
+    renamed = torch.where(group < 0, -1, names[group])
+    assert soft_gap(prob[order], label[order], renamed[order], num_groups, name).item() == pytest.approx(gap, abs=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    num_classes=st.integers(2, 4),
+    num_groups=st.integers(2, 4),
+    notion=st.sampled_from(FAIR_AT_ZERO),
+)
+def test_groups_that_are_served_alike_have_gap_zero(seed, num_classes, num_groups, notion):
+    label, _, _ = random_table(seed, 15, num_classes, 1)
+    prob = random_probs(seed, 15, num_classes)
+    group = torch.arange(num_groups).repeat_interleave(15)
+    gap = soft_gap(prob.repeat(num_groups, 1), label.repeat(num_groups), group, num_groups, notion)
+    assert gap.item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NOTIONS)
+def test_nothing_to_compare_is_gap_zero_reported_as_undefined_and_has_gradient_zero(name):
+    label = torch.tensor([0, 1, 2, 0])
+    for group in (torch.tensor([1, 1, 1, -1]), torch.full((4,), -1)):
+        logits = torch.randn(4, 3, dtype=torch.double, requires_grad=True)
+        gap = gap_of_sums(group_sums(logits.softmax(1), label, group, 2, name), name)
+        assert gap.value.item() == 0 and not gap.defined
+        (gradient,) = torch.autograd.grad(gap.value, logits)
+        assert (gradient == 0).all()
+
+
+def test_empty_cells_are_counted_and_left_out():
+    label, group = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 0, 1])
+    prob = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.3, 0.1], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    gap = gap_of_sums(group_sums(prob, label, group, 2, "equal_opportunity"), "equal_opportunity")
+    assert gap.empty_cells == 2 and gap.defined_E.tolist() == [True, False, False]
+    assert gap.value.item() == pytest.approx(0.3)
+    assert gap.rate_GE.isnan().tolist() == [[False, False, True], [False, True, False]]
+
+
+def test_weights_count_samples_several_times():
+    label, predicted, group = random_table(7, 50, 3, 2)
+    weight = torch.randint(1, 4, (50,))
+    repeated = [x.repeat_interleave(weight, 0) for x in (one_hot(predicted, 3), label, group)]
+    for name in NOTIONS:
+        weighted = soft_gap(one_hot(predicted, 3), label, group, 2, name, weight)
+        assert weighted.item() == pytest.approx(soft_gap(*repeated, 2, name).item())
+
+
+def test_sums_stay_exact_under_autocast():
+    label, group = torch.zeros(1001, dtype=torch.int64), torch.zeros(1001, dtype=torch.int64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sums = group_sums(torch.full((1001, 2), 0.5, dtype=torch.bfloat16), label, group, 2, "accuracy_parity")
+    assert sums.denominator_GE[0, 0] == 1001 and sums.numerator_GE[0, 0] == 500.5
+
+
+def test_unknown_names_are_user_errors_with_the_nearest_name():
+    with pytest.raises(UserError, match="equalized_odds"):
+        get_notion("equalised_odds")
+    with pytest.raises(UserError, match="difference"):
+        get_notion("accuracy_parity", groups="differences")
+    with pytest.raises(UserError, match="worst"):
+        get_notion("accuracy_parity", events="wurst")
+
+
+def test_attributes_and_intersections():
+    rng = np.random.default_rng(0)
+    group_BA = torch.tensor(np.stack([rng.integers(-1, 2, 90), rng.integers(0, 3, 90)], 1))
+    label, _, _ = random_table(0, 90, 3, 1)
+    prob = random_probs(0, 90, 3)
+    gap_A = soft_gap_per_attribute(prob, label, group_BA, [2, 3], "accuracy_parity")
+    assert gap_A.tolist() == [
+        soft_gap(prob, label, group_BA[:, a], num, "accuracy_parity").item() for a, num in enumerate([2, 3])
+    ]
+    group_B, num_groups = intersection(group_BA, [2, 3])
+    assert num_groups == 6
+    for index, pair in enumerate(itertools.product(range(2), range(3))):
+        assert ((group_B == index) == (group_BA == torch.tensor(pair)).all(1)).all()
+    assert ((group_B == -1) == (group_BA < 0).any(1)).all()
+
+
+@pytest.mark.parametrize(
+    "name,statistic",
+    [
+        ("demographic_parity", fairret.statistic.PositiveRate()),
+        ("equal_opportunity", fairret.statistic.TruePositiveRate()),
+        ("accuracy_parity", fairret.statistic.Accuracy()),
+    ],
+)
+def test_binary_rates_and_gap_agree_with_fairret(name, statistic):
+    label, _, group = random_table(2, 80, 2, 3)
+    prob = random_probs(2, 80, 2)
+    arguments = () if name == "demographic_parity" else (label[:, None].double(),)
+    sensitive_BG = torch.nn.functional.one_hot(group, 3).double()
+    theirs_G = statistic(prob[:, 1:], sensitive_BG, *arguments).squeeze()
+    rate_GE, _ = rates(group_sums(prob, label, group, 3, name))
+    torch.testing.assert_close(rate_GE[:, 0], theirs_G)
+    overall = statistic.overall_statistic(prob[:, 1:], *arguments).item()
+    norm_loss = fairret.loss.NormLoss(statistic)(prob[:, 1:], sensitive_BG, *arguments, pred_as_logit=False)
+    ours = soft_gap(prob, label, group, 3, get_notion(name, groups="sum")) / overall
+    assert ours.item() == pytest.approx(norm_loss.item())
+
+
+# --- the running estimator ---
+
+
+def batch(generator: torch.Generator, size: int, minority: float, accuracy_G=(0.9, 0.9), num_classes: int = 5):
+    """One-hot predictions of a classifier with a known accuracy for either group."""
+    label = torch.randint(num_classes, (size,), generator=generator)
+    group = (torch.rand(size, generator=generator) < minority).long()
+    right = torch.rand(size, generator=generator) < torch.tensor(accuracy_G)[group]
+    other = (label + torch.randint(1, num_classes, (size,), generator=generator)) % num_classes
+    return one_hot(torch.where(right, label, other), num_classes).float(), label, group
+
+
+def mean_value(name: str, runs: int = 30, steps: int = 24, **kwargs) -> tuple[float, float, float]:
+    """Means over independent runs: the plain batch gap, ours, and our estimate from the past."""
+    plain, ours, estimates = [], [], []
+    for seed in range(runs):
+        generator = torch.Generator().manual_seed(seed)
+        running = RunningGap(2, 5, name)
+        for _ in range(steps):
+            prob, label, group = batch(generator, 64, **kwargs)
+            ours.append(running(prob, label, group).item())
+            plain.append(soft_gap(prob, label, group, 2, name).item())
+        ours = ours[:-steps] + ours[len(ours) - steps + 3 :]  # the first batches have no past to choose with
+        estimates.append(running.estimate().item())
+    return float(np.mean(plain)), float(np.mean(ours)), float(np.mean(estimates))
+
+
+@pytest.mark.parametrize("name", ["accuracy_parity", "equalized_odds"])
+def test_a_fair_classifier_has_mean_zero_in_small_batches(name):
+    plain, ours, estimate = mean_value(name, minority=0.1)
+    assert plain > 0.09 and abs(ours) < 0.02 and abs(estimate) < 0.02
+
+
+def test_an_unfair_classifier_keeps_its_gap():
+    _, ours, estimate = mean_value("accuracy_parity", minority=0.1, accuracy_G=(0.9, 0.7))
+    assert ours == pytest.approx(0.2, abs=0.02) and estimate == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("name", NOTIONS)
+@pytest.mark.parametrize("history", [0, 1, 2, 5])
+def test_the_batch_value_has_its_own_gradient_and_changes_nothing(name, history):
+    label, _, group = random_table(4, 24, 3, 3)
+    running = RunningGap(3, 3, name).double()
+    for seed in range(history):
+        running(random_probs(seed, 24, 3), label, group)
+    before = {key: value.clone() for key, value in running.state_dict().items()}
+    logits = torch.randn(24, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: running.value(running.sums(x.softmax(1), label, group)), (logits,))
+    assert all((before[key] == value).all() for key, value in running.state_dict().items())
+
+
+def test_the_first_batch_has_the_plain_gap_and_gradients_keep_full_strength_with_history():
+    label, _, group = random_table(4, 60, 3, 2)
+    logits = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    (plain,) = torch.autograd.grad(soft_gap(logits.softmax(1), label, group, 2, "accuracy_parity"), logits)
+    running = RunningGap(2, 3, "accuracy_parity")
+    first = running.value(running.sums(logits.softmax(1), label, group))
+    exact = soft_gap(logits.softmax(1), label, group, 2, "accuracy_parity").item()
+    assert first.item() == pytest.approx(exact, abs=1e-6)
+    for _ in range(20):
+        value = running(logits.softmax(1), label, group)
+        (gradient,) = torch.autograd.grad(value, logits)
+        torch.testing.assert_close(gradient, plain)
+    assert running.gap().value.item() == pytest.approx(first.item(), abs=1e-6)
+    assert running.estimate().item() == pytest.approx(first.item(), abs=1e-6)
+
+
+def test_values_are_linear_in_the_predictions_once_there_is_a_past():
+    """So that sampled paths can be compared on one batch."""
+    label, _, group = random_table(4, 24, 3, 2)
+    running = RunningGap(2, 3, "equalized_odds")
+    for seed in range(3):
+        running(random_probs(seed, 24, 3), label, group)
+    one, two = random_probs(10, 24, 3), random_probs(11, 24, 3)
+    values = [running.value(running.sums(prob, label, group)).item() for prob in (one, two, (one + two) / 2)]
+    assert values[2] == pytest.approx((values[0] + values[1]) / 2, abs=1e-6)
+
+
+def test_a_cell_without_members_in_the_batch_adds_its_past_and_no_gradient():
+    running = RunningGap(2, 2, "accuracy_parity")
+    prob = torch.tensor([[0.8, 0.2], [0.5, 0.5]])
+    for _ in range(2):
+        running(prob, torch.tensor([0, 0]), torch.tensor([0, 1]))
+    only = torch.tensor([[0.6, 0.4]], requires_grad=True)
+    value = running(only, torch.tensor([0]), torch.tensor([0]))
+    assert value.item() == pytest.approx(0.6 - 0.5)
+    nobody = running(only, torch.tensor([0]), torch.tensor([-1]))
+    assert torch.autograd.grad(nobody, only)[0].abs().sum() == 0
+
+
+def test_state_dict_resumes_exactly():
+    generator = torch.Generator().manual_seed(0)
+    batches = [batch(generator, 32, 0.2) for _ in range(6)]
+    straight, resumed = RunningGap(2, 5, "equalized_odds"), RunningGap(2, 5, "equalized_odds")
+    expected = [straight(*b).item() for b in batches]
+    first = RunningGap(2, 5, "equalized_odds")
+    assert [first(*b).item() for b in batches[:3]] == expected[:3]
+    resumed.load_state_dict(first.state_dict())
+    assert [resumed(*b).item() for b in batches[3:]] == expected[3:]
+
+
+def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path):
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(30, 4, generator=generator), *batch(generator, 30, 0.3, num_classes=3)[1:]) for _ in range(4)
+    ]
+    torch.manual_seed(0)
+    model, running = torch.nn.Linear(4, 3), RunningGap(2, 3, "equalized_odds")
+    weights = [parameter.detach().clone() for parameter in model.parameters()]
+    values = gap_steps(model, running, batches)
+    context = mp.get_context("spawn")
+    queue = context.Queue()
+    store = str(tmp_path / "store")
+    other = context.Process(target=gap_process, args=(1, store, weights, batches, queue))
+    other.start()
+    mine = gap_process(0, store, weights, batches)
+    for joint in (mine, queue.get(timeout=120)):
+        assert joint["values"] == pytest.approx(values, abs=1e-6)
+        np.testing.assert_allclose(joint["gradient"], model.weight.grad.numpy(), atol=1e-6)
+        np.testing.assert_allclose(joint["past"], running.past_HSGE.numpy(), rtol=1e-5)
+    other.join(timeout=60)
+    assert other.exitcode == 0
+
+
+def test_without_processes_the_sum_over_processes_is_the_tensor_itself():
+    ones = torch.ones(2, requires_grad=True)
+    assert all_reduce_sums(ones) is ones
