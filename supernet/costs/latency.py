@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +19,7 @@ from supernet.schema import read_json
 from supernet.space import SearchSpace
 
 EntryKey = tuple[str, int, int, int, int]  # op, c_in, c_out, stride, resolution
+WORST_SPEARMAN, WORST_MAPE = 0.9, 0.10  # a table that did worse on held-out networks needs the user's consent
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,22 @@ class LatencyTable:
         return self.cost(space).total(space.index_L(ops))
 
 
+def require_good(table: LatencyTable, accept_poor: bool) -> None:
+    """Raises UserError where the table's own validation was poor, unless the user accepts that.
+
+    A table that was never validated passes: its error is unknown, and reports say so.
+    """
+    validation = table.content["validation"]
+    if accept_poor or validation is None:
+        return
+    if validation["spearman"] < WORST_SPEARMAN or validation["mape"] > WORST_MAPE:
+        raise UserError(
+            f"The latency table of {table.device} predicts poorly: on held-out networks Spearman "
+            f"{validation['spearman']:.2f} (at least {WORST_SPEARMAN} is asked), mean error {validation['mape']:.1%} "
+            f"(at most {WORST_MAPE:.0%}). Measure again on a quiet device, or take it as it is with --accept-poor-table."
+        )
+
+
 def shipped_devices() -> list[str]:
     """Names of the devices whose tables come with the package."""
     files = resources.files("latency_luts").iterdir()
@@ -111,4 +129,18 @@ def load_table(device: str) -> LatencyTable:
         if key in entries:
             raise UserError(f"latency table {path}: entries[{number}]: {' '.join(map(str, key))} stands twice.")
         entries[key] = entry["median_ms"]
+    if not math.isfinite(content["base_ms"]):
+        raise UserError(f"latency table {path}: base_ms: {content['base_ms']} is not a time.")
+    _check_unit(path, list(entries.values()))
     return LatencyTable(content, entries, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+
+
+def _check_unit(path: Path, times_ms: list[float]) -> None:
+    """Raises UserError for a time that is infinite, or so far from the others that it must be in another unit."""
+    typical = float(np.median([time for time in times_ms if time > 0] or [1.0]))
+    for number, time in enumerate(times_ms):
+        if not math.isfinite(time) or time > 100 * typical or 0 < time < typical / 500:
+            raise UserError(
+                f"latency table {path}: entries[{number}].median_ms: {time:g} beside a median of {typical:g}: "
+                "mixed units? All times are in milliseconds."
+            )

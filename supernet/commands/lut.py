@@ -1,0 +1,89 @@
+"""`supernet lut …`: latency tables — export what to measure, build on this machine, check, predict."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from supernet.errors import UserError
+from supernet.space import SPACES, get_space
+
+EPILOG = """\
+examples:
+  supernet lut build --device this-machine                   export, measure and validate on this machine
+  supernet lut export --space fbnet32 --out bundle/          for another device: copy bundle/ there, then on the device
+  python bundle/run.py --device my-board --out my-board.json     (numpy and onnxruntime suffice)
+  supernet lut check my-board.json                           schema, coverage, plausibility, validation figures
+  supernet lut predict --device rpi4 --arch derived.json     predicted latency, layer by layer
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `lut` and its sub-commands to the console script."""
+    parser = subparsers.add_parser(
+        "lut",
+        help="latency tables: build, check, predict",
+        description="Makes and reads a device's latency table.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+
+    check = commands.add_parser("check", help="check a table: schema, coverage, plausibility, validation figures")
+    check.add_argument("file", help="a table's JSON file, or the name of a shipped device")
+    check.add_argument("--space", choices=sorted(SPACES), help="space that it must cover (default: the table's own)")
+    check.set_defaults(run=run_check)
+
+    predict = commands.add_parser("predict", help="predicted latency of an architecture, layer by layer")
+    predict.add_argument("--device", required=True, help="shipped device (rpi4, …) or a table's path (./my-board.json)")
+    predict.add_argument("--arch", required=True, type=Path, help="derived.json, or the run folder that holds it")
+    predict.set_defaults(run=run_predict)
+
+
+def run_check(options: argparse.Namespace) -> None:
+    """Prints what can be told about a table. Raises UserError where it cannot serve its space."""
+    from supernet.costs.latency import load_table
+    from supernet.lut import check
+
+    table = load_table(options.file)
+    space = get_space(options.space or table.content["space"])
+    content = table.content
+    runtime = " ".join(str(part) for part in content["runtime"].values() if part) or "runtime not stated"
+    print(f"{table.device}: {content['provenance']}, {runtime}, {content['dtype'] or 'dtype not stated'}, table {table.hash}")
+    print(f"schema: version {content['schema_version']}, {len(table.entries)} entries, base {content['base_ms']:.4g} ms")
+    missing = check.missing_entries(table, space)
+    if not missing:
+        cost = table.cost(space)
+        print(f"coverage: every operation of {space.name}")
+        print(f"range: {cost.fastest(space.valid_LK):.4g} ms fastest, {cost.median(space.valid_LK):.4g} ms median architecture")
+    found = check.doubts(table)
+    print("plausibility: nothing unusual" if not found else "plausibility:\n  " + "\n  ".join(found))
+    print(check.validation_line(table))
+    if missing:
+        table.cost(space)  # the reader's own error names what is missing and how to measure it
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    """Prints the table's latency of an architecture, layer by layer."""
+    from supernet.architecture import Architecture
+    from supernet.costs.latency import load_table
+
+    arch = Architecture.load(options.arch)
+    space = get_space(arch.space)
+    table = load_table(options.device)
+    cost = table.cost(space)
+    index_L = space.index_L(arch.ops)
+    total_ms = cost.total(index_L)
+    print(f"{table.device} ({table.provenance}), {space.name}: predicted latency by layer")
+    print(f"{'layer':>5}  {'operation':<10} {'shape':<16} {'ms':>9}  share")
+    print(f"{'base':>5}  {'stem, head':<10} {'':<16} {cost.base:9.4f}  {cost.base / total_ms:5.1%}")
+    for number, (op, layer, k) in enumerate(zip(arch.ops, space.layers, index_L, strict=True)):
+        ms = cost.cost_LK[number, k]
+        print(f"{number:>5}  {op:<10} {layer.block_type:<16} {ms:9.4f}  {ms / total_ms:5.1%}")
+    error = "error unknown: never validated on whole networks" if table.error is None else f"± {table.error:.1%}"
+    print(f"total  {total_ms:.4f} ms ({error})")
+    if arch.budget_ms is not None:
+        inside = "inside" if total_ms <= arch.budget_ms else "OVER"
+        print(f"budget {arch.budget_ms:g} ms: predicted {inside}; only a measurement proves it (supernet verify)")
+    if not total_ms > 0:
+        raise UserError(f"The table of {table.device} predicts {total_ms:g} ms: its offset does not fit this architecture.")

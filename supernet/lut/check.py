@@ -1,0 +1,76 @@
+"""What can be told about a latency table without the device: coverage, plausibility, validation figures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from supernet.costs.analytic import count
+from supernet.costs.latency import EntryKey, LatencyTable
+from supernet.ops import OPS, arch_string, build_block
+from supernet.space import SearchSpace
+
+
+def entry_macs(key: EntryKey) -> int:
+    """Multiply-accumulates of one entry's operation at batch 1; 0 for an identity or an operation not of ours."""
+    op, c_in, c_out, stride, resolution = key
+    string = arch_string(op, c_in, c_out, stride) if op in OPS else None
+    return 0 if string is None else count(build_block(string, c_in).eval(), 1, c_in, resolution, resolution)[0]
+
+
+def missing_entries(table: LatencyTable, space: SearchSpace) -> list[str]:
+    """The (operation, block type) that the space needs and the table lacks."""
+    needed = {(op, x.c_in, x.c_out, x.stride, x.resolution) for x in space.layers for op in x.ops}
+    return [f"{op} {c_in}x{c_out}s{stride}@{hw}" for op, c_in, c_out, stride, hw in sorted(needed - set(table.entries))]
+
+
+def doubts(table: LatencyTable) -> list[str]:
+    """What looks wrong in a table that fits the schema; an empty list is what one hopes for."""
+    macs = {key: entry_macs(key) for key in table.entries}
+    found = []
+    free = [key for key, time in table.entries.items() if time == 0 and macs[key] > 0]
+    if free:
+        found.append(f"{len(free)} operations that compute take 0 ms (expected only where entries are relative to skip)")
+    timed = [key for key in table.entries if macs[key] > 0 and table.entries[key] > 0]
+    if len(timed) > 10:
+        rank = float(spearmanr([macs[key] for key in timed], [table.entries[key] for key in timed])[0])
+        if rank < 0.5:
+            found.append(f"time hardly grows with multiply-accumulates (Spearman {rank:.2f}; below .5 is unusual on a CPU)")
+        speed = float(np.median([macs[key] / (table.entries[key] * 1e6) for key in timed]))
+        if not 0.01 < speed < 1e5:
+            found.append(f"{speed:.3g} GMAC/s: is the whole table in another unit than milliseconds?")
+    return found + _inversions(table)
+
+
+def _inversions(table: LatencyTable) -> list[str]:
+    """Larger expansion at the same shape and kernel, yet clearly faster."""
+    shapes: dict[tuple[str, int, int, int, int], dict[int, float]] = defaultdict(dict)
+    for (op, *shape), time in table.entries.items():
+        kernel, _, expansion = op.partition("_e")
+        if expansion.isdigit():
+            shapes[(kernel, *shape)][int(expansion)] = time
+    found = []
+    for (kernel, c_in, c_out, stride, hw), times in shapes.items():
+        for low, high in zip(sorted(times)[:-1], sorted(times)[1:], strict=True):
+            if times[high] < 0.8 * times[low]:
+                found.append(
+                    f"{kernel}_e{high} {c_in}x{c_out}s{stride}@{hw} takes {times[high]:.4g} ms, "
+                    f"less than {kernel}_e{low} with {times[low]:.4g} ms"
+                )
+    return found
+
+
+def validation_line(table: LatencyTable) -> str:
+    """How far the table's predictions were from whole networks, in one line."""
+    validation = table.content["validation"]
+    if validation is None:
+        return "validation: none; the error of its predictions is unknown"
+    parts = [f"mean error {validation['mape']:.1%}"]
+    if "max_error" in validation:
+        parts.append(f"largest {validation['max_error']:.1%}")
+    parts.append(f"Spearman {validation['spearman']:.3f}")
+    if "scale" in validation:
+        parts.append(f"sum × {validation['scale']:.3f} {validation.get('offset_ms', 0.0):+.3f} ms")
+    return f"validation on {validation['n']} whole networks, each left out of its fit: {', '.join(parts)}"
