@@ -10,7 +10,8 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from supernet.data import Batch
+from supernet.data import Batch, GroupedData
+from supernet.metrics import evaluate_predictions
 from supernet.network import Supernet, build_efficientnet
 from supernet.ops import arch_strings
 
@@ -41,3 +42,16 @@ def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch])
     network = network.to(weight.device, memory_format=torch.channels_last)
     update_bn((batch.image for batch in calibration), network)
     return network
+
+
+def brief_scores(
+    prob_NC: np.ndarray, label_N: np.ndarray, group_NA: np.ndarray, data: GroupedData, notion: str
+) -> dict[str, float]:
+    """accuracy, balanced_accuracy (mean over groups) and hard gap of a notion, to follow a run; of attributes the worst."""
+    report = evaluate_predictions(prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0)
+    attributes = report["attributes"].values()
+    return {
+        "accuracy": report["accuracy"]["value"],
+        "balanced_accuracy": min(attribute["balanced_accuracy"]["value"] for attribute in attributes),
+        "gap": max(attribute["gaps"][notion]["value"] or 0.0 for attribute in attributes),
+    }

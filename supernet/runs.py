@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 from dataclasses import asdict, fields
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -39,8 +40,18 @@ class RunFolder:
             self._board = SummaryWriter(str(path / "tensorboard"))
 
     @classmethod
-    def create(cls, config: CommonConfig, command: str) -> RunFolder:
-        """A new folder with its config. Raises UserError if --out is there already and not empty."""
+    def open(cls, config: CommonConfig, command: str, fingerprint: str) -> RunFolder:
+        """A new folder with its config, or the one that is resumed.
+
+        Raises UserError if --out is there already and not empty, or if a resumed run's data is no longer the same.
+        """
+        content = {"command": command, "fingerprint": fingerprint, **asdict(config)}
+        if config.resume is not None:
+            path = Path(config.resume)
+            before = read_json(path / "config.json", "run config")["fingerprint"]
+            if before != fingerprint:
+                raise UserError(f"The data is not what {path} began with (fingerprint {fingerprint}, was {before}): start a new run.")  # fmt: skip
+            return cls(path)
         if config.out is not None:
             path = Path(config.out)
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -48,21 +59,8 @@ class RunFolder:
         else:
             device = Path(config.device).stem
             path = next(p for n in range(1, 100_000) if not (p := Path("runs") / f"{command}-{device}-{n}").exists())
-        write_json(path / "config.json", {"command": command, **asdict(config)})
+        write_json(path / "config.json", content)
         return cls(path)
-
-    @classmethod
-    def reopen(cls, path: str, command: str, config: type[Config]) -> tuple[RunFolder, Config]:
-        """An earlier run's folder and config. Raises UserError if it is not one of this command, or a field is unknown."""
-        folder = Path(path)
-        content = read_json(folder / "config.json", "run config")
-        if not isinstance(content, dict) or content.pop("command", None) != command:
-            raise UserError(f"{folder} is not a run of {command}: nothing to resume.")
-        known = {item.name for item in fields(config)}
-        for name in content:
-            if name not in known:
-                raise UserError(f'{folder / "config.json"}: "{name}" is not an option of {command}.{nearest(name, known)}')
-        return cls(folder), config(**{**content, "out": path, "resume": path})
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes checkpoint.pt whole or not at all."""
@@ -105,6 +103,16 @@ class RunFolder:
         return rows
 
 
+    def circumstances(self) -> dict[str, Any]:
+        """When, where and with what: for reports."""
+        return {
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+            "versions": versions(),
+            "commit": commit(),
+        }
+
+
 class StopSignal:
     """`with StopSignal() as stop:` — SIGINT and SIGTERM only set `stop.came`; a second one ends the run at once."""
 
@@ -122,6 +130,22 @@ class StopSignal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def read_config(path: str, command: str, kind: type[Config]) -> Config:
+    """An earlier run's options. Raises UserError if it is not a run of this command, or a field does not fit."""
+    file = Path(path) / "config.json"
+    content = read_json(file, "run config")
+    if not isinstance(content, dict) or content.pop("command", None) != command:
+        raise UserError(f"{path} is not a run of {command}: nothing to resume.")
+    content.pop("fingerprint", None)
+    defaults = {item.name: item.default for item in fields(kind)}
+    for name, value in content.items():
+        if name not in defaults:
+            raise UserError(f'{file}: "{name}" is not an option of {command}.{nearest(name, defaults)}')
+        if defaults[name] is not None and not isinstance(value, type(defaults[name]) | int):
+            raise UserError(f"{file}: {name}: {value!r} is not of type {type(defaults[name]).__name__}.")
+    return kind(**{**content, "resume": path})
 
 
 def check_finite(loss: float, where: str, folder: RunFolder) -> None:

@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
-from supernet.evaluate import predict
-from supernet.metrics import evaluate_predictions
+from supernet.evaluate import brief_scores, predict
 from supernet.objective import DataObjective
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
 
@@ -46,7 +45,8 @@ def train_network(
         warmup_t=min(config.warmup_steps, total_steps // 2), warmup_lr_init=config.lr / 100,
     )  # fmt: skip
     state = nn.ModuleDict({"network": network, "averaged": averaged.module, "objective": objective})
-    step, sums = 0, {}
+    step = 0
+    sums: dict[str, Any] = {}
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
         state.load_state_dict(checkpoint["state"])
@@ -81,17 +81,18 @@ def train_network(
                 bar.set_postfix_str(f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {max(objective.estimate_A()):+.3f}")
             if epoch_ends:
                 prob_NC = predict(averaged.module, val.epoch())
+                scores = brief_scores(prob_NC, data.val.label_N, data.val.group_NA, data, config.fairness)
                 row = {
                     "step": step,
                     "epoch": step // len(train),
                     "loss": float(sums["loss"]) / sums["steps"],
                     "cross_entropy": float(sums["cross_entropy"]) / sums["steps"],
                     **{f"gap_{name}": gap for name, gap in zip(data.attributes, objective.estimate_A(), strict=True)},
-                    **validation(prob_NC, data),
+                    **{f"val_{name}": value for name, value in scores.items()},
                     "lr": optimizer.param_groups[0]["lr"],
                 }
                 folder.log(row)
-                bar.write(f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, ")
+                bar.write(f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}")
                 sums = {}
             if epoch_ends or stop.came:
                 folder.save_checkpoint(

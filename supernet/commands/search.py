@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from supernet.config import SearchConfig, add_options, from_options
+from supernet.config import SearchConfig, add_options
 from supernet.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from supernet.commands.setting import Setting
-    from supernet.strategies.differentiable import DifferentiableSearch
+    from supernet.architecture import Architecture
+    from supernet.runs import RunFolder
+    from supernet.strategies.problem import Candidate, Outcome, Problem
 
 EPILOG = """\
 examples:
-  search.py --device rpi4                          the default: digits by two groups of writers, Raspberry Pi 4
-  search.py --device rpi4 --budget-ms 12           a tighter latency budget
-  search.py --device rpi4 --group-mix student=0.05 --max-gap 0.02
-                                                   students are rare in training; hold the soft gap under 2 points
-  search.py --device ./my-board.json --data photos --label-col label --group-cols sex,age
-                                                   your own device table, your own images
-  search.py --resume runs/search-rpi4-1            go on where an interrupted run stopped
+  python search.py --device rpi4
+      the default: digits by two groups of writers, on a Raspberry Pi 4
+  python search.py --device rpi4 --budget-ms 12
+      a tighter latency budget
+  python search.py --device rpi4 --group-mix student=0.05 --max-gap 0.02
+      students are rare in training; hold the soft gap under 2 points
+  python search.py --device ./my-board.json --data photos/ --label-col label --group-cols sex,age
+      your own device's table, your own images
+  python search.py --resume runs/search-rpi4-1
+      go on where an interrupted run stopped
 
-It writes into the run folder: derived.json (the architecture: hand it to train.py), front.json (the candidates that
-were compared), report.html and report.json, metrics.jsonl (a row an epoch), config.json, checkpoint.pt.
+The run folder then holds: derived.json (the architecture; hand it to train.py), front.json (the candidates that were
+compared), report.html and report.json, metrics.jsonl (a row an epoch), config.json and checkpoint.pt.
 """
 
 
@@ -45,17 +50,103 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
     from supernet.commands.setting import open_run, prepare
+    from supernet.report import write_report
     from supernet.runs import Interrupted
+    from supernet.schema import write_json
     from supernet.strategies import STRATEGIES
 
-    folder, config = open_run(options, "search", SearchConfig, from_options)
     started = time.monotonic()
-    setting = prepare(config)
-    print(f"{setting.summary}\nRun folder: {folder.path}")
+    config = open_run(options, "search", SearchConfig)
     if config.strategy not in STRATEGIES:
         raise UserError(f'Unknown strategy "{config.strategy}".{nearest(config.strategy, STRATEGIES)}')
-    search = STRATEGIES[config.strategy](config, setting.space, setting.data, setting.costs, setting.budgets, setting.device)
+    problem = prepare(config)
+    folder = problem.folder
+    print("\n".join((*problem.notes, f"Run folder: {folder.path}")), flush=True)
     try:
-        search.run(folder)
+        outcome = STRATEGIES[config.strategy](config, problem)
     except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Continue with: python search.py --resume {folder.path}") from None
+        raise UserError(f"{interrupted}. Go on with: supernet search --resume {folder.path}") from None
+    arch = derived_architecture(config, problem, outcome.candidates[0])
+    arch.save(folder.path / "derived.json")
+    write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])
+    write_report(folder.path, report_content(config, problem, outcome, arch, time.monotonic() - started))
+    print(closing_words(config, arch, outcome.candidates[0], folder))
+
+
+def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate) -> Architecture:
+    """What derived.json says of the architecture that was chosen."""
+    from supernet.architecture import Architecture, InputSpec
+    from supernet.ops import arch_strings
+    from supernet.runs import commit, versions
+
+    space, data, table = problem.space, problem.data, problem.table
+    return Architecture(
+        space=space.name,
+        ops=candidate.ops,
+        arch_def=arch_strings(space, candidate.ops),
+        stem_channels=space.stem_channels,
+        stem_stride=space.stem_stride,
+        head_channels=space.head_channels,
+        input=InputSpec(space.resolution, data.channels, data.mean, data.std),
+        classes=data.classes,
+        groups=data.attributes,
+        device=table.device,
+        budget_ms=problem.budgets["latency"],
+        predicted_ms=candidate.costs["latency"],
+        predicted_error=table.error,
+        table={"hash": table.hash, "provenance": table.provenance, "source": table.content["source"]},
+        data={"name": data.name, "fingerprint": data.fingerprint},
+        config=asdict(config),
+        seed=config.seed,
+        versions=versions(),
+        commit=commit(),
+    )
+
+
+def report_content(
+    config: SearchConfig, problem: Problem, outcome: Outcome, arch: Architecture, seconds: float
+) -> dict[str, Any]:
+    """The facts of report.json."""
+    from supernet.commands.setting import data_facts, layer_facts, table_facts
+
+    best = outcome.candidates[0]
+    return {
+        "schema_version": 1,
+        "command": "search",
+        "name": problem.folder.path.name,
+        "seconds": {"total": seconds},
+        "asked": asdict(config),
+        "notes": list(problem.notes),
+        "data": data_facts(problem.data),
+        "table": table_facts(problem.table),
+        "derived": {
+            "ops": list(arch.ops),
+            "arch_def": [list(stage) for stage in arch.arch_def],
+            "predicted_ms": arch.predicted_ms,
+            "predicted_error": arch.predicted_error,
+            "budget_ms": arch.budget_ms,
+            "macs": best.costs["macs"],
+            "params": best.costs["params"],
+            "log_probability": best.log_probability,
+        },
+        "base_ms": problem.costs["latency"].base,
+        "layers": layer_facts(problem.space, problem.costs["latency"], arch.ops, outcome.p_LK),
+        "candidates": [{**asdict(c), "derived": c is best} for c in outcome.candidates],
+        "history": problem.folder.rows(),
+        **problem.folder.circumstances(),
+    }
+
+
+def closing_words(config: SearchConfig, arch: Architecture, best: Candidate, folder: RunFolder) -> str:
+    """What the terminal shows at the end."""
+    error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
+    script = " ".join(op for op in arch.ops)
+    return (
+        f"Derived: {script}\n"
+        f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
+        f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
+        f"On search-val with the supernet's weights: balanced accuracy {best.balanced_accuracy:.3f}, "
+        f"{config.fairness} gap {best.gap:.3f}. Retrain to know the true numbers.\n"
+        f"Report: {folder.path / 'report.html'}\n"
+        f"Next: python train.py --arch {folder.path / 'derived.json'}"
+    )

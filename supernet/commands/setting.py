@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
-from supernet.config import CommonConfig, SearchConfig
+from supernet.config import CommonConfig, SearchConfig, from_options
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table
 from supernet.costs.table import CostTable
 from supernet.data import GroupedData, load_data
 from supernet.errors import UserError
 from supernet.fairness import get_notion
-from supernet.runs import RunFolder, compute_device
+from supernet.runs import RunFolder, compute_device, read_config
 from supernet.space import SearchSpace, get_space
+from supernet.strategies.problem import Problem
 
 Config = TypeVar("Config", bound=CommonConfig)
 _FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a search works on. `budgets` gives the most that each named cost may be; `notes` are for the person."""
-
-    space: SearchSpace
-    data: GroupedData
-    table: LatencyTable
-    costs: dict[str, CostTable]
-    budgets: dict[str, float]
-    device: torch.device
-    notes: tuple[str, ...]
-
-
-def open_run(options: argparse.Namespace, command: str, kind: type[Config], make: Callable[..., Config]) -> tuple[RunFolder, Config]:
-    """A new run folder from the options, or the one that --resume names with its own options."""
+def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> Config:
+    """The options checked, or those of the earlier run that --resume names."""
     if "resume" not in options:
-        config = make(kind, options)
+        config = from_options(kind, options)
         check(config)
-        return RunFolder.create(config, command), config
+        return config
     given = sorted(set(vars(options)) - _FREE_ON_RESUME)
     if given or options.quick:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--quick"
         raise UserError(f"--resume continues a run with its own options: leave out {names}.")
-    return RunFolder.reopen(options.resume, command, kind)
+    return replace(read_config(options.resume, command, kind), compute_device=getattr(options, "compute_device", "auto"))
 
 
 def check(config: CommonConfig) -> None:
@@ -78,7 +67,7 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
     )
 
 
-def prepare(config: SearchConfig) -> Setting:
+def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -100,4 +89,52 @@ def prepare(config: SearchConfig) -> Setting:
         "macs": macs_table(space, data.channels, len(data.classes)),
         "params": params_table(space, data.channels, len(data.classes)),
     }
-    return Setting(space, data, table, costs, {"latency": budget_ms}, device, (*notes, *data.notes))
+    folder = RunFolder.open(config, "search", data.fingerprint)
+    return Problem(folder, space, data, table, costs, {"latency": budget_ms}, device, (*notes, *data.notes))
+
+
+def data_facts(data: GroupedData) -> dict[str, Any]:
+    """What a report says of the data: names, fingerprint, images of each group in each split."""
+    counts = {
+        split: {
+            attribute: {group: int((part.group_NA[:, column] == code).sum()) for code, group in enumerate(groups)}
+            for column, (attribute, groups) in enumerate(data.attributes.items())
+        }
+        for split, part in (("train", data.train), ("val", data.val), ("test", data.test))
+    }
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "classes": list(data.classes),
+        "groups": {attribute: list(groups) for attribute, groups in data.attributes.items()},
+        "counts": counts,
+    }
+
+
+def table_facts(table: LatencyTable) -> dict[str, Any]:
+    """What a report says of the device's table."""
+    names = ("device", "provenance", "source", "licence", "validation")
+    return {**{name: table.content[name] for name in names}, "hash": table.hash, "error": table.error}
+
+
+def layer_facts(
+    space: SearchSpace, latency: CostTable, ops: Sequence[str], p_LK: np.ndarray | None
+) -> list[dict[str, Any]]:
+    """A row a layer: shapes, operation, milliseconds, and the probability of each operation where there is one."""
+    rows = []
+    for number, (layer, k) in enumerate(zip(space.layers, space.index_L(ops), strict=True)):
+        probabilities = None if p_LK is None else {op: float(p) for op, p in zip(space.ops, p_LK[number], strict=True)}
+        rows.append(
+            {
+                "layer": number,
+                "stage": layer.stage,
+                "c_in": layer.c_in,
+                "c_out": layer.c_out,
+                "stride": layer.stride,
+                "resolution": layer.resolution,
+                "op": ops[number],
+                "ms": float(latency.cost_LK[number, k]),
+                "probabilities": probabilities,
+            }
+        )
+    return rows

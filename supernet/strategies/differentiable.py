@@ -8,10 +8,10 @@ expectation. How α gets the gradient of the first is the relaxation's matter (r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
+from scipy.special import log_softmax
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
@@ -19,13 +19,22 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from supernet.config import SearchConfig
-from supernet.costs.table import CostTable
-from supernet.data import Batch, Batches, GroupedData
+from supernet.data import Batch, Batches
+from supernet.derive import candidates
+from supernet.errors import UserError, nearest
 from supernet.network import Supernet
 from supernet.objective import BudgetPenalty, DataObjective
-from supernet.relaxation import PATHWISE, ArchitectureParameters, ScoreFunction, fair_paths, one_hot, sample_paths
+from supernet.relaxation import (
+    PATHWISE,
+    RELAXATIONS,
+    ArchitectureParameters,
+    ScoreFunction,
+    fair_paths,
+    one_hot,
+    sample_paths,
+)
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
-from supernet.space import SearchSpace
+from supernet.strategies.problem import Outcome, Problem, compare
 
 LOG_EVERY = 20
 
@@ -33,18 +42,10 @@ LOG_EVERY = 20
 class DifferentiableSearch:
     """One search: everything that changes is in `state` (modules), two optimisers, one generator and `step`."""
 
-    def __init__(
-        self,
-        config: SearchConfig,
-        space: SearchSpace,
-        data: GroupedData,
-        costs: Mapping[str, CostTable],
-        budgets: Mapping[str, float],
-        device: torch.device,
-    ) -> None:
+    def __init__(self, config: SearchConfig, problem: Problem) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.data, self.device = config, data, device
-        self.costs = costs
+        data, space, device = problem.data, problem.space, problem.device
+        self.config, self.data, self.costs = config, data, problem.costs
         valid_LK = torch.from_numpy(space.valid_LK)
         num_groups_A = [len(names) for names in data.attributes.values()]
         supernet = Supernet(space, len(data.classes), data.channels).to(device, memory_format=torch.channels_last)
@@ -59,8 +60,8 @@ class DifferentiableSearch:
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = objective(), objective()
         self.penalties = nn.ModuleList(
-            BudgetPenalty(costs[name], budget, config.latency_weight if name == "latency" else None)
-            for name, budget in budgets.items()
+            BudgetPenalty(problem.costs[name], budget, config.latency_weight if name == "latency" else None)
+            for name, budget in problem.budgets.items()
         )
         self.state = nn.ModuleDict(
             {
@@ -240,3 +241,20 @@ class DifferentiableSearch:
         self.generator.set_state(checkpoint["generator"])
         self.paths, self.step, self.sums = checkpoint["paths"], checkpoint["step"], checkpoint["sums"]
         folder.rows(until_step=self.step)
+
+
+def search(config: SearchConfig, problem: Problem) -> Outcome:
+    """Trains the supernet and α, derives the most probable architecture inside the budgets, compares it with others.
+
+    Raises UserError (unknown relaxation, no architecture inside the budgets, loss not finite) and Interrupted.
+    """
+    if config.relaxation not in RELAXATIONS:
+        raise UserError(f'Unknown relaxation "{config.relaxation}".{nearest(config.relaxation, RELAXATIONS)}')
+    running = DifferentiableSearch(config, problem)
+    running.run(problem.folder)
+    alpha_LK = running.parameters().detach().double().numpy()
+    found = candidates(
+        alpha_LK, problem.space.valid_LK, list(problem.costs.values()), problem.budgets, config.candidates, config.seed
+    )
+    log_p_LK = log_softmax(alpha_LK, axis=1)
+    return Outcome(compare(config, problem, running.supernet, found, log_p_LK), running.p_LK.numpy())

@@ -1,0 +1,199 @@
+"""`supernet train`: derived.json + data → a trained timm model, its fairness report and exports."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from supernet.config import TrainConfig, add_options
+from supernet.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from supernet.architecture import Architecture
+    from supernet.data import GroupedData
+
+EPILOG = """\
+examples:
+  python train.py --arch runs/search-rpi4-1/derived.json
+      trains what the search found, from scratch, on the search's data
+  python train.py --arch runs/search-rpi4-1/derived.json --group-mix student=0.05 --fairness-weight 0
+      a biased training set, and no fairness term
+  python train.py --arch mobilenetv2_050
+      a baseline: any timm model through the very same path
+  python train.py --resume runs/train-rpi4-1
+      go on where an interrupted run stopped
+
+The run folder then holds: model.safetensors and model.json (for timm.create_model), a copy of derived.json, report.html and
+report.json (accuracy and gaps per group with intervals), metrics.jsonl, config.json and checkpoint.pt.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a derived architecture from scratch",
+        description="Trains an architecture from scratch on search-train, validates on search-val after each epoch, and "
+        "measures accuracy and fairness of the last weights on test. What is not given is taken from derived.json's search.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_options(parser, TrainConfig)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The story of the command."""
+    import torch
+
+    from supernet.architecture import Architecture
+    from supernet.commands.setting import data_facts, open_run, read_data
+    from supernet.costs.analytic import count
+    from supernet.data import Batches
+    from supernet.evaluate import predict
+    from supernet.metrics import evaluate_predictions
+    from supernet.models import DERIVED, save_model
+    from supernet.report import write_report
+    from supernet.runs import Interrupted, RunFolder, compute_device
+    from supernet.training import train_network
+
+    started = time.monotonic()
+    config = open_run(options, "train", TrainConfig)
+    if not config.arch:
+        raise UserError("--arch is needed: a derived.json (or its run folder), or a timm model's name.")
+    arch = Architecture.load(config.arch) if _is_file(config.arch) else None
+    if arch is not None:
+        config = inherit(config, arch, options)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = compute_device(config.compute_device)
+    size = arch.input.size if arch is not None else _space_resolution(config)
+    data = read_data(config, size)
+    torch.manual_seed(config.seed)
+    network, spec = build(config, arch, data)
+    folder = RunFolder.open(config, "train", data.fingerprint)
+    if arch is not None:
+        arch.save(folder.path / "derived.json")
+    print("\n".join((*data.notes, f"Run folder: {folder.path}")), flush=True)
+    try:
+        network = train_network(config, data, network, folder, device)
+    except Interrupted as interrupted:
+        raise UserError(f"{interrupted}. Go on with: supernet train --resume {folder.path}") from None
+
+    save_model(folder.path, network, data.classes, spec, DERIVED if arch is not None else config.arch)
+    test = Batches(data.test, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device)
+    prob_NC = predict(network, test.epoch())
+    metrics = evaluate_predictions(
+        prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
+        cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed,
+    )  # fmt: skip
+    macs, params = count(network, 1, spec.channels, spec.size, spec.size)
+    content = {
+        "schema_version": 1,
+        "command": "train",
+        "name": folder.path.name,
+        "seconds": {"total": time.monotonic() - started},
+        "asked": asdict(config),
+        "notes": list(data.notes),
+        "data": data_facts(data),
+        "arch": arch_facts(config, arch) | {"macs": macs, "params": params},
+        "metrics": metrics,
+        "history": folder.rows(),
+        **latency_facts(arch),
+        **folder.circumstances(),
+    }
+    write_report(folder.path, content)
+    print(closing_words(content, folder.path))
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".json") or Path(name).exists()
+
+
+def _space_resolution(config: TrainConfig) -> int:
+    from supernet.space import get_space
+
+    return get_space(config.space).resolution
+
+
+def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace) -> TrainConfig:
+    """The data and device options that the user left open, as the search had them."""
+    names = ("data", "label_col", "group_cols", "file_col", "cluster_col", "group_mix", "max_train", "fairness",
+             "fairness_weight", "max_gap", "device")  # fmt: skip
+    if config.resume is not None:  # the run's own options were filled in when it began
+        return config
+    searched = {name: arch.config[name] for name in names if name in arch.config and name not in options}
+    if options.quick:
+        searched.pop("max_train", None)
+    return replace(config, **searched)
+
+
+def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> tuple[nn.Module, Any]:
+    """The network with fresh weights, and what it is fed. Raises UserError if the data does not fit the architecture."""
+    from supernet.architecture import InputSpec
+    from supernet.models import create_network
+    from supernet.network import build_network
+
+    spec = InputSpec(data.resolution, data.channels, data.mean, data.std)
+    if arch is None:
+        return create_network(config.arch, data.classes, spec, config.drop, config.drop_path), spec
+    if arch.classes != data.classes or arch.input.channels != data.channels:
+        raise UserError(
+            f"{config.arch} was searched for {len(arch.classes)} classes and {arch.input.channels} channels, the data "
+            f"{data.name} has {len(data.classes)} classes and {data.channels} channels (or other class names)."
+        )
+    return build_network(arch, config.drop, config.drop_path), spec
+
+
+def arch_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, Any]:
+    """What the report says of the architecture. A timm baseline has no entries in a table: its latency is unknown."""
+    if arch is None:
+        unknown = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
+        return {"name": config.arch, **dict.fromkeys(unknown), "budget_ms": config.budget_ms}
+    names = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
+    return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": config.budget_ms or arch.budget_ms}
+
+
+def latency_facts(arch: Architecture | None) -> dict[str, Any]:
+    """Latency layer by layer, where the table that the search used is still at hand."""
+    from supernet.commands.setting import layer_facts, table_facts
+    from supernet.costs.latency import load_table
+    from supernet.space import get_space
+
+    if arch is None or arch.device is None:
+        return {}
+    try:
+        table, space = load_table(str(arch.config.get("device", arch.device))), get_space(arch.space)
+        latency = table.cost(space)
+    except UserError:
+        return {}
+    return {
+        "table": table_facts(table),
+        "base_ms": latency.base,
+        "layers": layer_facts(space, latency, arch.ops, None),
+    }
+
+
+def closing_words(content: dict[str, Any], folder: Path) -> str:
+    """What the terminal shows at the end."""
+
+    def interval(figure: dict[str, Any]) -> str:
+        if figure["low"] is None:
+            return "unknown" if figure["value"] is None else f"{figure['value']:.4f}"
+        return f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
+
+    metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
+    lines = [f"Test accuracy {interval(metrics['accuracy'])} on {metrics['samples']:,} images (95% bootstrap intervals)"]
+    for attribute, found in metrics["attributes"].items():
+        groups = ", ".join(f"{name} {interval(group['accuracy'])}" for name, group in found["groups"].items())
+        lines.append(f"  {attribute}: {groups}; {notion} gap {interval(found['gaps'][notion])}")
+    if arch["predicted_ms"] is not None:
+        lines.append(f"Predicted latency {arch['predicted_ms']:.2f} ms of {arch['budget_ms']:g} ms on {arch['device']}.")
+    lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
+    lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]
+    return "\n".join(lines)
