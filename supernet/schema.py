@@ -6,6 +6,7 @@ Every error names the file and the field's path.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -24,11 +25,24 @@ def _reject_constant(name: str) -> float:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
             raise ValueError(f'"{key}" stands twice in one object')
-    return dict(pairs)
+        content[key] = value
+    return content
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return float(text)
+
+
+def _integer(text: str) -> int:
+    if len(text) > 18:
+        raise ValueError(f"{text[:20]} is too large a number")
+    return int(text)
 
 
 def read_json(path: Path, what: str, schema: dict[str, Any] | None = None) -> Any:
@@ -44,14 +58,21 @@ def read_json(path: Path, what: str, schema: dict[str, Any] | None = None) -> An
         raise UserError(f"{what} {path} has {path.stat().st_size:,} bytes; more than {MAX_BYTES:,} cannot be right.")
     try:
         content = json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=_reject_constant, object_pairs_hook=_unique_keys
+            path.read_text(encoding="utf-8"),
+            parse_constant=_reject_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+            object_pairs_hook=_unique_keys,
         )
     except (ValueError, RecursionError) as error:
         raise UserError(f"{what} {path} is not valid JSON: {error}.") from error
     if schema is not None:
         error = best_match(Draft202012Validator(schema).iter_errors(content))
         if error is not None:
-            raise UserError(f"{what} {path}: {error.json_path.removeprefix('$').lstrip('.') or 'file'}: {error.message}.")
+            field = error.json_path.removeprefix("$").lstrip(".") or "file"
+            # the message quotes the value, which may be the whole file
+            message = error.message if len(error.message) <= 300 else f"{error.message[:200]} … {error.message[-80:]}"
+            raise UserError(f"{what} {path}: {field}: {message}.")
     return content
 
 

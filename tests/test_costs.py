@@ -1,0 +1,169 @@
+"""Costs behind one table: exact on every architecture, and counted in a second way here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from supernet.costs.analytic import macs_table, params_table, weight_bytes
+from supernet.costs.latency import load_table
+from supernet.costs.memory import peak_activation_bytes
+from supernet.costs.table import CostTable
+from supernet.errors import UserError
+from supernet.network import build_efficientnet
+from supernet.ops import arch_strings
+from supernet.space import SearchSpace, get_space
+
+FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")
+INDEX_L = st.lists(st.integers(0, 6), min_size=22, max_size=22)
+
+
+def derived(space: SearchSpace, ops: tuple[str, ...], in_chans: int = 3, num_classes: int = 10) -> nn.Module:
+    return build_efficientnet(
+        arch_strings(space, ops),
+        stem_channels=space.stem_channels,
+        stem_stride=space.stem_stride,
+        head_channels=space.head_channels,
+        num_classes=num_classes,
+        in_chans=in_chans,
+    ).eval()
+
+
+def drawn(space: SearchSpace, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    index_L = np.random.default_rng(seed).integers(0, 7, 22)
+    return index_L, space.names(index_L)
+
+
+TABLE = load_table("rpi4").cost(FBNET32)
+
+
+@given(INDEX_L)
+def test_expected_at_one_hot_is_the_sum(index_L: list[int]) -> None:
+    weights_LK = torch.eye(7, dtype=torch.float64)[index_L]
+    assert float(TABLE.expected(weights_LK)) == pytest.approx(TABLE.total(index_L), rel=1e-14)
+    assert float(TABLE.expected(weights_LK.float())) == pytest.approx(TABLE.total(index_L), rel=1e-6)
+    assert TABLE.fastest(FBNET32.valid_LK) <= TABLE.total(index_L)
+
+
+def test_expected_carries_the_gradient() -> None:
+    alpha_LK = torch.randn(22, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda alpha: TABLE.expected(alpha.softmax(-1)), alpha_LK)
+    weights_LK = torch.rand(22, 7, dtype=torch.float64, requires_grad=True)
+    TABLE.expected(weights_LK).backward()
+    assert weights_LK.grad is not None
+    np.testing.assert_array_equal(weights_LK.grad.numpy(), TABLE.cost_LK)
+
+
+def test_fastest_and_median_count_allowed_operations_only() -> None:
+    cost = CostTable("latency", "ms", 1.0, np.array([[5.0, 0.0], [2.0, 3.0]]))
+    assert cost.fastest(np.array([[True, False], [True, True]])) == 8
+    assert cost.median(np.array([[True, False], [True, False]])) == 8
+    assert cost.median(np.ones((2, 2), bool)) == cost.median(np.ones((2, 2), bool))
+
+
+@pytest.mark.parametrize(
+    ("space", "in_chans"), [(FBNET32, 1), (FBNET32, 3), (FBNET224, 3)], ids=lambda v: getattr(v, "name", v)
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_macs_and_parameters_are_those_of_the_derived_network(space: SearchSpace, in_chans: int, seed: int) -> None:
+    index_L, ops = drawn(space, seed)
+    network = derived(space, ops, in_chans, 7)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, in_chans, space.resolution, space.resolution))
+    assert macs_table(space, in_chans, 7).total(index_L) == counter.get_total_flops() / 2
+    assert params_table(space, in_chans, 7).total(index_L) == sum(p.numel() for p in network.parameters())
+
+
+def test_counts_of_one_operation_by_hand() -> None:
+    row = next(row for row, layer in enumerate(FBNET32.layers) if layer.block_type == "24x32s2@32")
+    macs, params = macs_table(FBNET32, 1, 10), params_table(FBNET32, 1, 10)
+    k5_e3 = FBNET32.ops.index("k5_e3")
+    assert macs.cost_LK[row, k5_e3] == 24 * 72 * 32**2 + 25 * 72 * 16**2 + 72 * 32 * 16**2
+    assert params.cost_LK[row, k5_e3] == 24 * 72 + 25 * 72 + 72 * 32 + 2 * (72 + 72 + 32)
+    assert macs.cost_LK[row, -1] == 24 * 32 * 16**2  # a skip that changes the shape is a 1×1 convolution
+    assert macs.cost_LK[row + 1, -1] == params.cost_LK[row + 1, -1] == 0  # an identity is nothing
+    assert (macs.name, macs.unit, params.name, params.unit) == ("macs", "MACs", "params", "parameters")
+
+
+def test_counting_leaves_the_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.rand(4)
+    torch.manual_seed(3)
+    params_table(FBNET32, 5, 11)  # not counted before
+    assert torch.equal(torch.rand(4), before)
+
+
+def test_weight_bytes() -> None:
+    assert [weight_bytes(10, dtype) for dtype in ("float32", "float16", "bfloat16", "int8")] == [40, 20, 20, 10]
+    with pytest.raises(UserError, match='Did you mean "float32"'):
+        weight_bytes(10, "float3")
+
+
+class TestPeakMemory:
+    def test_batch_norm_and_relu_write_in_place(self) -> None:
+        network = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+        assert peak_activation_bytes(network, 2, 5, "int8") == 25 * (8 + 4)
+
+    def test_the_shortcut_is_counted(self) -> None:
+        class Residual(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv1, self.conv2 = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 3, 1)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x + self.conv2(self.conv1(x))
+
+        assert peak_activation_bytes(Residual(), 3, 4) == 4 * 16 * (3 + 6 + 3)
+
+    def test_a_function_whose_input_is_read_again_needs_room_of_its_own(self) -> None:
+        class Gated(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv = nn.Conv2d(1, 4, 1)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                x = self.conv(x)
+                return x * x.sigmoid()
+
+        assert peak_activation_bytes(Gated(), 1, 2, "int8") == 4 * (4 + 4 + 4)
+
+    def test_downsampling_frees_what_was_read(self) -> None:
+        network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 2, stride=2), nn.Flatten(), nn.Linear(8, 100))
+        assert peak_activation_bytes(network, 1, 4, "int8") == max(16 + 32, 32 + 8, 8 + 100)
+
+    @pytest.mark.parametrize("space", [FBNET32, FBNET224], ids=lambda space: space.name)
+    @pytest.mark.parametrize("seed", range(4))
+    def test_of_a_derived_network_equals_the_count_from_its_shapes(self, space: SearchSpace, seed: int) -> None:
+        _, ops = drawn(space, seed)
+        network = derived(space, ops).train()
+        assert peak_activation_bytes(network, 3, space.resolution) == 4 * peak_by_shapes(space, ops, 3, 10)
+        assert network.training
+
+
+def peak_by_shapes(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int) -> int:
+    """Values alive at once: written from the blocks' shapes alone, without a network."""
+    stem_hw = space.resolution // space.stem_stride
+    moments = [in_chans * space.resolution**2 + space.stem_channels * stem_hw**2]
+    for op, layer in zip(ops, space.layers, strict=True):
+        values_in = layer.c_in * layer.resolution**2
+        values_out = layer.c_out * (layer.resolution // layer.stride) ** 2
+        same = (layer.c_in, layer.stride) == (layer.c_out, 1)
+        if op != "skip":
+            hidden = layer.c_in * int(op[-1])
+            wide, narrow = hidden * layer.resolution**2, hidden * (layer.resolution // layer.stride) ** 2
+            kept = values_in if same else 0
+            moments += [values_in + wide, kept + wide + narrow, kept + narrow + values_out]
+            moments += [kept + 2 * values_out] if same else []
+        elif not same:
+            moments.append(values_in + values_out)
+    last = space.layers[-1]
+    last_hw = last.resolution // last.stride
+    moments.append((last.c_out + space.head_channels) * last_hw**2)
+    moments.append(space.head_channels * (last_hw**2 + 1))
+    moments.append(space.head_channels + num_classes)
+    return max(moments)

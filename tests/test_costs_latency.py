@@ -1,0 +1,228 @@
+"""Latency tables: what they say is what was published, and a file that cannot be right says where it is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.costs.latency import load_table, require_good, shipped_devices
+from supernet.errors import UserError
+from supernet.space import SPACES, get_space
+
+FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")
+
+# ms of 22 × k3_e1: published with HW-NAS-Bench (Li et al., ICLR 2021), example.ipynb
+PUBLISHED_MS = {
+    "rpi4": 17.618579145142576,
+    "pixel3": 7.788973100000002,
+    "eyeriss": 3.9408960000000004,
+    "fpga": 10.739520000000002,
+}
+# base, then 24 → 32, stride 2, at 32 px, in the order of FBNET32.ops: HELP's sums, solved for the single operations
+SOURCE_MS = {
+    "rpi4": (7.798226, [0.39894809, 1.043984806, 1.884342133, 0.535266037, 1.251515362, 2.877530552, 0.0]),
+    "pixel3": (2.838627995, [0.1787432, 0.5526142, 1.1140032, 0.2614782, 0.7833562, 1.6106032, 0.0]),
+    "eyeriss": (2.788352, [0.028128, 0.094624, 0.19744, 0.035232, 0.115936, 0.240064, 0.0]),
+    "fpga": (0.0, [0.21504, 0.58368, 1.13664, 0.21504, 0.58368, 1.13664, 0.0]),
+    "gold_6226": (3.787060893, [1.207132266, 2.835782373, 5.518151439, 1.590554515, 3.425242245, 7.029135064, 0.0]),
+}
+MEASURED_224_MS = {
+    "pixel1_224": {("k3_e3", 16, 24, 2, 112): 5.608820512820512, ("k5_e6", 24, 24, 1, 56): 10.662506203473946},
+    "xeon_6130_224": {("k3_e3", 24, 24, 1, 56): 2.564, ("k5_e6", 112, 112, 1, 14): 3.433},
+    "titan_rtx_32_224": {("k3_e3", 24, 24, 1, 56): 0.881, ("k5_e6", 112, 112, 1, 14): 0.869},
+}
+
+
+@pytest.mark.parametrize(("device", "published_ms"), PUBLISHED_MS.items())
+def test_published_networks_are_predicted_exactly(device: str, published_ms: float) -> None:
+    assert load_table(device).predict_ms(FBNET32, ["k3_e1"] * 22) == pytest.approx(
+        published_ms, abs=1e-9
+    )  # the source's digits
+
+
+@pytest.mark.parametrize(("device", "source"), SOURCE_MS.items())
+def test_entries_are_those_of_the_source(device: str, source: tuple[float, list[float]]) -> None:
+    cost = load_table(device).cost(FBNET32)
+    row = next(row for row, layer in enumerate(FBNET32.layers) if layer.block_type == "24x32s2@32")
+    assert cost.base == source[0]
+    assert cost.cost_LK[row].tolist() == source[1]
+
+
+@pytest.mark.parametrize(("device", "entries"), MEASURED_224_MS.items())
+def test_interpolated_tables_keep_what_was_measured(device: str, entries: dict[Any, float]) -> None:
+    table = load_table(device)
+    for key, ms in entries.items():
+        assert table.entries[key] == pytest.approx(ms, abs=5e-4)
+        (entry,) = [
+            e for e in table.content["entries"] if (e["op"], e["c_in"], e["c_out"], e["stride"], e["resolution"]) == key
+        ]
+        assert "provenance" not in entry
+
+
+@pytest.mark.parametrize("device", shipped_devices())
+def test_a_shipped_table_covers_its_space_and_says_where_it_is_from(device: str) -> None:
+    table = load_table(device)
+    space = SPACES[table.content["space"]]
+    cost = table.cost(space)
+    assert table.device == device
+    assert np.isfinite(cost.cost_LK).all()
+    assert (cost.cost_LK >= 0).all()
+    assert cost.median(space.valid_LK) > cost.fastest(space.valid_LK) >= 0
+    assert table.content["resolution"] == space.resolution
+    assert table.content["licence"] and table.content["source"] and table.content["notes"]
+    wider = [cost.cost_LK[:, space.ops.index(op)].sum() for op in ("k3_e1", "k3_e3", "k3_e6")]
+    assert wider == sorted(wider)
+
+
+@pytest.mark.parametrize("device", ["pixel1_224", "xeon_6130_224", "titan_rtx_32_224"])
+def test_an_interpolated_table_claims_no_error_for_whole_networks(device: str) -> None:
+    table = load_table(device)
+    assert table.provenance == "interpolated"
+    assert table.error is None
+    assert 0 < table.content["cross_validation"]["mape"] < 0.15
+    assert {e["median_ms"] for e in table.content["entries"] if e["op"] == "skip" and e["c_in"] == e["c_out"]} == {0.0}
+    assert "cross_validation" in table.content["notes"]
+
+
+def test_a_fitted_table_tells_its_error() -> None:
+    table = load_table("gold_6226")
+    assert table.provenance == "fitted"
+    assert table.error == pytest.approx(0.0255, abs=1e-4)
+
+
+def rpi4() -> dict[str, Any]:
+    return copy.deepcopy(load_table("rpi4").content)
+
+
+def saved(folder: Path, content: Any) -> str:
+    path = folder / "board.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def changed(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    content: Any = rpi4()
+    place = content
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return content
+
+
+BAD_FIELDS = [
+    (("entries", 3, "median_ms"), -1.0, "entries[3].median_ms"),
+    (("entries", 3, "median_ms"), float("nan"), "NaN is not a number"),
+    (("entries", 3, "median_ms"), float("inf"), "Infinity is not a number"),
+    (("entries", 3, "median_ms"), 10**30, "too large a number"),
+    (("entries", 3, "median_ms"), "1.5", "entries[3].median_ms"),
+    (("entries", 3, "median_ms"), 1500.0, "entries[3].median_ms"),  # microseconds among milliseconds
+    (("entries", 3, "stride"), 3, "entries[3].stride"),
+    (("entries", 3, "speed"), 3, "entries[3]"),
+    (("entries", 3), {"op": "k3_e1"}, "entries[3]"),
+    (("entries",), [], "entries"),
+    (("unit",), "us", "unit"),
+    (("schema_version",), 2, "schema_version"),
+    (("provenance",), "guessed", "provenance"),
+    (("base_ms",), -1, "base_ms"),
+    (("batch",), 0, "batch"),
+    (("validation",), {"n": 12}, "validation"),
+    (("validation",), {"n": 12, "mape": 0.1, "spearman": 0.9, "scale": 0}, "validation.scale"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"), BAD_FIELDS, ids=[f"{p[-1]}={str(v)[:8]}" for p, v, _ in BAD_FIELDS]
+)
+def test_a_wrong_field_is_named(tmp_path: Path, path: tuple[str | int, ...], value: Any, named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_table(saved(tmp_path, changed(path, value)))
+    assert named in str(caught.value)
+    assert "board.json" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_an_entry_that_stands_twice_is_named(tmp_path: Path) -> None:
+    content = rpi4()
+    content["entries"].append(content["entries"][5])
+    with pytest.raises(UserError, match=r"entries\[84\]: k5_e6 16 16 1 32 stands twice"):
+        load_table(saved(tmp_path, content))
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='"unit" stands twice'):
+        load_table(saved(tmp_path, '{"unit": "ms", "unit": "us"}'))
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 5000])
+def test_a_truncated_file_is_refused(tmp_path: Path, length: int) -> None:
+    with pytest.raises(UserError, match="not valid JSON"):
+        load_table(saved(tmp_path, json.dumps(rpi4())[:length]))
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"ms"', "[" * 100_000, "\x00", "1e999", "[1e999]"])
+def test_json_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"board\.json"):
+        load_table(saved(tmp_path, text))
+
+
+def test_folders_missing_files_other_encodings_and_huge_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder"):
+        load_table(f"{tmp_path}/")
+    with pytest.raises(UserError, match="does not exist"):
+        load_table(str(tmp_path / "none.json"))
+    (tmp_path / "latin.json").write_bytes(b'{"device": "\xe9"}')
+    with pytest.raises(UserError, match="not valid JSON"):
+        load_table(str(tmp_path / "latin.json"))
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(2_000_000_000)  # sparse: takes no room
+    with pytest.raises(UserError, match="2,000,000,000 bytes"):
+        load_table(str(tmp_path / "huge.json"))
+
+
+def test_a_table_of_another_space_is_refused_with_the_command_that_makes_one() -> None:
+    with pytest.raises(UserError, match=r"made for fbnet32 .* supernet lut build --device rpi4 --space fbnet224"):
+        load_table("rpi4").cost(FBNET224)
+
+
+def test_missing_entries_are_named_once_each_with_the_command(tmp_path: Path) -> None:
+    content = rpi4()
+    content["entries"] = [e for e in content["entries"] if not (e["op"] == "k5_e6" and e["c_out"] == 64)]
+    with pytest.raises(UserError) as caught:
+        load_table(saved(tmp_path, content)).cost(FBNET32)
+    message = str(caught.value)
+    assert "lacks k5_e6 32x64s2@16, k5_e6 64x64s1@8. " in message
+    assert "supernet lut build --device rpi4 --space fbnet32" in message
+
+
+def test_an_unknown_device_gets_the_nearest_name_and_the_way_to_an_own_table() -> None:
+    with pytest.raises(UserError) as caught:
+        load_table("rpi5")
+    assert 'Did you mean "rpi4"?' in str(caught.value)
+    assert "--device ./my-board.json" in str(caught.value)
+    with pytest.raises(UserError):
+        load_table("../rpi4")
+
+
+def test_validation_scales_entries_and_base_and_adds_the_offset(tmp_path: Path) -> None:
+    content = rpi4()
+    content["validation"] = {"n": 12, "mape": 0.02, "spearman": 0.99, "scale": 1.5, "offset_ms": -2.0}
+    table, plain = load_table(saved(tmp_path, content)), load_table("rpi4")
+    ops = ["k3_e6", "k5_e3"] * 11
+    assert table.predict_ms(FBNET32, ops) == pytest.approx(1.5 * plain.predict_ms(FBNET32, ops) - 2, rel=1e-14)
+    assert table.error == 0.02
+    assert table.hash != plain.hash
+
+
+def test_a_poor_table_needs_consent(tmp_path: Path) -> None:
+    content = rpi4()
+    content["validation"] = {"n": 12, "mape": 0.2, "spearman": 0.99}
+    table = load_table(saved(tmp_path, content))
+    with pytest.raises(UserError, match="--accept-poor-table"):
+        require_good(table, accept_poor=False)
+    require_good(table, accept_poor=True)
+    require_good(load_table("rpi4"), accept_poor=False)
