@@ -46,7 +46,7 @@ class SearchConfig(CommonConfig):
     """Options of `search`."""
 
     space: str = _option("fbnet32", "search space")
-    budget_ms: float | None = _option(None, "latency budget in milliseconds; default: the median over the space's architectures")  # fmt: skip
+    budget_ms: float | None = _option(None, "latency budget in milliseconds; default: half way from the fastest to the median architecture of the space")  # fmt: skip
     latency_weight: float | None = _option(None, "fixed weight λ_lat of expected latency / budget; default: a multiplier that adapts itself")  # fmt: skip
     strategy: str = _option("differentiable", "how to search")
     relaxation: str = _option("score", "how α gets its gradient: score (one path, forward only), gumbel-hard (one path), gumbel, softmax (all operations run)")  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -86,9 +86,26 @@ def _fbnet(name: str, resolution: int, stem_stride: int, strides: Sequence[int],
     return SearchSpace(name, FBNET_OPS, tuple(layers), resolution, 16, stem_stride, head_channels)
 
 
+def _micro(parent: SearchSpace) -> SearchSpace:
+    """The parent with a choice of four operations in the first layer of its last five stages, skip elsewhere.
+
+    Its networks *are* networks of the parent, so the parent's latency tables hold. Small enough (4⁵ = 1,024 architectures)
+    to train every one of them.
+    """
+    ops = ("k3_e1", "k3_e6", "k5_e3", "skip")
+    layers = tuple(
+        replace(layer, ops=ops if layer.stage >= 2 and layer.stage != before.stage else ("skip",))
+        for before, layer in zip((parent.layers[0], *parent.layers), parent.layers, strict=False)
+    )
+    return replace(parent, name=f"micro{parent.resolution}", ops=ops, layers=layers, parent=parent.name)
+
+
+_FBNET32 = _fbnet("fbnet32", 32, 1, (1, 1, 2, 2, 1, 2, 1), 1504)
+
 SPACES: dict[str, SearchSpace] = {
-    "fbnet32": _fbnet("fbnet32", 32, 1, (1, 1, 2, 2, 1, 2, 1), 1504),
+    "fbnet32": _FBNET32,
     "fbnet224": _fbnet("fbnet224", 224, 2, (1, 2, 2, 2, 1, 2, 1), 1984),
+    "micro32": _micro(_FBNET32),
 }
 
 

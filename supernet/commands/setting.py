@@ -78,8 +78,8 @@ def prepare(config: SearchConfig) -> Problem:
     notes = []
     budget_ms = config.budget_ms
     if budget_ms is None:
-        budget_ms = round(latency.median(space.valid_LK), 1)
-        notes.append(f"No --budget-ms was given: {budget_ms} ms, the median over architectures of {space.name}, was taken.")
+        budget_ms = round((latency.fastest(space.valid_LK) + latency.median(space.valid_LK)) / 2, 1)
+        notes.append(f"No --budget-ms was given: {budget_ms} ms was taken, half way from the fastest to the median architecture of {space.name}.")  # fmt: skip
     fastest = latency.fastest(space.valid_LK)
     if budget_ms < fastest:
         raise UserError(f"No architecture of {space.name} runs in {budget_ms:g} ms on {table.device}: the fastest possible takes {fastest:.2f} ms. Raise --budget-ms.")  # fmt: skip

@@ -1,0 +1,133 @@
+"""The commands as a user runs them: search → train → timm, and one clear line with exit code 2 after a mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from supernet.architecture import Architecture
+from supernet.commands.main import main
+
+TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--bootstrap", "20", "--threads", "1"]
+SEARCH = ["search", "--quick", *TINY, "--eval-images", "256"]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "search"
+    main([*SEARCH, "--budget-ms", "10", "--out", str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(searched: Path) -> Path:
+    folder = searched.parent / "train"
+    main(["train", "--quick", "--arch", str(searched), "--max-train", "64", "--bootstrap", "20", "--out", str(folder)])
+    return folder
+
+
+def test_search_leaves_what_it_promises(searched: Path) -> None:
+    arch = Architecture.load(searched / "derived.json")
+    assert arch.predicted_ms is not None and arch.predicted_ms <= 10 == arch.budget_ms
+    front = json.loads((searched / "front.json").read_text())
+    assert tuple(front[0]["ops"]) == arch.ops and any(row["non_dominated"] for row in front)
+    assert {"report.html", "report.json", "metrics.jsonl", "config.json", "checkpoint.pt"} <= {
+        path.name for path in searched.iterdir()
+    }
+
+
+def test_trained_model_loads_through_timm(trained: Path) -> None:
+    model = timm.create_model("supernet_derived", model_json=str(trained / "model.json"), pretrained=True)
+    report = json.loads((trained / "report.json").read_text())
+    assert model.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    assert sum(p.numel() for p in model.parameters()) == report["arch"]["params"]
+    assert Architecture.load(trained / "derived.json") == Architecture.load(report["asked"]["arch"])
+
+
+def test_timm_baseline_takes_the_same_path(tmp_path: Path) -> None:
+    main(["train", "--quick", "--arch", "mobilenetv2_050", *TINY, "--out", str(tmp_path / "run")])
+    model = timm.create_model("supernet_derived", model_json=str(tmp_path / "run" / "model.json"), pretrained=True)
+    assert model.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(argv))
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("supernet: error: ")
+    return message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--device", "rpi5"], ["rpi5", "rpi4", "--device ./my-board.json"]),
+        (["--device", "nowhere.json"], ["nowhere.json", "does not exist"]),
+        (["--space", "fbnet23"], ["fbnet23", 'Did you mean "fbnet32"']),
+        (["--device", "rpi4", "--space", "fbnet224"], ["rpi4", "fbnet32", "supernet lut build"]),
+        (["--data", "writer"], ["writer", "writers"]),
+        (["--budget-ms", "3"], ["3 ms", "7.80 ms"]),
+        (["--budget-ms", "nan"], ["budget-ms"]),
+        (["--fairness", "acuracy_parity"], ["accuracy_parity"]),
+        (["--group-mix", "pupil=0.1"], ["pupil", "student"]),
+        (["--strategy", "magic"], ["magic", "differentiable"]),
+        (["--relaxation", "magic"], ["magic", "score"]),
+        (["--compute-device", "warp"], ["warp"]),
+        (["--epochs", "0"], ["--epochs", "at least 1"]),
+        (["--batch-size", "-4"], ["--batch-size"]),
+    ],
+)
+def test_search_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], words: list[str]) -> None:
+    message = error(capsys, "search", *TINY, "--out", str(tmp_path / "run"), *options)
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "run" / "derived.json").exists()
+
+
+def test_existing_run_is_not_overwritten(capsys: pytest.CaptureFixture[str], searched: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in searched.iterdir()}
+    assert "--resume" in error(capsys, *SEARCH, "--budget-ms", "10", "--out", str(searched))
+    assert before == {path.name: path.stat().st_mtime_ns for path in searched.iterdir()}
+
+
+def test_resume_mistakes(capsys: pytest.CaptureFixture[str], searched: Path, tmp_path: Path) -> None:
+    assert "leave out --epochs" in error(capsys, "search", "--resume", str(searched), "--epochs", "9")
+    assert "not a run of train" in error(capsys, "train", "--resume", str(searched))
+    assert "does not exist" in error(capsys, "search", "--resume", str(tmp_path / "none"))
+    (tmp_path / "config.json").write_text(json.dumps({"command": "search", "epochs": "many"}))
+    assert "epochs" in error(capsys, "search", "--resume", str(tmp_path))
+
+
+def test_train_mistakes(capsys: pytest.CaptureFixture[str], searched: Path, tmp_path: Path) -> None:
+    assert "--arch is needed" in error(capsys, "train")
+    assert "mobilenetv2_050" in error(capsys, "train", "--arch", "mobilenetv2_05")
+    broken = json.loads((searched / "derived.json").read_text())
+    broken["input"]["size"] = "large"
+    (tmp_path / "derived.json").write_text(json.dumps(broken))
+    assert "input.size" in error(capsys, "train", "--arch", str(tmp_path / "derived.json"))
+
+
+def test_corrupt_weights_are_named(trained: Path, tmp_path: Path) -> None:
+    for name in ("model.json", "derived.json"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"not a safetensors file")
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        timm.create_model("supernet_derived", model_json=str(tmp_path / "model.json"), pretrained=True)
+
+
+def test_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr("supernet.runs.write_json", full)
+    assert "No space left on device" in error(capsys, *SEARCH, "--out", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("command", ["search", "train", "lut", "verify"])
+def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0 and "usage:" in capsys.readouterr().out

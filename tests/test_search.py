@@ -1,0 +1,123 @@
+"""The differentiable search: both penalties reach α in every relaxation, a resumed run is the same run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from supernet.commands.setting import prepare
+from supernet.config import SearchConfig
+from supernet.errors import UserError
+from supernet.relaxation import RELAXATIONS
+from supernet.runs import Interrupted
+from supernet.strategies import differentiable
+from supernet.strategies.differentiable import DifferentiableSearch
+from supernet.strategies.problem import Problem
+
+TINY = SearchConfig(
+    space="micro32", max_train=96, batch_size=32, epochs=2, warmup_epochs=1, eval_images=256, candidates=2, budget_ms=11.0,
+    augment=True, threads=1,
+)  # fmt: skip
+
+
+def problem(folder: Path, config: SearchConfig) -> tuple[SearchConfig, Problem]:
+    config = replace(config, out=str(folder))
+    return config, prepare(config)
+
+
+@pytest.mark.parametrize("relaxation", RELAXATIONS)
+def test_huge_latency_weight_picks_the_fastest(tmp_path: Path, relaxation: str) -> None:
+    """In NNI the latency penalty is detached from α and does nothing, unnoticed."""
+    config, asked = problem(
+        tmp_path / "run", replace(TINY, relaxation=relaxation, latency_weight=1e4, alpha_lr=0.5, budget_ms=30.0)
+    )
+    best = differentiable.search(config, asked).candidates[0]
+    assert set(best.ops) == {"skip"}
+
+
+@pytest.mark.parametrize("relaxation", RELAXATIONS)
+def test_huge_fairness_weight_changes_the_operations(tmp_path: Path, relaxation: str) -> None:
+    found = []
+    for weight in (0.0, 1e4):
+        config, asked = problem(
+            tmp_path / f"{weight:g}",
+            replace(TINY, relaxation=relaxation, fairness_weight=weight, alpha_lr=0.5, budget_ms=30.0, latency_weight=0.0),
+        )
+        running = DifferentiableSearch(config, asked)
+        for step in range(6):
+            # ω stays as it is: only α may feel the difference
+            running.alpha_step(running.val.at(step))
+        found.append(tuple(running.p_LK.argmax(1).tolist()))
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("stop_at", [4, 6, 7])
+def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
+    whole_config, whole_problem = problem(tmp_path / "whole", TINY)
+    whole = DifferentiableSearch(whole_config, whole_problem)
+    whole.run(whole_problem.folder)
+
+    config, asked = problem(tmp_path / "parts", TINY)
+    first = DifferentiableSearch(config, asked)
+    weight_step = first.weight_step
+
+    def interrupted(*args: object) -> object:
+        if first.step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return weight_step(*args)
+
+    monkeypatch.setattr(first, "weight_step", interrupted)
+    with pytest.raises(Interrupted):
+        first.run(asked.folder)
+    second = DifferentiableSearch(config, prepare(replace(config, resume=config.out, out=None)))
+    second.run(asked.folder)
+
+    assert second.step == whole.step == second.total_steps
+    for (name, ours), (_, theirs) in zip(second.state.state_dict().items(), whole.state.state_dict().items(), strict=True):
+        assert torch.equal(ours, theirs), name
+    assert asked.folder.rows() == whole_problem.folder.rows()
+
+
+def test_alpha_is_in_the_state(tmp_path: Path) -> None:
+    config, asked = problem(tmp_path / "run", TINY)
+    state = DifferentiableSearch(config, asked).state.state_dict()
+    assert state["architecture_parameters.logits_LK"].shape == asked.space.valid_LK.shape
+
+
+def test_only_sampled_operations_move(tmp_path: Path) -> None:
+    config, asked = problem(tmp_path / "run", replace(TINY, weight_decay=0.1))
+    running = DifferentiableSearch(config, asked)
+    running.weight_step(running.train.at(0), warm=True)  # momentum for one path's operations
+    path = running.paths[0]
+    before = {name: value.clone() for name, value in running.supernet.named_parameters()}
+    running.weight_step(running.train.at(1), warm=True)
+    for row, layer in enumerate(running.supernet.layers):
+        for k, op in enumerate(layer):
+            for name, value in op.named_parameters(f"layers.{row}.{k}"):
+                assert torch.equal(value, before[name]) == (k != path[row]), name
+
+
+def test_nan_loss_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, asked = problem(tmp_path / "run", TINY)
+    running = DifferentiableSearch(config, asked)
+    weight_step = running.weight_step
+
+    def broken(*args: object) -> dict[str, torch.Tensor]:
+        parts = weight_step(*args)
+        return parts | {"loss": parts["loss"] * (torch.nan if running.step == 4 else 1)}
+
+    monkeypatch.setattr(running, "weight_step", broken)
+    with pytest.raises(UserError, match="loss is nan at step 6.*lower --lr"):
+        running.run(asked.folder)
+    checkpoint = asked.folder.load_checkpoint()
+    assert checkpoint is not None and checkpoint["step"] == 3
+
+
+def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
+    config, _ = problem(tmp_path / "run", TINY)
+    with pytest.raises(UserError, match="fingerprint"):
+        prepare(replace(config, max_train=64, resume=config.out))
