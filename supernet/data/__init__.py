@@ -23,6 +23,7 @@ from supernet.data.grouped import (
     Split,
     channel_statistics,
     check,
+    cluster_notes,
     fingerprint,
     unknown_notes,
 )
@@ -50,7 +51,7 @@ def load_data(
     label_col: str | None = None,
     group_cols: Sequence[str] | None = None,
     file_col: str = "file_name",
-    split_col: str = "split",
+    split_col: str | None = None,
     cluster_col: str | None = None,
     progress: bool = True,
 ) -> GroupedData:
@@ -62,7 +63,7 @@ def load_data(
     Raises UserError, in one line, for everything that the user can mend.
     """
     columns = Columns(label_col, tuple(group_cols) if group_cols else None, file_col, split_col, cluster_col)
-    for name, value in (("max_train", max_train), ("max_eval", max_eval)):
+    for name, value in (("resolution", resolution), ("max_train", max_train), ("max_eval", max_eval)):
         if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, not {value}.")
     source = _with_all_splits(_read(spec, columns))
@@ -134,5 +135,5 @@ def _decoded(source: Source, resolution: int, progress: bool) -> GroupedData:
         channels=images.shape[1],
         fingerprint=fingerprint(source, digest),
         augment=source.augment,
-        notes=source.notes + unknown_notes(source),
+        notes=source.notes + unknown_notes(source) + cluster_notes(source),
     )

@@ -98,6 +98,8 @@ class Batches:
         strata_NA = split.group_NA if stratify else np.zeros((len(split), 1))
         self.plan = plan_epoch(strata_NA, batch_size, floor if stratify else 0.0)
         size_S, places_S = np.bincount(self.plan.stratum_N), self.plan.places_S
+        if places_S.sum() // self.plan.steps < world_size:
+            raise UserError(f"{len(split)} images in {self.plan.steps} batches are too few for {world_size} processes.")
         weight_S = size_S / len(split) * (places_S.sum() / places_S)
         self._weight_N = torch.from_numpy(weight_S[self.plan.stratum_N]).float()
         self._label_N, self._group_NA = torch.from_numpy(split.label_N), torch.from_numpy(split.group_NA)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
@@ -83,8 +84,8 @@ def _damaged(file: ImageFile, error: Exception) -> UserError:
     return UserError(f"{file.row}: {file.path} is not a readable image ({error}).")
 
 
-# PIL raises SyntaxError and ValueError, besides OSError, for damaged headers.
-PIL_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# All of these come out of PIL for damaged files.
+PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def _is_colour(file: ImageFile) -> bool:

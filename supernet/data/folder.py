@@ -66,10 +66,8 @@ def _rows_by_split(root: Path, columns: Columns) -> dict[str, list[Row]]:
     if not table.is_file():
         raise UserError(f"{root} has neither train/metadata.csv nor metadata.csv: give each image a row there.")
     for file, cells in _read(table, columns):
-        if columns.split not in cells:  # no such column: one unsplit table
-            rows.setdefault("train", []).append((file, cells))
-            continue
-        split = cells[columns.split]
+        # Without a column for it, everything is train, from which the other splits are then held out.
+        split = cells.get(columns.split or "split", "train")
         if split.lower() not in SPLIT_NAMES:
             raise UserError(f'{file.row}: unknown split "{split}".{nearest(split, ("train", "val", "test"))}')
         rows.setdefault(SPLIT_NAMES[split.lower()], []).append((file, cells))
@@ -78,7 +76,7 @@ def _rows_by_split(root: Path, columns: Columns) -> dict[str, list[Row]]:
 
 def _read(table: Path, columns: Columns) -> list[Row]:
     """Each row as its image and its cells, blanks stripped."""
-    filled = [columns.file, columns.label or "label", *([columns.cluster] if columns.cluster else [])]
+    filled = [columns.file, columns.label or "label", *(name for name in (columns.cluster, columns.split) if name)]
     rows = []
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:

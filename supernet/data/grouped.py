@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -143,7 +144,7 @@ class Columns:
     label: str | None = None
     groups: tuple[str, ...] | None = None
     file: str = "file_name"
-    split: str = "split"
+    split: str | None = None
     cluster: str | None = None
 
     def refuse(self, name: str, *fixed: str) -> None:
@@ -203,6 +204,13 @@ def unknown_notes(source: Source) -> tuple[str, ...]:
             text = ", ".join(f"{count} of {split}" for split, count in counts.items() if count)
             lines.append(f"Unknown {attribute}: {text}; trained on, but part of no group and no gap.")
     return tuple(lines)
+
+
+def cluster_notes(source: Source) -> tuple[str, ...]:
+    """A line for each pair of splits that share clusters, which flatters the later one."""
+    own = {split: set(part.cluster_N.tolist()) for split, part in source.parts.items() if part.cluster_N is not None}
+    shared = {pair: len(own[pair[0]] & own[pair[1]]) for pair in combinations(own, 2)}
+    return tuple(f"{count} clusters are in both {a} and {b}." for (a, b), count in shared.items() if count)
 
 
 def channel_statistics(images_NCHW: np.ndarray, most: int = 20_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
