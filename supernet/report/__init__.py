@@ -1,0 +1,42 @@
+"""What a person reads of a run: report.json holds the facts, report.html shows nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from supernet.report import words
+from supernet.report.views import SECTIONS, page_view
+from supernet.schema import write_json
+
+_PAGES = Environment(
+    loader=PackageLoader("supernet", "report"),
+    autoescape=True,  # class and group names come from users' files
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_PAGES.globals |= {"percent": words.percent, "amount": words.amount}
+
+
+def write_report(folder: Path, content: dict[str, Any]) -> None:
+    """Writes report.json and report.html, each whole or not at all; `content` as docs/formats.md has it.
+
+    Raises ValueError for a number that is not finite: what is unknown is None.
+    """
+    write_json(folder / "report.json", content)
+    part = folder / "report.html.part"
+    try:
+        part.write_text(render(json.loads(json.dumps(content))), encoding="utf-8")
+        part.replace(folder / "report.html")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def render(content: dict[str, Any]) -> str:
+    """One self-contained page: no script, nothing fetched, light and dark, any width, fit to print."""
+    command = content["command"]
+    return _PAGES.get_template(f"{command}.html").render(**page_view(content), **SECTIONS[command](content))

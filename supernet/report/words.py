@@ -1,0 +1,110 @@
+"""Facts into words: numbers with units, where a latency comes from, and the command that gives the run again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from supernet.config import SearchConfig, TrainConfig
+
+PROVENANCE = {
+    "measured": "Each operation was measured on the device by itself.",
+    "published": "The times of isolated operations, as published.",
+    "fitted": "Times of operations fitted to whole networks that ran on the device.",
+    "estimated": "Times estimated by a model of the device; nothing ran on it.",
+    "adapted": "Another device's table, adapted by a few measurements on this one.",
+    "interpolated": "Partly measured, partly interpolated from operations of other shapes.",
+    "host-proxy": "Measured on another machine that stands in for the device: trust the order at most.",
+}
+_CONFIGS = {"search": SearchConfig, "train": TrainConfig}
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "unknown" if value is None else f"{100 * value:.{digits}f}%"
+
+
+def interval(figure: Mapping[str, float | None], digits: int = 1, unit: str = "%") -> str:
+    """`95.1% (94.2 to 96.0)` of a share with its interval."""
+    value, low, high = figure["value"], figure.get("low"), figure.get("high")
+    if value is None:
+        return "unknown"
+    told = f"{100 * value:.{digits}f}{unit}"
+    return told if low is None or high is None else f"{told} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """A large number with M or k, three digits: `12.3 M`."""
+    if value is None:
+        return "unknown"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {letter}{unit}"
+    return f"{value:g} {unit}".rstrip()
+
+
+def duration(seconds: Mapping[str, float]) -> str:
+    """`search 4 min 10 s, compare 12 s`."""
+
+    def told(value: float) -> str:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} min {rest} s" if minutes else f"{value:.0f} s"
+
+    return ", ".join(told(value) if name == "total" else f"{name} {told(value)}" for name, value in seconds.items())
+
+
+def latency_verdict(predicted_ms: float, error: float | None, budget_ms: float | None, device: str) -> str:
+    """A prediction may fit a budget; only a measurement could meet it."""
+    told = f"Predicted to take {predicted_ms:.2f} ms on {device}"
+    if budget_ms is None:
+        return told + "; no budget was set."
+    room = budget_ms - predicted_ms
+    if room < 0:
+        return f"{told}: predicted not to fit, {-room:.2f} ms over the budget of {budget_ms:g} ms."
+    told += f": predicted to fit, {room:.2f} ms below the budget of {budget_ms:g} ms."
+    if error is not None and predicted_ms * (1 + error) > budget_ms:
+        told += " The table's error is larger than what is left."
+    return told
+
+
+def table_words(table: Mapping[str, Any]) -> str:
+    """Where the milliseconds come from, and how far to trust them."""
+    provenance, found = table["provenance"], table.get("validation")
+    told = PROVENANCE.get(provenance, f"Provenance: {provenance}.")
+    told += " The prediction is their sum; this network was not measured end to end."
+    if found:
+        return (
+            f"{told} On {found['n']:,} whole networks that were measured, such sums were off by "
+            f"{percent(found['mape'])} on average (rank correlation {found['spearman']:.2f})."
+        )
+    return told + " How far such sums are from whole networks on the device is unknown: measure before you rely on it."
+
+
+def event_words(event: str | None, classes: Sequence[str]) -> str:
+    """`class 3` with the class's own name."""
+    if event is None or event == "all samples":
+        return ""
+    return re.sub(r"class (\d+)$", lambda m: classes[int(m[1])] if int(m[1]) < len(classes) else m[0], event)
+
+
+def changed_options(command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from their defaults."""
+    defaults = {item.name: item.default for item in fields(_CONFIGS[command])}
+    return {name: value for name, value in asked.items() if name in defaults and value != defaults[name]}
+
+
+def command_line(command: str, asked: Mapping[str, Any]) -> str:
+    """The command that asks the same again, into a new folder."""
+    words = ["python", f"{command}.py"]
+    for name, value in changed_options(command, asked).items():
+        if name in ("out", "resume") or value is None:
+            continue
+        flag = name.replace("_", "-")
+        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def folder_of(content: Mapping[str, Any]) -> str:
+    return str(content["asked"].get("out") or f"runs/{content['name']}")
