@@ -15,6 +15,8 @@ _POSITIVE = {"type": "integer", "minimum": 1, "maximum": 100_000}
 _STRING = {"type": "string", "maxLength": 500}
 _NAMES = {"type": "array", "items": _STRING}
 _MS = {"type": ["number", "null"], "exclusiveMinimum": 0}
+# what ops.py writes, and no more: numbers so small that a wrong file cannot ask for a huge network in one block
+_ARCH_STRING = r"^(ir|cn|ds|er)(_(r[1-4]|k[1357]|s[12]|e[1-9](\.\d{1,2})?|c[1-9]\d{0,3}|se0\.\d{1,3}))+$"
 _CHANNELS = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 64}
 
 _SCHEMA: dict[str, Any] = {
@@ -27,12 +29,12 @@ _SCHEMA: dict[str, Any] = {
         "arch_def": {
             "type": "array",
             "minItems": 1,
-            "maxItems": 1000,
+            "maxItems": 32,
             "items": {
                 "type": "array",
                 "minItems": 1,
-                "maxItems": 1000,
-                "items": {"type": "string", "pattern": r"^[a-z]{2,3}(_[a-z]{1,4}[0-9.]+)+$", "maxLength": 60},
+                "maxItems": 32,
+                "items": {"type": "string", "pattern": _ARCH_STRING, "maxLength": 60},
             },
         },
         "stem_channels": _POSITIVE,

@@ -21,13 +21,15 @@ def most_probable(
     what was yielded is cut off for the next. A solution that exceeds a budget within the solver's tolerance is cut off
     too, so no budget is ever exceeded. Raises UserError if nothing fits, with the least possible cost.
     """
+    assert set(budgets) <= {cost.name for cost in costs}, "a budget without its cost would be ignored"
+    assert not np.isnan(list(budgets.values())).any(), "NaN would be no budget at all"
     layers, operations = valid_LK.shape
     log_p = np.maximum(log_softmax(np.where(valid_LK, alpha_LK, -np.inf), axis=1), -1e3).ravel()
     one_each = LinearConstraint(np.kron(np.eye(layers), np.ones(operations)), 1, 1)
     constraints = [one_each]
     for cost in costs:
-        if cost.name in budgets:
-            limit = budgets[cost.name]
+        limit = budgets.get(cost.name, np.inf)
+        if limit < np.inf:
             if cost.fastest(valid_LK) > limit:
                 raise UserError(
                     f"No architecture has a {cost.name} of {limit:g} {cost.unit} or less; "
@@ -78,9 +80,12 @@ def candidates(
         if len(found) == number:
             break
         share = 1.0 if draw % 2 else rng.uniform(0.5, 1.0)
-        tighter = {name: fastest[name] + share * (limit - fastest[name]) for name, limit in budgets.items()}
+        tighter = {name: min(limit, fastest[name] + share * (limit - fastest[name])) for name, limit in budgets.items()}
         noisy_LK = alpha_LK + rng.gumbel(size=alpha_LK.shape)
-        index_L = next(most_probable(noisy_LK, valid_LK, costs, tighter))
+        try:
+            index_L = next(most_probable(noisy_LK, valid_LK, costs, tighter))
+        except UserError:  # several budgets, each tightened, may exclude one another
+            continue
         if not any(np.array_equal(index_L, other) for other in found):
             found.append(index_L)
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
+import torch
 from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from supernet.architecture import Architecture
 from supernet.errors import UserError
 from supernet.ops import arch_strings, build_op
-from supernet.space import SearchSpace
+from supernet.space import SPACES, SearchSpace
 
 
 def build_efficientnet(
@@ -46,9 +48,18 @@ def build_efficientnet(
     return model
 
 
+MAX_PARAMETERS = 1_000_000_000
+
+
 def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> EfficientNet:
-    """The derived network of an architecture, with fresh weights: (B, channels, size, size) → (B, C)."""
-    return build_efficientnet(
+    """The derived network of an architecture, with fresh weights: (B, channels, size, size) → (B, C).
+
+    Raises UserError if its blocks are not those of its operations, or it has more than 10⁹ parameters.
+    """
+    if arch.space in SPACES and arch_strings(SPACES[arch.space], arch.ops) != arch.arch_def:
+        raise UserError(f"arch_def: these blocks are not those of `ops` in {arch.space}; one of the two was changed.")
+    build = partial(
+        build_efficientnet,
         arch.arch_def,
         stem_channels=arch.stem_channels,
         stem_stride=arch.stem_stride,
@@ -58,6 +69,11 @@ def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: fl
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
+    with torch.device("meta"):  # no memory until the size is known: the file may come from anywhere
+        parameters = sum(p.numel() for p in build().parameters())
+    if parameters > MAX_PARAMETERS:
+        raise UserError(f"The architecture has {parameters:,} parameters; more than {MAX_PARAMETERS:,} are not built.")
+    return build()
 
 
 class Supernet(nn.Module):

@@ -1,0 +1,137 @@
+"""Derivation: the integer programme against the enumeration of every architecture, and budgets that are always kept."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import log_softmax
+
+from supernet.costs.analytic import macs_table, params_table
+from supernet.costs.latency import load_table
+from supernet.costs.table import CostTable
+from supernet.derive import candidates, most_probable
+from supernet.errors import UserError
+from supernet.space import get_space
+
+L, K = 4, 3
+EVERY = np.array(list(itertools.product(range(K), repeat=L)))
+FBNET32 = get_space("fbnet32")
+TABLES = [load_table("rpi4").cost(FBNET32), macs_table(FBNET32, 1, 10), params_table(FBNET32, 1, 10)]
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> dict[str, Any]:
+    """α, allowed operations and one to three costs, each with a budget at some architecture's very cost."""
+    valid_LK = draw(arrays(bool, (L, K)))
+    valid_LK[np.arange(L), draw(arrays(int, L, elements=st.integers(0, K - 1)))] = True
+    costs = [
+        CostTable(f"cost{i}", "ms", draw(st.floats(0, 5)), draw(arrays(float, (L, K), elements=st.floats(0, 10))))
+        for i in range(draw(st.integers(1, 3)))
+    ]
+    budgets = {cost.name: cost.total(EVERY[draw(st.integers(0, len(EVERY) - 1))]) for cost in costs}
+    alpha_LK = draw(arrays(float, (L, K), elements=st.floats(-6, 6)))
+    return {"alpha_LK": alpha_LK, "valid_LK": valid_LK, "costs": costs, "budgets": budgets}
+
+
+def log_p(problem: dict[str, Any], index_L: np.ndarray) -> float:
+    masked_LK = np.where(problem["valid_LK"], problem["alpha_LK"], -np.inf)
+    return float(log_softmax(masked_LK, axis=1)[np.arange(L), index_L].sum())
+
+
+def brute_force(problem: dict[str, Any]) -> list[np.ndarray]:
+    """Every allowed architecture inside the budgets."""
+    return [
+        index_L
+        for index_L in EVERY
+        if problem["valid_LK"][np.arange(L), index_L].all()
+        and all(cost.total(index_L) <= problem["budgets"][cost.name] for cost in problem["costs"])
+    ]
+
+
+@given(problems())
+def test_the_first_is_the_most_probable_inside_every_budget(problem: dict[str, Any]) -> None:
+    allowed = brute_force(problem)
+    if not allowed:
+        with pytest.raises(UserError, match="No architecture"):
+            next(most_probable(**problem))
+        return
+    found = next(most_probable(**problem))
+    assert any(np.array_equal(found, index_L) for index_L in allowed)
+    assert log_p(problem, found) == pytest.approx(max(log_p(problem, index_L) for index_L in allowed), abs=1e-5)
+
+
+@settings(max_examples=15)
+@given(problems())
+def test_the_enumeration_has_each_once_and_the_more_probable_first(problem: dict[str, Any]) -> None:
+    allowed = brute_force(problem)
+    found = list(itertools.islice(most_probable(**problem), 6)) if allowed else []
+    assert len({tuple(index_L) for index_L in found}) == len(found) == min(6, len(allowed))
+    assert {tuple(index_L) for index_L in found} <= {tuple(index_L) for index_L in allowed}
+    probabilities = [log_p(problem, index_L) for index_L in found]
+    expected = sorted((log_p(problem, index_L) for index_L in allowed), reverse=True)[: len(found)]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def test_a_budget_of_exactly_the_cost_is_kept_and_a_little_less_is_not() -> None:
+    cost = CostTable("latency", "ms", 0.1, np.array([[0.1, 0.7], [0.2, 0.9]]))
+    problem = {"alpha_LK": np.array([[0.0, 9.0], [0.0, 9.0]]), "valid_LK": np.ones((2, 2), bool), "costs": [cost]}
+    assert next(most_probable(**problem, budgets={"latency": cost.total([1, 1])})).tolist() == [1, 1]
+    below = float(np.nextafter(cost.total([1, 1]), 0))  # far inside the solver's tolerance
+    assert next(most_probable(**problem, budgets={"latency": below})).tolist() != [1, 1]
+    assert next(most_probable(**problem, budgets={})).tolist() == [1, 1]
+    assert next(most_probable(**problem, budgets={"latency": np.inf})).tolist() == [1, 1]
+
+
+def test_a_budget_that_nothing_keeps_names_the_least_possible() -> None:
+    alpha_LK = np.zeros((22, 7))
+    with pytest.raises(UserError, match=r"latency of 7\.5 ms or less; the least possible is 7\.798 ms"):
+        next(most_probable(alpha_LK, FBNET32.valid_LK, TABLES, {"latency": 7.5}))
+    with pytest.raises(UserError, match=r"params of 1000 parameters or less; the least possible is"):
+        next(most_probable(alpha_LK, FBNET32.valid_LK, TABLES, {"latency": 20, "params": 1000}))
+
+
+def test_budgets_that_exclude_one_another_are_named() -> None:
+    cheap = CostTable("latency", "ms", 0, np.array([[0.0, 1.0]]))
+    small = CostTable("params", "parameters", 0, np.array([[1.0, 0.0]]))
+    with pytest.raises(UserError, match="all of these budgets at once: .*latency.*params"):
+        next(most_probable(np.zeros((1, 2)), np.ones((1, 2), bool), [cheap, small], {"latency": 0.5, "params": 0.5}))
+
+
+def test_a_budget_without_its_cost_or_without_a_number_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(AssertionError):
+        next(most_probable(np.zeros((22, 7)), FBNET32.valid_LK, TABLES, {"energy": 1.0}))
+    with pytest.raises(AssertionError):
+        next(most_probable(np.zeros((22, 7)), FBNET32.valid_LK, TABLES, {"latency": float("nan")}))
+
+
+@pytest.mark.parametrize("budget_ms", [9, 10, 12, 15, 20, 30])
+@pytest.mark.parametrize("seed", range(2))
+def test_candidates_of_a_real_table_differ_and_keep_every_budget(budget_ms: float, seed: int) -> None:
+    alpha_LK = np.random.default_rng(seed).normal(size=(22, 7)) * 3
+    limits = {"latency": budget_ms, "macs": 4e7, "params": 1.5e6}
+    found = candidates(alpha_LK, FBNET32.valid_LK, TABLES, limits, number=6, seed=seed)
+    assert 1 <= len(found) <= 6
+    assert len({tuple(index_L) for index_L in found}) == len(found)
+    for index_L in found:
+        for cost in TABLES:
+            assert cost.total(index_L) <= limits[cost.name]
+    assert np.array_equal(found[0], next(most_probable(alpha_LK, FBNET32.valid_LK, TABLES, limits)))
+    again = candidates(alpha_LK, FBNET32.valid_LK, TABLES, limits, number=6, seed=seed)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+
+
+@settings(max_examples=15)
+@given(problems())
+def test_candidates_keep_budgets_that_leave_almost_no_room(problem: dict[str, Any]) -> None:
+    allowed = {tuple(index_L) for index_L in brute_force(problem)}
+    if not allowed:
+        return
+    found = [tuple(index_L) for index_L in candidates(**problem, number=4, seed=0)]
+    assert set(found) <= allowed
+    assert len(set(found)) == len(found)
