@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
-from sklearn.linear_model import BayesianRidge, LinearRegression, Ridge
+from sklearn.linear_model import BayesianRidge, LinearRegression
 from sklearn.neural_network import MLPRegressor
 
 from supernet.costs.transfer import bayes
@@ -31,7 +31,7 @@ Fit = Callable[[Source, Samples], Fitted]
 
 @dataclass(frozen=True)
 class Regressor:
-    """A scikit-learn regressor on chosen columns, in units of the samples' spread (`std_ms` if it gives no own one)."""
+    """A scikit-learn regressor on chosen columns, in units of the samples' spread; `std_ms` is None where it has its own."""
 
     model: Any
     columns: Callable[[Basis], np.ndarray]
@@ -55,13 +55,14 @@ def _regress(model: Any, columns: Callable[[Basis], np.ndarray], samples: Sample
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound of a scale was reached: harmless with 20 samples
         model.fit(X, (y - centre) / spread)
-    std = None if own_std else float(np.std((y - centre) / spread - model.predict(X)) * spread)
+    residual = (y - centre) / spread - (0.0 if own_std else model.predict(X))
+    std = None if own_std else float(np.sqrt((residual**2).sum() / max(1, len(y) - 2))) * spread
     return Regressor(model, columns, centre, spread, std)
 
 
 def fit_additive(source: Source, samples: Samples) -> Fitted:
-    """An additive table by (ridge) least squares on the one-hot columns; knows nothing of other devices."""
-    return _regress(Ridge(alpha=1.0), lambda basis: basis.onehot_ND, samples)
+    """An additive table by regularised least squares on the one-hot columns; knows nothing of other devices."""
+    return _regress(BayesianRidge(), lambda basis: basis.onehot_ND, samples, own_std=True)
 
 
 def fit_ridge(source: Source, samples: Samples) -> Fitted:
@@ -123,7 +124,7 @@ def fit_embedding(source: Source, samples: Samples) -> Fitted:
         embedding, mean, std = standard(samples.basis.source_NS[:, s])
         X.append(encode(seen, embedding))
         y.append((seen.source_NS[:, s] - mean) / std)
-    network = MLPRegressor((64, 64), alpha=1e-3, max_iter=40, random_state=0, learning_rate_init=3e-3)
+    network = MLPRegressor(hidden_layer_sizes=(64, 64), alpha=1e-3, max_iter=40, random_state=0, learning_rate_init=3e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         network.fit(np.concatenate(X), np.concatenate(y))
