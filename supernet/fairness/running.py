@@ -60,7 +60,7 @@ class RunningGap(nn.Module):
         num_groups: int,
         num_classes: int,
         notion: str | Notion,
-        decay: float = 0.98,
+        decay: float = 0.99,
         reduce_sums: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
