@@ -99,7 +99,7 @@ def test_a_budget_that_nothing_keeps_names_the_least_possible() -> None:
 def test_budgets_that_exclude_one_another_are_named() -> None:
     cheap = CostTable("latency", "ms", 0, np.array([[0.0, 1.0]]))
     small = CostTable("params", "parameters", 0, np.array([[1.0, 0.0]]))
-    with pytest.raises(UserError, match="all of these budgets at once: .*latency.*params"):
+    with pytest.raises(UserError, match=r"all of these budgets at once: .*latency.*params"):
         next(most_probable(np.zeros((1, 2)), np.ones((1, 2), bool), [cheap, small], {"latency": 0.5, "params": 0.5}))
 
 
