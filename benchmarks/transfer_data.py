@@ -37,8 +37,8 @@ class Measurements:
 def load(paths: Sequence[Path]) -> dict[str, Measurements]:
     """Space → measurements. Files of one space are joined by architecture; a device in two files is averaged.
 
-    A file has `latency_ms` (N, T), `devices` (T,) and the architectures: `ops` or `arch` (N, L), either operation names or
-    indices into `op_names` (or `ops`, where `arch` holds the indices). A prefix `help_` of a key does not matter.
+    A file has `latency_ms` (N, T), `devices` (T,) and the architectures: `ops` or `arch` (N, L), either operation names
+    or indices into `op_names` (or `ops`, where `arch` holds the indices). A prefix `help_` of a key does not matter.
     Raises UserError for a file without them.
     """
     parts: dict[str, list[tuple[np.ndarray, tuple[str, ...], list[str], np.ndarray]]] = {}
@@ -48,7 +48,8 @@ def load(paths: Sequence[Path]) -> dict[str, Measurements]:
         index = next((arrays[key] for key in ("arch", "ops") if key in arrays and arrays[key].ndim == 2), None)
         if index is None or "devices" not in arrays or "latency_ms" not in arrays:
             raise UserError(f"{path}: expected `ops` (N, L), `devices` (T,) and `latency_ms` (N, T).")
-        space = str(arrays["space"]) if "space" in arrays else SPACE_OF_LAYERS.get(index.shape[1], f"{index.shape[1]} layers")
+        layers = index.shape[1]
+        space = str(arrays["space"]) if "space" in arrays else SPACE_OF_LAYERS.get(layers, f"{layers} layers")
         names = next((arrays[key] for key in ("op_names", "ops") if key in arrays and arrays[key].ndim == 1), None)
         if index.dtype.kind in "US":
             ops = tuple(OPS_OF_SPACE.get(space, np.unique(index).tolist()))
@@ -64,7 +65,7 @@ def load(paths: Sequence[Path]) -> dict[str, Measurements]:
 
 def _join(space: str, parts: list[tuple[np.ndarray, tuple[str, ...], list[str], np.ndarray]]) -> Measurements:
     ops = parts[0][1]
-    translated = [index if names == ops else np.array([ops.index(name) for name in names])[index] for index, names, _, _ in parts]
+    translated = [np.array([ops.index(name) for name in names])[index] for index, names, _, _ in parts]
     if len(parts) == 1:
         index_NL, rows = translated[0], [np.arange(len(translated[0]))]
     else:

@@ -22,6 +22,7 @@ from supernet.costs.transfer.source import Basis, Samples, Source
 MEMBERS = 500
 DEGREES = 4.0  # of freedom of the noise: a phone's outlier must not turn the whole prediction
 REWEIGHTINGS = 3
+HOPELESS = -25.0  # log weight, against the best member's, below which a member is not followed further
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class LinearPosterior:
     def predict(self, basis: Basis) -> tuple[np.ndarray, np.ndarray]:
         """(N,) expected latency in ms and (N,) standard deviation of one measurement of it."""
         columns_NZ = columns(basis)
-        variance_N = np.einsum("nz,zy,ny->n", columns_NZ, self.covariance_ZZ, columns_NZ, optimize=True)
+        variance_N = ((columns_NZ @ self.covariance_ZZ) * columns_NZ).sum(1)
         return columns_NZ @ self.mean_Z, np.sqrt(np.maximum(variance_N, 0) + self.noise_ms**2)
 
 
@@ -71,25 +72,28 @@ def fit(source: Source, samples: Samples, seed: int = 0) -> LinearPosterior:
     X = columns(basis)
     centre, spread = y.mean(), max(float(y.std()), 1e-9 * abs(float(y.mean())) + 1e-12)
     residual_Hn = (y - centre) / spread - mean_HZ @ X.T
-    gram_Hnn = np.einsum("nz,hz,mz->hnm", X, prior_HZ, X, optimize=True)
+    gram_Hnn = (prior_HZ[:, None, :] * X) @ X.T
     trust_n = np.ones(n)
     for _ in range(1 + REWEIGHTINGS):
         noise_Hn = noise_H[:, None] ** 2 / trust_n
         lower = np.linalg.cholesky(gram_Hnn + noise_Hn[:, :, None] * np.eye(n))
         white = np.linalg.solve(lower, residual_Hn[:, :, None])[:, :, 0]
         evidence = -0.5 * (white**2).sum(1) - np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(1)
-        weight_H = np.exp(evidence - evidence.max())
-        weight_H /= weight_H.sum()
-        dual_Hn = np.linalg.solve(lower.transpose(0, 2, 1), white[:, :, None])[:, :, 0]
-        surprise_n = weight_H @ (noise_Hn * dual_Hn / noise_H[:, None]) ** 2
+        log_weight = evidence - evidence.max()
+        kept = log_weight > HOPELESS
+        mean_HZ, prior_HZ, noise_H = mean_HZ[kept], prior_HZ[kept], noise_H[kept]
+        residual_Hn, gram_Hnn, lower = residual_Hn[kept], gram_Hnn[kept], lower[kept]
+        weight_H = np.exp(log_weight[kept]) / np.exp(log_weight[kept]).sum()
+        dual_Hn = np.linalg.solve(lower.transpose(0, 2, 1), white[kept][:, :, None])[:, :, 0]
+        surprise_n = weight_H @ (noise_Hn[kept] * dual_Hn / noise_H[:, None]) ** 2
         trust_n = np.minimum(1.0, (DEGREES + 1) / (DEGREES + surprise_n))
     beta_HZ = mean_HZ + prior_HZ * (dual_Hn @ X)
     mean_Z = weight_H @ beta_HZ
-    kept = np.flatnonzero(weight_H > 1e-5)
-    gain = np.linalg.solve(lower[kept], X[None] * prior_HZ[kept][:, None, :]) * np.sqrt(weight_H[kept])[:, None, None]
+    likely = weight_H > 1e-4
+    gain = np.linalg.solve(lower[likely], X * prior_HZ[likely][:, None, :]) * np.sqrt(weight_H[likely])[:, None, None]
+    gain = gain.reshape(-1, X.shape[1])
     apart = (beta_HZ - mean_Z) * np.sqrt(weight_H)[:, None]
-    covariance = np.diag(weight_H[kept] @ prior_HZ[kept]) - np.einsum("hnz,hny->zy", gain, gain, optimize=True)
-    covariance = covariance + apart.T @ apart
+    covariance = np.diag(weight_H[likely] @ prior_HZ[likely]) - gain.T @ gain + apart.T @ apart
     mean_Z = mean_Z * spread
     mean_Z[0] += centre
     return LinearPosterior(mean_Z, covariance * spread**2, float(np.sqrt(weight_H @ noise_H**2)) * spread)

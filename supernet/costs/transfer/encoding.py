@@ -56,20 +56,32 @@ def block_primitives(op: str, c_in: int, c_out: int, stride: int, resolution: in
     if op == "skip":
         if same:
             return []
-        return [_conv("pointwise", 1, c_in, c_out, 1, resolution, stride), _elementwise(c_out, out, 2 * c_out),
-                _elementwise(c_out, out)]
+        return [
+            _conv("pointwise", 1, c_in, c_out, 1, resolution, stride),
+            _elementwise(c_out, out, 2 * c_out),
+            _elementwise(c_out, out),
+        ]
     found = re.fullmatch(r"k(\d+)_e(\d+)(?:_g(\d+))?", op)
     if found is None:
-        raise UserError(f'"{op}" is no operation that the latency predictors know: expected "skip", "k3_e6" or "k5_e1_g2".')
+        raise UserError(
+            f'"{op}" is no operation that the latency predictors know: expected "skip", "k3_e6" or "k5_e1_g2".'
+        )
     kernel, expansion, groups = int(found[1]), int(found[2]), int(found[3] or 1)
     middle, pointwise = c_in * expansion, "pointwise" if groups == 1 else "grouped"
-    primitives = [_conv(pointwise, 1, c_in, middle, groups, resolution, 1), _elementwise(middle, resolution, 2 * middle),
-                  _elementwise(middle, resolution)]
+    primitives = [
+        _conv(pointwise, 1, c_in, middle, groups, resolution, 1),
+        _elementwise(middle, resolution, 2 * middle),
+        _elementwise(middle, resolution),
+    ]
     if groups > 1:
         primitives.append(_elementwise(middle, resolution, kind="shuffle"))
-    primitives += [_conv("depthwise3" if kernel == 3 else "depthwise5", kernel, middle, middle, middle, resolution, stride),
-                   _elementwise(middle, out, 2 * middle), _elementwise(middle, out),
-                   _conv(pointwise, 1, middle, c_out, groups, out, 1), _elementwise(c_out, out, 2 * c_out)]
+    primitives += [
+        _conv("depthwise3" if kernel == 3 else "depthwise5", kernel, middle, middle, middle, resolution, stride),
+        _elementwise(middle, out, 2 * middle),
+        _elementwise(middle, out),
+        _conv(pointwise, 1, middle, c_out, groups, out, 1),
+        _elementwise(c_out, out, 2 * c_out),
+    ]
     return [*primitives, _elementwise(c_out, out)] if same else primitives
 
 
@@ -84,7 +96,10 @@ def edge_primitives(op: str) -> list[Primitive]:
             "skip_connect": [addition],
             "nor_conv_1x1": [*conv, _conv("pointwise", 1, channels, channels, 1, resolution, 1), addition],
             "nor_conv_3x3": [*conv, _conv("dense", 3, channels, channels, 1, resolution, 1), addition],
-            "avg_pool_3x3": [Primitive("pool", 9 * channels * resolution**2, 0, 2 * channels * resolution**2), addition],
+            "avg_pool_3x3": [
+                Primitive("pool", 9 * channels * resolution**2, 0, 2 * channels * resolution**2),
+                addition,
+            ],
         }[op]
         primitives += 5 * cell
     return primitives
@@ -95,8 +110,12 @@ def features(primitives: Sequence[Primitive]) -> list[float]:
     values = [float(bool(primitives)), float(len(primitives))]
     for kind in KINDS:
         of_kind = [p for p in primitives if p.kind == kind]
-        values += [len(of_kind), sum(p.macs for p in of_kind) / 1e6, sum(p.traffic for p in of_kind) / 1e5,
-                   sum(p.params for p in of_kind) / 1e4]
+        values += [
+            len(of_kind),
+            sum(p.macs for p in of_kind) / 1e6,
+            sum(p.traffic for p in of_kind) / 1e5,
+            sum(p.params for p in of_kind) / 1e4,
+        ]
     return values
 
 
@@ -144,15 +163,20 @@ class CellEncoder:
         for edge in (5, 4, 2, 3, 1, 0):
             a, b = NB201_EDGES[edge]
             backward[:, a] |= present[:, edge] & backward[:, b]
-        passes = np.column_stack([present[:, e] & forward[:, a] & backward[:, b] for e, (a, b) in enumerate(NB201_EDGES)])
+        passes = np.column_stack(
+            [present[:, e] & forward[:, a] & backward[:, b] for e, (a, b) in enumerate(NB201_EDGES)]
+        )
         return np.where(passes, index_NL, none)
 
     def onehot(self, index_NL: np.ndarray) -> np.ndarray:
         """(N, D): the edges as written, the live edges, and every pair of written edges (raspi4's sums need it)."""
         written = _onehot(index_NL, len(self.ops))
         K = len(self.ops)
-        pairs = [(written[:, a * K : (a + 1) * K, None] * written[:, None, b * K : (b + 1) * K]).reshape(len(written), -1)
-                 for a in range(6) for b in range(a + 1, 6)]
+        pairs = [
+            (written[:, a * K : (a + 1) * K, None] * written[:, None, b * K : (b + 1) * K]).reshape(len(written), -1)
+            for a in range(6)
+            for b in range(a + 1, 6)
+        ]
         return np.concatenate([written, _onehot(self.live(index_NL), K), *pairs], axis=1)
 
     def phi(self, index_NL: np.ndarray) -> np.ndarray:
@@ -171,8 +195,10 @@ def _onehot(index_NL: np.ndarray, K: int) -> np.ndarray:
 def space_encoder(space: SearchSpace, ops: Sequence[str] | None = None) -> LayerEncoder:
     """Encoder of a layered space; `ops` are the names behind the indices when they are not the space's own."""
     names = tuple(ops or space.ops)
-    table = [[features(block_primitives(op, spec.c_in, spec.c_out, spec.stride, spec.resolution)) for op in names]
-             for spec in space.layers]
+    table = [
+        [features(block_primitives(op, spec.c_in, spec.c_out, spec.stride, spec.resolution)) for op in names]
+        for spec in space.layers
+    ]
     return LayerEncoder(names, np.array(table))
 
 

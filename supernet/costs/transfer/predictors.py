@@ -31,7 +31,7 @@ Fit = Callable[[Source, Samples], Fitted]
 
 @dataclass(frozen=True)
 class Regressor:
-    """A scikit-learn regressor on chosen columns, in units of the samples' spread; `std_ms` is None where it has its own."""
+    """A scikit-learn regressor on chosen columns, in the samples' spread; `std_ms` is None where it has its own."""
 
     model: Any
     columns: Callable[[Basis], np.ndarray]
@@ -124,7 +124,9 @@ def fit_embedding(source: Source, samples: Samples) -> Fitted:
         embedding, mean, std = standard(samples.basis.source_NS[:, s])
         X.append(encode(seen, embedding))
         y.append((seen.source_NS[:, s] - mean) / std)
-    network = MLPRegressor(hidden_layer_sizes=(64, 64), alpha=1e-3, max_iter=40, random_state=0, learning_rate_init=3e-3)
+    network = MLPRegressor(
+        hidden_layer_sizes=(64, 64), alpha=1e-3, max_iter=40, random_state=0, learning_rate_init=3e-3
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         network.fit(np.concatenate(X), np.concatenate(y))

@@ -42,12 +42,13 @@ def cluster(basis: Basis, n: int, rng: np.random.Generator) -> np.ndarray:
 def d_optimal(basis: Basis, n: int, rng: np.random.Generator) -> np.ndarray:
     """(n,) rows chosen greedily where a Bayesian linear model is most uncertain: the largest gain of log det.
 
-    Prior variance and noise variance are 1: a noisy device. Chaloner & Verdinelli, "Bayesian Experimental Design", 1995.
+    Prior and noise variance are 1: a noisy device. Chaloner & Verdinelli, "Bayesian Experimental Design", 1995.
     """
     known = _known(basis)
-    covariance, rows = np.eye(known.shape[1]), []
+    covariance = np.eye(known.shape[1])
+    rows: list[int] = []
     for _ in range(n):
-        uncertain = np.einsum("nz,zy,ny->n", known, covariance, known, optimize=True)
+        uncertain = ((known @ covariance) * known).sum(1)
         uncertain[rows] = -1.0
         rows.append(int(uncertain.argmax()))
         step = covariance @ known[rows[-1]]

@@ -120,8 +120,12 @@ def from_tables(
 
 
 def from_other_space(
-    encoder: Encoder, reference_NL: np.ndarray, devices: Sequence[str], other: Encoder,
-    index_NL: np.ndarray, latency_ms_NS: np.ndarray,
+    encoder: Encoder,
+    reference_NL: np.ndarray,
+    devices: Sequence[str],
+    other: Encoder,
+    index_NL: np.ndarray,
+    latency_ms_NS: np.ndarray,
 ) -> Source:
     """Source devices measured in another space: what a multiply-add, an element moved, a parameter and a launch cost.
 
