@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
+from latency_luts.runtimes import RUNTIMES
 from supernet.errors import UserError
 from supernet.space import SPACES, get_space
 
@@ -29,6 +32,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
 
+    export = commands.add_parser("export", help="write a bundle to measure on another device")
+    _add_export_options(export)
+    export.add_argument("--out", required=True, type=Path, help="folder of the bundle")
+    export.set_defaults(run=run_export)
+
+    build = commands.add_parser("build", help="export, measure and validate on this machine")
+    build.add_argument("--device", required=True, help="name for this machine; the table is written to DEVICE.json")
+    build.add_argument("--out", type=Path, help="the table to write (default: DEVICE.json)")
+    build.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
+    build.add_argument("--rounds", type=int, help="rounds of measurement (default: 30, or 6 with --quick)")
+    build.add_argument("--quick", action="store_true", help="a rough table in a few rounds")
+    build.add_argument("--restart", action="store_true", help="forget what an interrupted run has measured")
+    _add_export_options(build)
+    build.set_defaults(run=run_build)
+
     check = commands.add_parser("check", help="check a table: schema, coverage, plausibility, validation figures")
     check.add_argument("file", help="a table's JSON file, or the name of a shipped device")
     check.add_argument("--space", choices=sorted(SPACES), help="space that it must cover (default: the table's own)")
@@ -38,6 +56,52 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict.add_argument("--device", required=True, help="shipped device (rpi4, …) or a table's path (./my-board.json)")
     predict.add_argument("--arch", required=True, type=Path, help="derived.json, or the run folder that holds it")
     predict.set_defaults(run=run_predict)
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--space", default="fbnet32", choices=sorted(SPACES), help="default: fbnet32")
+    parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "int8"), help="default: float32")
+    parser.add_argument("--channels", type=int, default=3, help="channels of the image (default: 3)")
+    parser.add_argument("--classes", type=int, default=10, help="classes of the classifier (default: 10)")
+    parser.add_argument("--cache", type=Path, help="folder of exported pieces (default: ~/.cache/supernet/pieces)")
+
+
+def _export(options: argparse.Namespace, folder: Path) -> int:
+    from supernet.lut.bundle import export_bundle
+    from supernet.lut.convert import FORMAT_OF
+
+    if options.channels < 1 or options.classes < 2:
+        raise UserError("--channels must be at least 1, --classes at least 2.")
+    return export_bundle(
+        get_space(options.space), folder, format=FORMAT_OF[options.runtime], dtype=options.dtype,
+        in_chans=options.channels, num_classes=options.classes, cache=options.cache,
+    )  # fmt: skip
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """Writes the bundle, and says what to do with it."""
+    new = _export(options, options.out)
+    runtime = "" if options.runtime == "onnxruntime" else f" --runtime {options.runtime}"
+    print(f"{options.out}: {new} files exported anew. Copy the folder to the device, and there (numpy and the runtime suffice):")
+    print(f"  python {options.out.name}/run.py --device my-board --out my-board.json{runtime}")
+
+
+def run_build(options: argparse.Namespace) -> None:
+    """Exports into the cache and measures in a process of its own, which loads neither torch nor this package."""
+    from supernet.lut.bundle import default_cache
+
+    out = options.out or Path(f"{options.device}.json")
+    what = f"{options.space}-{options.runtime}-{options.dtype}-{options.channels}-{options.classes}"
+    folder = (options.cache or default_cache()).parent / "bundles" / what
+    _export(options, folder)
+    command = [sys.executable, str(folder / "run.py"), "--device", options.device, "--out", str(out),
+               "--runtime", options.runtime, "--threads", str(options.threads)]  # fmt: skip
+    command += ["--rounds", str(options.rounds)] if options.rounds is not None else []
+    command += [f"--{flag}" for flag in ("quick", "restart") if getattr(options, flag)]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise SystemExit(code)  # the runner has said why
 
 
 def run_check(options: argparse.Namespace) -> None:

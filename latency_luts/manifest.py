@@ -1,0 +1,147 @@
+"""A bundle's manifest: which files may be loaded, and what each of them is. Nothing in it is ever executed.
+
+A file is loaded only if the manifest lists it by a plain relative name, it lies inside the bundle's own folder (links
+included), and its bytes have the listed SHA-256. The runtime gets those bytes, not the path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latency_luts.errors import BundleError
+
+VERSION = 1
+MAX_MANIFEST_BYTES = 5_000_000
+MAX_FILE_BYTES = 500_000_000
+FORMATS = ("onnx", "tflite", "pte", "pt2")
+ROLES = ("stem", "head", "op", "network")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
+_KEY = ("op", "c_in", "c_out", "stride", "resolution")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file to measure: a piece of the space (stem, head, operation) or a whole network for the validation.
+
+    `key` is the operation's op, c_in, c_out, stride, resolution; `ops` a network's operation of each layer.
+    """
+
+    name: str
+    role: str
+    file: str
+    sha256: str
+    key: dict[str, Any]
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest. `identities` are the operations that compute nothing; `digest` names the whole manifest."""
+
+    folder: Path
+    space: str
+    format: str
+    dtype: str
+    resolution: int
+    items: tuple[Item, ...]
+    identities: tuple[dict[str, Any], ...]
+    layers: tuple[dict[str, int], ...]
+    made_with: dict[str, Any]
+    digest: str
+
+    def read(self, item: Item) -> bytes:
+        """The item's bytes. Raises BundleError if it leaves the folder, is missing, or is not what was listed."""
+        root = self.folder.resolve()
+        path = (root / item.file).resolve()
+        if not path.is_relative_to(root):
+            raise BundleError(f"manifest: {item.file} leads out of the bundle's folder; it is not loaded.")
+        if not path.is_file():
+            raise BundleError(f"{item.file} is listed in the manifest but missing: copy the whole bundle again.")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{item.file} is larger than {MAX_FILE_BYTES:,} bytes; it is not loaded.")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != item.sha256:
+            raise BundleError(f"{item.file} is not the file that was exported (SHA-256 differs): copy the bundle again.")
+        return content
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads and checks `folder`/manifest.json. Raises BundleError with the field's path."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise BundleError(f"{path} does not exist: run this from a bundle made by `supernet lut export`.")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{path} has more than {MAX_MANIFEST_BYTES:,} bytes; that cannot be right.")
+    raw = path.read_bytes()
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not valid JSON: {error}.") from error
+    _demand(isinstance(content, dict), "file", "an object")
+    version = content.get("schema_version")
+    _demand(version == VERSION, "schema_version", f"{VERSION}, not {version!r}: export the bundle again")
+    for field in ("space", "dtype"):
+        _demand(isinstance(content.get(field), str), field, "a text")
+    _demand(content.get("format") in FORMATS, "format", f"one of {', '.join(FORMATS)}")
+    _demand(_positive(content.get("resolution")), "resolution", "a positive integer")
+    _demand(isinstance(content.get("made_with"), dict), "made_with", "an object")
+    for field in ("items", "identities", "layers"):
+        _demand(isinstance(content.get(field), list), field, "a list")
+    items = tuple(_item(f"items[{number}]", item) for number, item in enumerate(content["items"]))
+    names = [item.name for item in items]
+    for number, name in enumerate(names):
+        _demand(name not in names[:number], f"items[{number}].name", f"unique; {name} stands twice")
+    for role in ("stem", "head"):
+        _demand(sum(item.role == role for item in items) == 1, "items", f"a list with exactly one {role}")
+    for number, key in enumerate(content["identities"]):
+        _check_key(f"identities[{number}]", key)
+    for number, layer in enumerate(content["layers"]):
+        _demand(isinstance(layer, dict), f"layers[{number}]", "an object")
+        for field in _KEY[1:]:
+            _demand(_positive(layer.get(field)), f"layers[{number}].{field}", "a positive integer")
+    for number, item in enumerate(items):
+        if item.role == "network":
+            _demand(len(item.ops) == len(content["layers"]), f"items[{number}].ops", "one operation for each layer")
+    return Manifest(
+        folder, content["space"], content["format"], content["dtype"], content["resolution"], items,
+        tuple(content["identities"]), tuple(content["layers"]), content["made_with"], hashlib.sha256(raw).hexdigest()[:16],
+    )  # fmt: skip
+
+
+def _item(where: str, item: Any) -> Item:
+    _demand(isinstance(item, dict), where, "an object")
+    for field in ("name", "file"):
+        value = item.get(field)
+        _demand(isinstance(value, str) and len(value) < 200, f"{where}.{field}", "a short text")
+    plain = _NAME.fullmatch(item["file"]) is not None and ".." not in item["file"]
+    _demand(plain, f"{where}.file", f"a plain relative name inside the bundle, not {item['file']!r}")
+    _demand(item.get("role") in ROLES, f"{where}.role", f"one of {', '.join(ROLES)}")
+    digest = item.get("sha256")
+    _demand(isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None, f"{where}.sha256", "a SHA-256")
+    key = item.get("key", {})
+    if item["role"] == "op":
+        _check_key(f"{where}.key", key)
+    ops = item.get("ops", [])
+    _demand(isinstance(ops, list) and all(isinstance(op, str) for op in ops), f"{where}.ops", "a list of operations")
+    return Item(item["name"], item["role"], item["file"], item["sha256"], key, tuple(ops))
+
+
+def _check_key(where: str, key: Any) -> None:
+    _demand(isinstance(key, dict) and sorted(key) == sorted(_KEY), where, f"an object with {', '.join(_KEY)}")
+    _demand(isinstance(key["op"], str), f"{where}.op", "a text")
+    for field in _KEY[1:]:
+        _demand(_positive(key[field]), f"{where}.{field}", "a positive integer")
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _demand(right: bool, where: str, what: str) -> None:
+    if not right:
+        raise BundleError(f"manifest.json: {where} must be {what}.")

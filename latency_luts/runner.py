@@ -1,0 +1,131 @@
+"""The bundle's runner: measures every listed piece and network, and writes the device's latency table.
+
+    python run.py --device my-board --out my-board.json       build the table
+    python run.py --model model.onnx                          measure one model end to end, against its budget
+
+Needs Python 3.10, numpy and a runtime (onnxruntime); neither torch nor the supernet package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from latency_luts import machine, verification
+from latency_luts.errors import BundleError
+from latency_luts.journal import Journal
+from latency_luts.manifest import Manifest, read_manifest
+from latency_luts.protocol import QUICK, Settings, Subject, estimate_seconds, measure, warm_up
+from latency_luts.runtimes import RUNTIMES, get_runtime
+from latency_luts.table import make_table, write
+
+
+def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> None:
+    """Exit code 0; 2 after what the user can mend; 130 after an interrupt (what was measured stays)."""
+    options = _parser().parse_args(argv)
+    try:
+        if options.model is not None:
+            verification.tell(verification.verify(options.model, options.runtime, options.threads, options.quick), options.budget_ms)
+        elif options.device is None:
+            raise BundleError("--device NAME names the table (or --model FILE measures one model).")
+        else:
+            build(folder or Path.cwd(), options)
+    except BundleError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("interrupted: what was measured stays; the same command goes on from there.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", help="name of this device, written into the table")
+    parser.add_argument("--out", type=Path, help="the table to write (default: DEVICE.json)")
+    parser.add_argument("--runtime", default="onnxruntime", choices=sorted(RUNTIMES), help="default: onnxruntime")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime; cores that are pinned (default: 1)")
+    parser.add_argument("--rounds", type=int, help="rounds of measurement (default: 30, or 6 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="a rough table in a few rounds")
+    parser.add_argument("--restart", action="store_true", help="forget what an interrupted run has measured")
+    parser.add_argument("--model", type=Path, help="measure this one model end to end instead")
+    parser.add_argument("--budget-ms", type=float, help="with --model: the budget (default: the one in the model's metadata)")
+    return parser
+
+
+def build(folder: Path, options: argparse.Namespace) -> None:
+    """The story of a table: check the bundle, load, warm up, measure in rounds, validate, write."""
+    manifest = read_manifest(folder)
+    if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
+        raise BundleError("--threads and --rounds must be at least 1.")
+    runtime = get_runtime(options.runtime)
+    if runtime.FORMAT != manifest.format:
+        raise BundleError(f"{options.runtime} reads .{runtime.FORMAT} files, but this bundle holds .{manifest.format} files.")
+    out = options.out or Path(f"{options.device}.json")
+    if out.is_dir():
+        raise BundleError(f"--out {out} is a folder; give a file's name.")
+    settings = QUICK if options.quick else Settings()
+    settings = settings if options.rounds is None else replace(settings, rounds=options.rounds)
+    cores = machine.pin(options.threads)
+    before = machine.describe(cores)
+    fields = {
+        "device": options.device,
+        "runtime": {"name": options.runtime, "version": runtime.version()},
+        "threads": options.threads,
+        "provenance": runtime.PROVENANCE,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    path = out.with_name(f"{out.name}.partial.jsonl")
+    if options.restart:
+        path.unlink(missing_ok=True)
+    journal = Journal(path, {**fields, "bundle": manifest.digest, "processor": before["processor"]})
+    if journal.visits:
+        print(f"going on with {len(journal.visits)} visits from {path}")
+    started = time.perf_counter()
+    subjects = load(manifest, runtime, options.threads, settings)
+    print(f"estimated time: {estimate_seconds(subjects, settings):.0f} s for {settings.rounds} rounds "
+          f"over {len(subjects)} files (longer on a busy machine)")  # fmt: skip
+    for number, again in measure(subjects, settings, journal):
+        seconds = time.perf_counter() - started
+        print(f"\rround {number + 1}/{settings.rounds}  {seconds:.0f} s  {again} visits made again   ", end="", flush=True)
+    protocol = {**asdict(settings), "before": before, "after": machine.describe(cores),
+                "seconds": round(time.perf_counter() - started, 1)}  # fmt: skip
+    table = make_table(manifest, journal, fields, protocol)
+    write(out, table)
+    journal.close()
+    path.unlink()
+    print(f"\n{out}: {len(table['entries'])} entries. {_verdict(table['validation'])}")
+
+
+def load(manifest: Manifest, runtime: ModuleType, threads: int, settings: Settings) -> list[Subject]:
+    """Loads every listed file whose bytes are as listed, and warms it up. Raises BundleError for one that does not load."""
+    subjects = []
+    for number, item in enumerate(manifest.items):
+        print(f"\rloading and warming up {number + 1}/{len(manifest.items)}", end="", flush=True)
+        content = manifest.read(item)
+        try:
+            session = runtime.load(content, threads)
+            inputs = runtime.example(session)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise BundleError(f"{item.file} does not load in this runtime: {error}") from error
+        subjects.append(warm_up(item.name, partial(runtime.run, session, inputs), settings))
+    print()
+    return subjects
+
+
+def _verdict(validation: dict[str, Any] | None) -> str:
+    if validation is None:
+        return "Not validated: the bundle has too few whole networks."
+    poor = validation["spearman"] < 0.9 or validation["mape"] > 0.1
+    advice = " That is POOR: measure again on a quiet device, without --quick." if poor else ""
+    return (f"Held-out error on {validation['n']} whole networks: mean {validation['mape']:.1%}, "
+            f"largest {validation['max_error']:.1%}, Spearman {validation['spearman']:.3f}.{advice}")  # fmt: skip

@@ -1,0 +1,80 @@
+"""From visits to a latency table: entries, base, validation, and what was seen of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from latency_luts.errors import BundleError
+from latency_luts.journal import Journal
+from latency_luts.manifest import Item, Manifest
+from latency_luts.protocol import Time, summarise
+from latency_luts.validation import validate
+
+Key = tuple[Any, ...]
+
+
+def make_table(manifest: Manifest, journal: Journal, fields: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
+    """The table's JSON content. `fields` are device, runtime, threads, provenance; `protocol` how it was measured."""
+    times = {item.name: summarise(*journal.of(item.name)) for item in manifest.items}
+    entries = {_key(key): {**key, "median_ms": 0.0, "iqr_ms": None, "n": None} for key in manifest.identities}
+    for item in manifest.items:
+        if item.role == "op":
+            time = times[item.name]
+            entries[_key(item.key)] = {**item.key, "median_ms": time.median_ms, "iqr_ms": time.iqr_ms, "n": time.n}
+    base_ms = sum(times[item.name].median_ms for item in manifest.items if item.role in ("stem", "head"))
+    networks = [item for item in manifest.items if item.role == "network"]
+    sums_ms = [base_ms + _sum_ms(manifest, network, entries) for network in networks]
+    dropped = sum(time.dropped for time in times.values())
+    return {
+        "schema_version": 1,
+        "space": manifest.space,
+        "dtype": manifest.dtype,
+        "batch": 1,
+        "resolution": manifest.resolution,
+        "unit": "ms",
+        "licence": "the measurer's own",
+        "source": "measured by the runner of a supernet bundle",
+        **fields,
+        "base_ms": base_ms,
+        "entries": list(entries.values()),
+        "validation": validate(sums_ms, [times[network.name].median_ms for network in networks]),
+        "protocol": {**protocol, "visits": len(journal.visits), "dropped_visits": dropped, "moved_visits": len(journal.moved),
+                     "made_with": manifest.made_with, "bundle": manifest.digest},
+        "notes": "Medians over visits. Predicted latency = validation.scale × (base + entries) + validation.offset_ms.",
+    }  # fmt: skip
+
+
+def network_times(manifest: Manifest, journal: Journal) -> list[tuple[tuple[str, ...], Time]]:
+    """The whole networks' operations and times."""
+    return [(item.ops, summarise(*journal.of(item.name))) for item in manifest.items if item.role == "network"]
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """The whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _sum_ms(manifest: Manifest, network: Item, entries: dict[Key, dict[str, Any]]) -> float:
+    total_ms = 0.0
+    for number, (op, layer) in enumerate(zip(network.ops, manifest.layers, strict=True)):
+        entry = entries.get(_key({"op": op, **layer}))
+        if entry is None:
+            raise BundleError(f"manifest.json: {network.name}.ops[{number}]: {op} is not among the bundle's pieces.")
+        total_ms += entry["median_ms"]
+    return total_ms
+
+
+def _key(key: dict[str, Any]) -> Key:
+    return tuple(key[field] for field in ("op", "c_in", "c_out", "stride", "resolution"))

@@ -1,0 +1,73 @@
+"""`supernet verify`: measures the final model end to end on this machine, and says whether the budget is met."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latency_luts.runtimes import RUNTIMES
+from supernet.errors import UserError
+
+if TYPE_CHECKING:
+    from supernet.architecture import Architecture
+
+EPILOG = """\
+examples:
+  supernet verify --model runs/train-rpi4-1/model.onnx           budget and prediction are in the model's metadata
+  supernet verify --model model.onnx --arch derived.json --device ./my-board.json
+  python bundle/run.py --model model.onnx                        the same on a device that has only numpy and onnxruntime
+
+A table ranks architectures well and still misses milliseconds: a budget is met when it was measured, on the device itself.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="measure a model end to end against its budget",
+        description="Measures a model file end to end on this machine, by the protocol of the latency tables, and says: "
+        "budget, predicted latency ± error, measured latency, met or not.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, type=Path, help="model.onnx (or another runtime's file)")
+    parser.add_argument("--arch", type=Path, help="derived.json: budget and prediction, where the model does not state them")
+    parser.add_argument("--device", help="table to predict with (default: the prediction stated in the model or derived.json)")
+    parser.add_argument("--budget-ms", type=float, help="budget (default: the stated one)")
+    parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures first, in a process that computes nothing else, then compares."""
+    from latency_luts.errors import BundleError
+    from latency_luts.verification import tell, verify
+    from supernet.architecture import Architecture
+
+    arch = None if options.arch is None else Architecture.load(options.arch)
+    stated = {} if arch is None else _stated(arch, options.device)
+    try:
+        measured = verify(options.model, options.runtime, options.threads, options.quick)
+    except BundleError as error:
+        raise UserError(str(error)) from error
+    measured.metadata.update(stated)
+    tell(measured, options.budget_ms)
+
+
+def _stated(arch: Architecture, device: str | None) -> dict[str, str]:
+    """Budget and prediction of derived.json; the prediction by another table where one is given."""
+    from supernet.costs.latency import load_table
+    from supernet.space import get_space
+
+    facts = {"device": arch.device, "budget_ms": arch.budget_ms, "predicted_ms": arch.predicted_ms,
+             "predicted_error": arch.predicted_error}  # fmt: skip
+    if device is not None:
+        table = load_table(device)
+        predicted_ms = table.predict_ms(get_space(arch.space), arch.ops)
+        facts |= {"device": table.device, "predicted_ms": predicted_ms, "predicted_error": table.error,
+                  "processor": (table.content.get("protocol") or {}).get("before", {}).get("processor")}  # fmt: skip
+    return {key: str(value) for key, value in facts.items() if value is not None}

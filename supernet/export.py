@@ -1,0 +1,200 @@
+"""A trained model as the file that a device's runtime loads: ONNX, int8 ONNX, LiteRT, ExecuTorch.
+
+Everything is batch 1 with fixed shapes, float32 input that is already preprocessed; an ONNX file's metadata states how.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from supernet.architecture import Architecture, InputSpec
+from supernet.errors import UserError
+
+if TYPE_CHECKING:
+    import onnx
+
+TOLERANCE = 1e-4
+
+
+def onnx_metadata(spec: InputSpec, classes: tuple[str, ...], arch: Architecture | None = None) -> dict[str, str]:
+    """What an ONNX file says of itself: preprocessing, classes, and budget and prediction where there is an architecture."""
+    metadata = {
+        "preprocessing": f"resize to {spec.size}x{spec.size}, scale to [0, 1], subtract mean, divide by std; float32, NCHW",
+        "input_size": str(spec.size),
+        "channels": str(spec.channels),
+        "mean": json.dumps(spec.mean),
+        "std": json.dumps(spec.std),
+        "classes": json.dumps(classes),
+        "output": "logits",
+    }
+    if arch is not None:
+        facts = {
+            "device": arch.device, "space": arch.space, "ops": json.dumps(arch.ops), "budget_ms": arch.budget_ms,
+            "predicted_ms": arch.predicted_ms, "predicted_error": arch.predicted_error,
+            "table": (arch.table or {}).get("hash"),
+        }  # fmt: skip
+        metadata |= {key: str(value) for key, value in facts.items() if value is not None}
+    return metadata
+
+
+def export_onnx(model: nn.Module, path: Path, spec: InputSpec, metadata: Mapping[str, str]) -> float:
+    """Writes `path` and returns the largest difference between onnxruntime's and torch's output over 4 random inputs.
+
+    Raises UserError (and writes nothing) if that exceeds 1e-4 of the output's size, or the extra is not installed.
+    """
+    require("onnx", "onnxruntime", extra="onnx")
+    import onnx
+
+    shape = (1, spec.channels, spec.size, spec.size)
+    proto = to_onnx(model, shape)
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.checker.check_model(proto)
+    content = proto.SerializeToString()
+    difference = _compare(model, content, shape)
+    if not difference <= TOLERANCE:
+        raise UserError(f"{path}: the exported model's output differs from torch's by {difference:.2g}; it is not written.")
+    _write(path, content)
+    return difference
+
+
+def to_onnx(model: nn.Module, shape: tuple[int, ...]) -> onnx.ModelProto:
+    """An ONNX graph `input` → `output` of a model in evaluation mode, batch norm folded into the convolutions.
+
+    By torch's TorchScript exporter: the newer one needs 50 times as long for a block and gives the same graph.
+    """
+    import onnx
+
+    was_training = model.training
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # says that it is the older exporter, in several ways
+        path = Path(folder) / "model.onnx"
+        example = torch.zeros(shape, device=next(model.parameters()).device)
+        torch.onnx.export(
+            model.eval(), (example,), str(path), dynamo=False, input_names=["input"], output_names=["output"]
+        )
+        model.train(was_training)
+        return onnx.load(str(path))
+
+
+def quantise_onnx(source: Path, path: Path, images_BCHW: np.ndarray) -> float:
+    """int8 ONNX by onnxruntime's static quantiser (QDQ, per-channel weights), calibrated on preprocessed images.
+
+    Returns the share of those images on which the int8 model's top class is the float model's. Metadata is kept.
+    Raises UserError for no images, or images of another shape than the model's input.
+    """
+    require("onnx", "onnxruntime", extra="onnx")
+    import onnx
+    import onnxruntime
+
+    float_model = onnx.load(str(source))
+    session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+    expected = tuple(session.get_inputs()[0].shape[1:])
+    if images_BCHW.ndim != 4 or len(images_BCHW) == 0 or images_BCHW.shape[1:] != expected:
+        raise UserError(f"calibration images have shape {images_BCHW.shape}; needed are some of shape {expected}.")
+    quantised = quantise(float_model, images_BCHW.astype(np.float32))
+    onnx.helper.set_model_props(quantised, {p.key: p.value for p in float_model.metadata_props} | {"dtype": "int8"})
+    _write(path, quantised.SerializeToString())
+    other = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    tops = [[s.run(None, {"input": x[None].astype(np.float32)})[0].argmax() for x in images_BCHW] for s in (session, other)]
+    return float(np.mean([a == b for a, b in zip(*tops, strict=True)]))
+
+
+def quantise(model: onnx.ModelProto, images_BCHW: np.ndarray) -> onnx.ModelProto:
+    """Static QDQ quantisation: int8 activations, int8 weights per channel; one image at a time for calibration."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Images(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._images: Iterator[np.ndarray] = iter(images_BCHW)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._images, None)
+            return None if image is None else {"input": image[None]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "int8.onnx"
+        quantize_static(
+            model, str(out), Images(), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        return onnx.load(str(out))
+
+
+def export_litert(model: nn.Module, path: Path, spec: InputSpec) -> None:
+    """LiteRT file (float32, NHWC input). Raises UserError without litert-torch."""
+    _write(path, to_litert(model, (1, spec.channels, spec.size, spec.size)))
+
+
+def to_litert(model: nn.Module, shape: tuple[int, ...]) -> bytes:
+    """A LiteRT flatbuffer with channels last, as that runtime computes; 4-dimensional outputs too."""
+    require("litert_torch", extra="litert")
+    import litert_torch
+
+    example = torch.zeros(shape)
+    with torch.no_grad():
+        outputs = [0] if model.eval()(example).ndim == 4 else None
+    wrapped = litert_torch.to_channel_last_io(model, args=[0], outputs=outputs).eval()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "model.tflite"
+        litert_torch.convert(wrapped, (example.permute(0, 2, 3, 1).contiguous(),)).export(str(path))
+        return path.read_bytes()
+
+
+def export_executorch(model: nn.Module, path: Path, spec: InputSpec) -> None:
+    """ExecuTorch program lowered to XNNPACK. Raises UserError without executorch."""
+    _write(path, to_executorch(model, (1, spec.channels, spec.size, spec.size)))
+
+
+def to_executorch(model: nn.Module, shape: tuple[int, ...]) -> bytes:
+    """An ExecuTorch program (.pte), NCHW input."""
+    require("executorch", extra="executorch")
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(model.eval(), (torch.zeros(shape),))
+        return bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
+
+
+def require(*modules: str, extra: str) -> None:
+    """Raises UserError with the extra to install if a module is missing."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} not installed: pip install 'supernet[{extra}]'")
+
+
+def _compare(model: nn.Module, content: bytes, shape: tuple[int, ...]) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    device = next(model.parameters()).device
+    worst = 0.0
+    was_training = model.training
+    for seed in range(4):
+        x: Any = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+        with torch.no_grad():
+            expected = model.eval()(torch.from_numpy(x).to(device)).cpu().numpy()
+        difference = np.abs(session.run(None, {"input": x})[0] - expected).max()
+        worst = max(worst, float(difference / max(1.0, np.abs(expected).max())))
+    model.train(was_training)
+    return worst
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,114 @@
+"""The bundle that a device measures: model files, manifest with SHA-256, and the runner. Files come from a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from supernet.errors import UserError
+from supernet.lut.convert import get_converter
+from supernet.lut.pieces import Piece, identities, layers, networks, pieces
+from supernet.schema import write_json
+from supernet.space import SearchSpace
+
+RUNNER = (
+    "__init__.py", "errors.py", "journal.py", "machine.py", "manifest.py", "protocol.py", "runner.py", "table.py",
+    "validation.py", "verification.py", "runtimes/__init__.py", "runtimes/onnxruntime_runtime.py",
+    "runtimes/litert_runtime.py", "runtimes/executorch_runtime.py", "runtimes/openvino_runtime.py",
+    "runtimes/torch_runtime.py",
+)  # fmt: skip
+
+
+def default_cache() -> Path:
+    """Where exported files are kept between exports."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supernet" / "pieces"
+
+
+def export_bundle(
+    space: SearchSpace,
+    folder: Path,
+    *,
+    format: str = "onnx",
+    dtype: str = "float32",
+    in_chans: int = 3,
+    num_classes: int = 10,
+    validation_networks: int = 12,
+    extra_networks: Sequence[Piece] = (),
+    only_networks: bool = False,
+    cache: Path | None = None,
+) -> int:
+    """Writes the bundle and returns how many files had to be exported anew (the others came from the cache).
+
+    `extra_networks` are measured like the validation's; `only_networks` leaves the pieces out and takes just those.
+    Raises UserError if `folder` holds something that is not a bundle.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; give a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
+        raise UserError(f"--out {folder} holds other files; give a new or empty folder, or an earlier bundle.")
+    converter, versions = get_converter(format, dtype)
+    wanted = [*pieces(space, in_chans, num_classes)]
+    if validation_networks:
+        wanted += networks(space, in_chans, num_classes, validation_networks)
+    wanted = [*extra_networks] if only_networks else [*wanted, *extra_networks]
+    cache = cache or default_cache()
+    stamp = " ".join(f"{name}={version}" for name, version in sorted(versions.items()))
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    items: list[dict[str, Any]] = []
+    new = 0
+    for piece in tqdm(wanted, desc=f"export {space.name} {dtype} {format}", unit="file", disable=None):
+        source = cache / f"{_digest(piece, format, dtype, stamp)}.{format}"
+        if not source.is_file():
+            _write(source, converter(piece))
+            new += 1
+        name = f"models/{piece.name}.{format}"
+        shutil.copyfile(source, folder / name)
+        sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        items.append({"name": piece.name, "role": piece.role, "file": name, "sha256": sha256, **piece.fields})
+    for stale in (folder / "models").glob(f"*.{format}"):
+        if f"models/{stale.name}" not in {item["file"] for item in items}:
+            stale.unlink()
+    manifest = {
+        "schema_version": 1,
+        "space": space.name,
+        "format": format,
+        "dtype": dtype,
+        "resolution": space.resolution,
+        "items": items,
+        "identities": identities(space),
+        "layers": layers(space),
+        "made_with": {**versions, "channels": in_chans, "classes": num_classes},
+    }
+    write_json(folder / "manifest.json", manifest)
+    copy_runner(folder)
+    return new
+
+
+def copy_runner(folder: Path) -> None:
+    """Puts the runner and its README beside the models: `python folder/run.py` needs nothing else of this package."""
+    root = resources.files("latency_luts")
+    for name in RUNNER:
+        target = folder / "latency_luts" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(root.joinpath(*name.split("/")).read_bytes())
+    (folder / "run.py").write_bytes((root / "run.py").read_bytes())
+    (folder / "README.md").write_bytes((root / "README.md").read_bytes())
+
+
+def _digest(piece: Piece, format: str, dtype: str, stamp: str) -> str:
+    what = f"{piece.build()} {piece.role} {piece.shape} {format} {dtype} {stamp}"
+    return hashlib.sha256(what.encode()).hexdigest()[:32]
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,120 @@
+"""What must be measured for a space: every distinct piece once, and whole networks that the table is validated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from timm.models.efficientnet import EfficientNet
+from torch import nn
+
+from supernet.costs.analytic import macs_table
+from supernet.network import build_efficientnet
+from supernet.ops import arch_string, arch_strings, build_op
+from supernet.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something to export: `build` makes the module, `shape` is its input (1, C, H, W).
+
+    `fields` go into the manifest.
+    """
+
+    name: str
+    role: str
+    build: Callable[[], nn.Module]
+    shape: tuple[int, int, int, int]
+    fields: dict[str, Any]
+
+
+def pieces(space: SearchSpace, in_chans: int, num_classes: int) -> list[Piece]:
+    """Stem, head, and each distinct (operation, c_in, c_out, stride, resolution) that computes something."""
+    size, last = space.resolution, space.layers[-1]
+    head_hw = last.resolution // last.stride
+    found = [
+        Piece(f"stem_{in_chans}x{space.stem_channels}s{space.stem_stride}_{size}", "stem",
+              lambda: _stem(space, in_chans, num_classes), (1, in_chans, size, size), {}),
+        Piece(f"head_{last.c_out}x{space.head_channels}x{num_classes}_{head_hw}", "head",
+              lambda: _head(space, in_chans, num_classes), (1, last.c_out, head_hw, head_hw), {}),
+    ]  # fmt: skip
+    for key in _keys(space):
+        if arch_string(key["op"], key["c_in"], key["c_out"], key["stride"]) is not None:
+            hw = key["resolution"]
+            name = f"{key['op']}_{key['c_in']}x{key['c_out']}s{key['stride']}_{hw}"
+            found.append(Piece(name, "op", _builder(key), (1, key["c_in"], hw, hw), {"key": key}))
+    return found
+
+
+def identities(space: SearchSpace) -> list[dict[str, Any]]:
+    """The operations of the space that compute nothing: their entry is 0 ms."""
+    return [k for k in _keys(space) if arch_string(k["op"], k["c_in"], k["c_out"], k["stride"]) is None]
+
+
+def networks(space: SearchSpace, in_chans: int, num_classes: int, number: int, seed: int = 0) -> list[Piece]:
+    """`number` random architectures spread evenly over the quantiles of multiply-accumulates of 500 draws.
+
+    Each draw first draws how likely each operation is (Dirichlet), so that small and large networks occur too; uniform
+    draws all cost nearly the same, and a scale and an offset could not be told apart.
+    """
+    cost = macs_table(space, in_chans, num_classes)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(500):
+        likely = rng.dirichlet(np.ones(len(space.ops)))
+        rows = [np.where(valid, likely, 0) + 1e-9 * valid for valid in space.valid_LK]
+        draws.append(np.array([rng.choice(len(row), p=row / row.sum()) for row in rows]))
+    draws.sort(key=cost.total)
+    chosen = [draws[int((rank + 0.5) * len(draws) / number)] for rank in range(number)]
+    return [network_piece(space, space.names(index_L), in_chans, num_classes, f"network_{n}") for n, index_L in enumerate(chosen)]
+
+
+def network_piece(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int, name: str) -> Piece:
+    """A whole network of the space, as something to export."""
+    shape = (1, in_chans, space.resolution, space.resolution)
+    return Piece(name, "network", lambda: build(space, ops, in_chans, num_classes), shape, {"ops": list(ops)})
+
+
+def build(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int) -> EfficientNet:
+    """A network of the space with fixed random weights, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_efficientnet(
+            arch_strings(space, ops), stem_channels=space.stem_channels, stem_stride=space.stem_stride,
+            head_channels=space.head_channels, num_classes=num_classes, in_chans=in_chans,
+        ).eval()  # fmt: skip
+
+
+def layers(space: SearchSpace) -> list[dict[str, int]]:
+    """Shapes of the L layers, by which the runner finds a network's entries."""
+    return [
+        {"c_in": layer.c_in, "c_out": layer.c_out, "stride": layer.stride, "resolution": layer.resolution}
+        for layer in space.layers
+    ]
+
+
+def _keys(space: SearchSpace) -> list[dict[str, Any]]:
+    distinct = dict.fromkeys((op, *shape.values()) for layer, shape in zip(space.layers, layers(space), strict=True) for op in layer.ops)
+    return [dict(zip(("op", "c_in", "c_out", "stride", "resolution"), key, strict=True)) for key in distinct]
+
+
+def _builder(key: dict[str, Any]) -> Callable[[], nn.Module]:
+    def build_piece() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return build_op(key["op"], key["c_in"], key["c_out"], key["stride"]).eval()
+
+    return build_piece
+
+
+def _stem(space: SearchSpace, in_chans: int, num_classes: int) -> nn.Module:
+    frame = build(space, tuple(layer.ops[0] for layer in space.layers), in_chans, num_classes)
+    return nn.Sequential(frame.conv_stem, frame.bn1).eval()
+
+
+def _head(space: SearchSpace, in_chans: int, num_classes: int) -> nn.Module:
+    frame = build(space, tuple(layer.ops[0] for layer in space.layers), in_chans, num_classes)
+    return nn.Sequential(frame.conv_head, frame.bn2, frame.global_pool, frame.classifier).eval()
