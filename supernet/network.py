@@ -40,7 +40,7 @@ def build_efficientnet(
             drop_rate=drop_rate,
             drop_path_rate=drop_path_rate,
         )
-    except (AssertionError, KeyError, ValueError) as error:
+    except (AssertionError, KeyError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"arch_def: timm cannot build these blocks ({error or 'unknown block'}).") from error
     model.conv_stem.stride = (stem_stride, stem_stride)  # timm's stem always has stride 2
     # timm scales the classifier by its outputs: with few classes the first losses are then twice the right size
