@@ -40,9 +40,14 @@ OPS: dict[str, ArchString] = {
 
 
 def arch_string(op: str, c_in: int, c_out: int, stride: int) -> str | None:
-    """timm architecture string of an operation; None for the identity. Raises UserError for an unknown one."""
+    """timm architecture string of an operation; None for the identity.
+
+    Raises UserError for an unknown operation, and for channels that timm would change.
+    """
     if op not in OPS:
         raise UserError(f'Unknown operation "{op}".{nearest(op, OPS)}')
+    if c_out % 8:
+        raise UserError(f"{op} to {c_out} channels: timm would round them to a multiple of 8; choose one.")
     return OPS[op](c_in, c_out, stride)
 
 

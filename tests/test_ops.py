@@ -92,3 +92,8 @@ def test_building_gives_fresh_weights_of_the_right_scale() -> None:
     weight = next(first.parameters()).detach()
     assert not torch.equal(weight, next(second.parameters()))
     assert float(weight.std()) == pytest.approx((2 / 64) ** 0.5, rel=0.1)
+
+
+def test_channels_that_timm_would_round_are_refused() -> None:
+    with pytest.raises(UserError, match="12 channels"):
+        build_op("k3_e1", 8, 12, 1)
