@@ -19,7 +19,9 @@ _PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_PAGES.globals |= {"percent": words.percent, "amount": words.amount}
+_PAGES.globals |= {
+    function.__name__: function for function in (words.amount, words.counted, words.interval, words.percent)
+}
 
 
 def write_report(folder: Path, content: dict[str, Any]) -> None:

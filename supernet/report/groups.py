@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supernet.fairness import NOTIONS
-from supernet.report import charts, words
+from supernet.report import plots, words
 
 POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
-RATES = {"demographic_parity": "selection_rate", "equal_opportunity": "recall", "equalized_odds": "recall"}
+NEVER_ZERO = ("worst_group_accuracy",)  # 1 − accuracy of the worst group
 MOST_GROUPS, MOST_MATRICES, MOST_CLASSES, MOST_CONFUSIONS = 24, 4, 12, 8
 SHOWN, NOT_SHOWN = "shown", "not shown"
 Figure = Mapping[str, Any]
@@ -22,80 +22,70 @@ def attribute_view(name: str, metrics: Mapping[str, Any], notion: str) -> dict[s
     order = sorted((g for g in groups if groups[g]["count"]), key=lambda g: groups[g]["accuracy"]["value"])
     drawn = order[:MOST_GROUPS]
     overall = metrics["accuracy"]["value"]
-    gaps = [_gap_row(key, figure, found, classes, notion) for key, figure in found["gaps"].items()]
-    asked = next((row for row in gaps if row["asked"]), None)
+    gaps = [_gap_row(key, figure, classes, notion) for key, figure in found["gaps"].items()]
     matrices = drawn if len(classes) <= MOST_CLASSES and len(order) <= MOST_MATRICES else []
     return {
         "name": name,
         "groups": {g: groups[g] for g in [*order, *found["empty_groups"]]},
-        "interval": words.interval,
         "hidden": len(order) - len(drawn),
         "unknown": found["unknown"],
         "empty": found["empty_groups"],
-        "accuracy": charts.whiskers(
+        "accuracy": plots.intervals(
             f"Accuracy by {name}, percent",
-            [_dot(f"{g}, {groups[g]['count']:,} images", groups[g]["accuracy"]) for g in drawn],
+            [_interval_row(f"{g}, {groups[g]['count']:,} images", groups[g]["accuracy"]) for g in drawn],
             (f"everybody {words.percent(overall)}", 100 * overall),
         ),
         "gaps": gaps,
-        "gap_chart": charts.whiskers(
-            f"Gaps by {name}, points", [row["dot"] for row in gaps if row["key"] in POINTS], None, zero=True
+        "gap_chart": plots.intervals(
+            f"Gaps by {name}, points", [row["row"] for row in gaps if row["key"] in POINTS], None, zero=True
         ),
-        "asked_gap": asked,
+        "asked_gap": next((row for row in gaps if row["asked"]), None),
         "worst": found["worst_group_accuracy"],
+        "worst_group": found["worst_group"],
         "confusions": _confusions(groups, drawn[:6], classes),
         "confusion_groups": drawn[:6],
-        "matrices": [(g, charts.confusion(f"{name}: {g}", classes, groups[g]["confusion"])) for g in matrices],
+        "matrices": [(g, plots.confusion(f"{name}: {g}", classes, groups[g]["confusion"])) for g in matrices],
     }
 
 
-def _dot(label: str, figure: Figure, unit: str = "%", kind: str = "front", cls: str = "") -> dict[str, Any]:
-    ends = {k: None if figure[k] is None else 100 * figure[k] for k in ("value", "low", "high")}
-    return {"label": label, "text": words.interval(figure, unit=unit), "kind": kind, "cls": cls, **ends}
+def _interval_row(
+    label: str, figure: Figure, verdict: str = "", strong: bool = False, open_mark: bool = False
+) -> dict[str, Any]:
+    return {
+        "label": label,
+        "told": words.interval(figure, unit="") + verdict,
+        "weight": "strong" if strong else "",
+        "kind": "dominated" if open_mark else "front",
+        **{key: None if figure[key] is None else 100 * figure[key] for key in ("value", "low", "high")},
+    }
 
 
-def _gap_row(key: str, figure: Figure, found: Mapping[str, Any], classes: Sequence[str], notion: str) -> dict[str, Any]:
-    verdict = _verdict(key, figure, found["groups"])
+def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> dict[str, Any]:
+    verdict = _verdict(key, figure)
     known = NOTIONS.get(key)
-    label = key.replace("_", " ") + (" (asked for)" if key == notion else "")
+    label = f"asked for: {words.plain(key)}" if key == notion else words.plain(key)
     plain = "unknown" if figure["value"] is None else f"{figure['value']:.4f}"
     if figure["value"] is not None and figure["low"] is not None:
         plain += f" ({figure['low']:.4f} to {figure['high']:.4f})"
     return {
         "key": key,
-        "label": key.replace("_", " "),
+        "label": words.plain(key),
         "asked": key == notion,
         "meaning": known.meaning if known else "",
         "plain": plain,
-        "points": words.interval(figure, unit=" points"),
+        "told": words.interval(figure, unit=" points") if key in POINTS else plain,
         "worst": words.event_words(figure.get("worst_event"), classes),
         "empty_cells": figure.get("empty_cells", 0),
         "verdict": verdict,
-        "dot": _dot(
-            f"{label}{f': {verdict}' if verdict else ''}", figure, " pts",
-            "dominated" if verdict == NOT_SHOWN else "front", "strong" if key == notion else "",
-        ),
+        "row": _interval_row(label, figure, f" {verdict}", strong=key == notion, open_mark=verdict == NOT_SHOWN),
     }  # fmt: skip
 
 
-def _verdict(key: str, figure: Figure, groups: Mapping[str, Any]) -> str:
-    """Whether the groups differ at all. A gap is never negative, so its own interval hardly ever reaches 0; two groups
-    whose 95% intervals do not overlap are taken as different, which is stricter than a test of their difference."""
-    if key not in POINTS or figure["low"] is None:
+def _verdict(key: str, figure: Figure) -> str:
+    """Whether there is any gap: its 95% interval is cut at 0, so one that reaches 0 shows none."""
+    if figure["low"] is None or key in NEVER_ZERO:
         return ""
-    present = [group for group in groups.values() if group["count"]]
-    if key == "accuracy_parity":
-        rates = [[group["accuracy"] for group in present]]
-    else:
-        rates = [[group[RATES[key]][name] for group in present] for name in present[0][RATES[key]]]
-    if figure["low"] > 0 and any(_apart(figures) for figures in rates):
-        return SHOWN
-    return "" if key == "equalized_odds" else NOT_SHOWN  # its false-positive rates have no intervals here
-
-
-def _apart(figures: Sequence[Figure]) -> bool:
-    known = [f for f in figures if f["low"] is not None and f["high"] is not None]
-    return len(known) > 1 and max(f["low"] for f in known) > min(f["high"] for f in known)
+    return SHOWN if figure["low"] > 0 else NOT_SHOWN
 
 
 def _confusions(groups: Mapping[str, Any], shown: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -112,6 +102,6 @@ def _confusions(groups: Mapping[str, Any], shown: Sequence[str], classes: Sequen
         counts = []
         for group in shown:
             row = groups[group]["confusion"][true]
-            counts.append((row[predicted], sum(row), words.percent(row[predicted] / sum(row)) if sum(row) else "–"))
+            counts.append((row[predicted], words.percent(row[predicted] / sum(row)) if sum(row) else "–"))
         rows.append({"true": name, "predicted": taken, "total": total, "counts": counts})
     return rows

@@ -1,4 +1,4 @@
-"""From the facts to what each page shows: words, tables and pictures. Nothing is computed that the facts do not hold."""
+"""From the facts to what each page shows: words, tables and pictures. All of it is in the facts."""
 
 from __future__ import annotations
 
@@ -6,78 +6,75 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from supernet.fairness import NOTIONS
-from supernet.report import charts, words
+from supernet.report import charts, plots, words
+from supernet.report.groups import attribute_view
 
 Content = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
 MOST_CANDIDATES, MOST_POINTS = 30, 200
 
 
 def page_view(content: Content) -> Content:
-    """What both commands show: notes, data, latency, layers, and how to get the same again."""
-    asked, command = content["asked"], content["command"]
-    found = content.get("derived") or content["arch"]
+    """What both commands show: what was asked, data, latency, layers, and how to get the same again."""
+    asked, command, layers = content["asked"], content["command"], content.get("layers")
+    found = content["derived"] if command == "search" else content["arch"]
     return {
         "command": command,
         "name": content["name"],
-        "date": content["date"],
+        "date": content["date"].replace("T", " ").replace("+00:00", " UTC"),
         "took": words.duration(content["seconds"]),
         "notes": content["notes"],
-        "asked": _asked(command, asked),
-        "changed": set(words.changed_options(command, asked)),
-        "options": {name.replace("_", "-"): value for name, value in asked.items()},
+        "asked": words.asked_words(command, asked),
+        "options": asked,
+        "changed": words.changed_options(command, asked),
         "data": content["data"],
-        "data_counts": _data_counts(content["data"]),
-        "facts": _facts(found),
+        "data_counts": [_data_counts(content["data"], attribute) for attribute in content["data"]["groups"]],
+        "facts": words.model_facts(found),
         "latency": _latency(content, found),
-        "layers": content.get("layers") or [],
-        "blocks": charts.architecture(content["layers"]) if content.get("layers") else None,
-        "staircase": charts.latency_by_layer(content["base_ms"], content["layers"], found["budget_ms"]) if content.get("layers") else None,
+        "layers": layers,
         "op_label": charts.op_label,
+        "blocks": charts.architecture(layers) if layers else None,
+        "staircase": charts.latency_by_layer(content["base_ms"], layers, found["budget_ms"]) if layers else None,
         "again": words.command_line(command, asked),
         "where": {
-            "seed": asked.get("seed"),
+            "seed": asked["seed"],
             "data fingerprint": content["data"]["fingerprint"],
             "table hash": (content.get("table") or {}).get("hash"),
             "commit": content.get("commit"),
             "machine": content.get("machine"),
             "versions": ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items()),
         },
-    }  # fmt: skip
+    }
 
 
 def search_view(content: Content) -> Content:
-    """The search's own part: probabilities, the course of the search, the front, the next command."""
-    layers, asked = content["layers"], content["asked"]
+    """The search's own part: probabilities, the course of the search, the candidates, the next command."""
+    layers, derived, notion = content["layers"], content["derived"], words.plain(content["asked"]["fairness"])
+    by_latency = sorted(content["candidates"], key=lambda candidate: candidate["costs"]["latency"])
+    numbered = [{**candidate, "number": number} for number, candidate in enumerate(by_latency, 1)]
     p_LK = [layer["probabilities"] for layer in layers]
-    candidates = sorted(content["candidates"], key=lambda c: c["costs"]["latency"])
-    for number, candidate in enumerate(candidates, 1):
-        candidate["number"] = number
     return {
-        "probabilities": charts.probabilities(layers, list(p_LK[0])) if layers and all(p_LK) else None,
-        "curves": list(_search_curves(content)),
-        "candidates": [c for c in candidates if c["derived"] or c["number"] <= MOST_CANDIDATES],
-        "candidates_all": len(candidates),
-        "front": _front(candidates, content["derived"]["budget_ms"], asked.get("fairness", "")),
-        "next": shlex.join(["python", "train.py", "--arch", words.folder_of(content) + "/derived.json"]),
+        "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
+        "curves": list(_search_curves(content["history"], derived["budget_ms"], notion)),
+        "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],
+        "candidates_all": len(numbered),
+        "front": [
+            _front(numbered, derived["budget_ms"], "Error, %", lambda c: 100 * (1 - c["balanced_accuracy"])),
+            _front(numbered, derived["budget_ms"], f"Gap ({notion}), points", lambda c: 100 * c["gap"]),
+        ],
+        "next": shlex.join(["python", "train.py", "--arch", words.run_folder(content) + "/derived.json"]),
     }
 
 
 def train_view(content: Content) -> Content:
-    """The training's own part; see fairness.py for the groups."""
-    from supernet.report.groups import attribute_view
-
+    """The training's own part: groups, gaps, confusions, the course of the training, how to load the model."""
     metrics, notion = content["metrics"], content["asked"]["fairness"]
     return {
         "metrics": metrics,
-        "accuracy": words.interval(metrics["accuracy"]),
-        "ece": words.interval(metrics["ece"]),
-        "notion": notion,
         "attributes": [attribute_view(name, metrics, notion) for name in metrics["attributes"]],
-        "curves": list(_train_curves(content)),
-        "model_json": words.folder_of(content) + "/model.json",
-        "baseline": content["arch"]["ops"] is None,
-        "arch_name": content["arch"]["name"],
+        "curves": list(_train_curves(content["history"], words.plain(notion))),
+        "arch": content["arch"],
+        "model_json": words.run_folder(content) + "/model.json",
         "files": content.get("files") or {},
     }
 
@@ -85,146 +82,96 @@ def train_view(content: Content) -> Content:
 SECTIONS: dict[str, Callable[[Content], Content]] = {"search": search_view, "train": train_view}
 
 
-def _asked(command: str, asked: Mapping[str, Any]) -> dict[str, str]:
-    """What was asked, in a reader's words."""
-    cap, weight = asked.get("max_gap"), asked.get("fairness_weight")
-    notion = NOTIONS.get(asked.get("fairness", ""))
-    fair = f"{asked.get('fairness')}: {notion.meaning}" if notion else str(asked.get("fairness"))
-    budget = asked.get("budget_ms")
-    told = {
-        "device": asked.get("device"),
-        "budget": f"{budget:g} ms" if budget is not None else "none given",
-        "data": str(asked.get("data")) + (f", training mix {asked['group_mix']}" if asked.get("group_mix") else ""),
-        "fairness": fair,
-        "fairness is held by": f"a cap of {cap:g} on the soft gap" if cap is not None else f"a weight of {weight:g}" if weight else "nothing: the term is off",
-        "effort": f"{asked.get('epochs')} epochs" + (f" after {asked['warmup_epochs']} of warm-up" if "warmup_epochs" in asked else "") + f", batches of {asked.get('batch_size')}",
-    }  # fmt: skip
-    if command == "search":
-        told["how"] = f"{asked.get('strategy')}, {asked.get('relaxation')} relaxation, space {asked.get('space')}"
-    else:
-        told = {"architecture": asked.get("arch"), **told}
-    return {name: str(value) for name, value in told.items()}
-
-
-def _facts(found: Mapping[str, Any]) -> dict[str, str]:
-    told = {"multiply-accumulates": words.amount(found["macs"]), "parameters": words.amount(found["params"])}
-    if found.get("peak_activation_bytes") is not None:
-        told["peak activations"] = words.amount(found["peak_activation_bytes"], "B")
-    if found.get("log_probability") is not None:
-        told["log probability under p"] = f"{found['log_probability']:.2f}"
-    return told
-
-
 def _latency(content: Content, found: Mapping[str, Any]) -> Content | None:
     """The verdict on the budget, or None where nothing predicts the latency (a baseline)."""
-    if found["predicted_ms"] is None:
+    predicted_ms, error, budget_ms = found["predicted_ms"], found["predicted_error"], found["budget_ms"]
+    if predicted_ms is None:
         return None
-    table, predicted_ms, error = content.get("table"), found["predicted_ms"], found["predicted_error"]
+    table = content.get("table")
     device = (table or found).get("device") or "the device"
+    spread = ", error unknown" if error is None else f" ± {predicted_ms * error:.2f} ms"
     return {
-        "ms": f"{predicted_ms:.2f}",
-        "error": f"± {predicted_ms * error:.2f} ms" if error is not None else "± unknown",
-        "verdict": words.latency_verdict(predicted_ms, error, found["budget_ms"], device),
-        "bar": charts.budget_bar(predicted_ms, error, found["budget_ms"], content.get("base_ms")),
+        "told": f"{predicted_ms:.2f} ms{spread}",
+        "verdict": words.latency_verdict(predicted_ms, error, budget_ms, device),
+        "bar": charts.budget_bar(predicted_ms, error, budget_ms, content.get("base_ms")),
         "trust": words.table_words(table) if table else "",
         "table": table,
-        "fits": found["budget_ms"] is None or predicted_ms <= found["budget_ms"],
     }
 
 
-def _data_counts(data: Mapping[str, Any]) -> list[Content]:
-    """A table an attribute: images of each group in each split, and their share."""
-    tables = []
-    for attribute, groups in data["groups"].items():
-        rows = []
-        for group in groups:
-            cells = []
-            for split in ("train", "val", "test"):
-                counts = data["counts"][split][attribute]
-                cells.append(
-                    (counts.get(group, 0), words.percent(counts.get(group, 0) / max(1, sum(counts.values())), 0))
-                )
-            rows.append((group, cells))
-        tables.append({"attribute": attribute, "rows": rows})
-    return tables
+def _data_counts(data: Mapping[str, Any], attribute: str) -> Content:
+    """Images of each group in each split, and their share of it."""
+    rows: dict[str, list[tuple[int, str]]] = {group: [] for group in data["groups"][attribute]}
+    for split in ("train", "val", "test"):
+        counts = data["counts"][split][attribute]
+        for group, cells in rows.items():
+            cells.append((counts[group], words.percent(counts[group] / max(1, sum(counts.values())), 0)))
+    return {"attribute": attribute, "rows": rows}
 
 
-def _series(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    found = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-    return found[:: -(-len(found) // MOST_POINTS)] if len(found) > MOST_POINTS else found
+def _search_curves(rows: Rows, budget_ms: float | None, notion: str) -> Iterable[Content]:
+    warm = max((row["step"] for row in rows if row.get("phase") == "warm-up"), default=0)
+    shade = (warm, "warm-up") if warm else None
+    budget = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
+    yield from _curve(
+        "Cross-entropy",
+        "Of sampled paths: the weights learn on search-train, α on search-val.",
+        _lines(rows, {"search-train": "cross_entropy", "search-val": "val_cross_entropy"}),
+        shade=shade,
+    )
+    yield from _curve(
+        "Expected latency, ms",
+        "Under the operation probabilities; α moves after the warm-up only.",
+        _lines(rows, {"expected": "expected_latency"}),
+        shade=shade,
+        reference=budget,
+    )
+    note = "Running estimate without batch bias, so it can fall below 0. Warm-up on search-train, then search-val."
+    yield from _curve(f"Soft gap ({notion})", note, _lines(rows, _gaps(rows)), shade=shade, zero=True)
+    note = "Mean entropy of p over the layers: 1 is uniform, 0 is decided."
+    yield from _curve("Indecision", note, _lines(rows, {"entropy": "entropy"}), shade=shade, zero=True)
 
 
-def _lines(rows: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> dict[str, list[tuple[float, float]]]:
-    return {name: points for name, key in keys.items() if (points := _series(rows, key))}
+def _train_curves(rows: Rows, notion: str) -> Iterable[Content]:
+    yield from _curve("Cross-entropy, training", "Mean of each epoch.", _lines(rows, {"loss": "cross_entropy"}))
+    yield from _curve(
+        "Accuracy, search-val",
+        "Of the averaged weights after each epoch. Balanced: mean over the groups.",
+        _lines(rows, {"accuracy": "val_accuracy", "balanced": "val_balanced_accuracy"}),
+    )
+    yield from _curve(f"Gap ({notion}), search-val", "After each epoch.", _lines(rows, {"gap": "val_gap"}), zero=True)
+    note = "Running estimate without batch bias, so it can fall below 0."
+    yield from _curve(f"Soft gap ({notion}), training", note, _lines(rows, _gaps(rows)), zero=True)
 
 
-def _gap_keys(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _curve(title: str, note: str, series: Mapping[str, plots.Points], **more: Any) -> Iterable[Content]:
+    if series:
+        yield {"title": title, "note": note, "chart": plots.curves(title, series, **more)}
+
+
+def _lines(rows: Rows, keys: Mapping[str, str]) -> dict[str, plots.Points]:
+    """Name → (step, value) of a key's rows, where it has any; thinned out where there are very many."""
+    found = {name: [(row["step"], row[key]) for row in rows if row.get(key) is not None] for name, key in keys.items()}
+    return {name: points[:: 1 + len(points) // MOST_POINTS] for name, points in found.items() if points}
+
+
+def _gaps(rows: Rows) -> dict[str, str]:
     return {key.removeprefix("gap_"): key for row in rows for key in row if key.startswith("gap_")}
 
 
-def _search_curves(content: Content) -> Iterable[Content]:
-    rows = content["history"]
-    warm = max((row["step"] for row in rows if row.get("phase") == "warm-up"), default=0)
-    shade = (0.0, warm, "warm-up") if warm else None
-    budget_ms = content["derived"]["budget_ms"]
-    budget = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
-    yield from _figures(
-        [
-            ("Cross-entropy", _lines(rows, {"search-train": "cross_entropy", "search-val": "val_cross_entropy"}),
-             "Of sampled paths: the weights learn on search-train, α on search-val.", None, False),
-            ("Expected latency, ms", _lines(rows, {"expected": "expected_latency"}),
-             "Under the operation probabilities; α moves after the warm-up only.", budget, False),
-            (f"Soft gap, {content['asked'].get('fairness', '')}", _lines(rows, _gap_keys(rows)),
-             "Running estimate; warm-up on search-train, then search-val.", None, True),
-            ("Undecidedness of p", _lines(rows, {"entropy": "entropy"}),
-             "Mean entropy over layers: 1 is uniform, 0 is decided.", None, True),
-        ],
-        shade,
-    )  # fmt: skip
-
-
-def _train_curves(content: Content) -> Iterable[Content]:
-    rows = content["history"]
-    yield from _figures(
-        [
-            ("Cross-entropy, training", _lines(rows, {"cross-entropy": "cross_entropy"}), "Mean over each epoch.", None, False),
-            ("Accuracy, search-val", _lines(rows, {"accuracy": "val_accuracy", "balanced": "val_balanced_accuracy"}),
-             "Of the averaged weights after each epoch; balanced: mean over groups.", None, False),
-            ("Gap, search-val", _lines(rows, {"gap": "val_gap"}), "Hard gap of the notion that was asked for.", None, True),
-            ("Soft gap, training", _lines(rows, _gap_keys(rows)), "Running estimate.", None, True),
-        ],
-        None,
-    )  # fmt: skip
-
-
-def _figures(
-    wanted: Iterable[tuple[str, dict[str, Any], str, tuple[str, float] | None, bool]],
-    shade: tuple[float, float, str] | None,
-) -> Iterable[Content]:
-    for title, series, note, reference, zero in wanted:
-        if series:
-            yield {"title": title, "note": note, "chart": charts.curves(title, series, shade, reference, zero)}
-
-
-def _front(candidates: Sequence[Mapping[str, Any]], budget_ms: float | None, notion: str) -> list[Content]:
-    """Error and gap against latency: the same candidates in both, so that a trade-off shows."""
-    limit = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
-    figures = []
-    for title, value in (
-        ("Error on search-val, %", lambda c: 100 * (1 - c["balanced_accuracy"])),
-        (f"Gap ({notion}), points", lambda c: 100 * c["gap"]),
-    ):
-        marks = [
+def _front(candidates: Rows, budget_ms: float | None, title: str, value: Callable[[Any], float]) -> Content:
+    """One objective against predicted latency."""
+    marks = []
+    for candidate in candidates:
+        ms, derived = candidate["costs"]["latency"], ", derived" if candidate["derived"] else ""
+        marks.append(
             {
-                "x": c["costs"]["latency"],
-                "y": value(c),
-                "label": str(c["number"]) if len(candidates) <= MOST_CANDIDATES or c["derived"] else "",
-                "title": f"candidate {c['number']}{', derived' if c['derived'] else ''}: {c['costs']['latency']:.2f} ms, {value(c):.1f}",
-                "kind": ("front" if c["non_dominated"] else "dominated") + (" derived" if c["derived"] else ""),
+                "x": ms,
+                "y": value(candidate),
+                "label": candidate["number"] if len(candidates) <= MOST_CANDIDATES or derived else "",
+                "told": f"candidate {candidate['number']}{derived}: {ms:.2f} ms, {value(candidate):.1f}",
+                "kind": ("front" if candidate["non_dominated"] else "dominated") + (" derived" if derived else ""),
             }
-            for c in candidates
-        ]
-        figures.append(
-            {"title": f"{title}, against predicted latency, ms", "chart": charts.scatter(title, marks, limit)}
         )
-    return figures
+    limit = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
+    return {"title": title, "note": "Against predicted latency, ms.", "chart": plots.scatter(title, marks, limit)}

@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from supernet.config import SearchConfig, TrainConfig
+from supernet.fairness import NOTIONS
 
 PROVENANCE = {
     "measured": "Each operation was measured on the device by itself.",
@@ -22,13 +23,22 @@ PROVENANCE = {
 _CONFIGS = {"search": SearchConfig, "train": TrainConfig}
 
 
+def plain(name: str) -> str:
+    """A name without its underscores."""
+    return name.replace("_", " ")
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     return "unknown" if value is None else f"{100 * value:.{digits}f}%"
 
 
 def interval(figure: Mapping[str, float | None], digits: int = 1, unit: str = "%") -> str:
     """`95.1% (94.2 to 96.0)` of a share with its interval."""
-    value, low, high = figure["value"], figure.get("low"), figure.get("high")
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
     if value is None:
         return "unknown"
     told = f"{100 * value:.{digits}f}{unit}"
@@ -57,15 +67,15 @@ def duration(seconds: Mapping[str, float]) -> str:
 
 def latency_verdict(predicted_ms: float, error: float | None, budget_ms: float | None, device: str) -> str:
     """A prediction may fit a budget; only a measurement could meet it."""
-    told = f"Predicted to take {predicted_ms:.2f} ms on {device}"
+    told = f"{predicted_ms:.2f} ms on {device}"
     if budget_ms is None:
-        return told + "; no budget was set."
+        return f"{told}, as predicted; no budget was set."
     room = budget_ms - predicted_ms
     if room < 0:
-        return f"{told}: predicted not to fit, {-room:.2f} ms over the budget of {budget_ms:g} ms."
-    told += f": predicted to fit, {room:.2f} ms below the budget of {budget_ms:g} ms."
-    if error is not None and predicted_ms * (1 + error) > budget_ms:
-        told += " The table's error is larger than what is left."
+        return f"{told}: predicted not to fit the budget of {budget_ms:g} ms, by {-room:.2f} ms."
+    told += f": predicted to fit the budget of {budget_ms:g} ms, with {room:.2f} ms to spare."
+    if error is not None and predicted_ms * error > room:
+        told += " The table's error is larger than that."
     return told
 
 
@@ -80,6 +90,38 @@ def table_words(table: Mapping[str, Any]) -> str:
             f"{percent(found['mape'])} on average (rank correlation {found['spearman']:.2f})."
         )
     return told + " How far such sums are from whole networks on the device is unknown: measure before you rely on it."
+
+
+def asked_words(command: str, asked: Mapping[str, Any]) -> dict[str, str]:
+    """What was asked, in a reader's words."""
+    notion, cap, weight, budget = (asked[name] for name in ("fairness", "max_gap", "fairness_weight", "budget_ms"))
+    held = "nothing: the term is off" if not weight else f"a weight of {weight:g} on the soft gap"
+    if cap is not None:
+        held = f"a cap of {cap:g} on the soft gap"
+    effort = counted(asked["epochs"], "epoch")
+    if asked.get("warmup_epochs"):
+        effort += f" after {asked['warmup_epochs']} of warm-up"
+    told = {
+        "device": str(asked["device"]),
+        "budget": "none given" if budget is None else f"{budget:g} ms",
+        "data": asked["data"] + (f", training mix {asked['group_mix']}" if asked["group_mix"] else ""),
+        "fairness": f"{plain(notion)}: {NOTIONS[notion].meaning}" if notion in NOTIONS else str(notion),
+        "fairness is held by": held,
+        "effort": f"{effort}, batches of {asked['batch_size']}",
+    }
+    if command == "train":
+        return {"architecture": asked["arch"], **told}
+    return {**told, "strategy": f"{asked['strategy']}, {asked['relaxation']} relaxation, space {asked['space']}"}
+
+
+def model_facts(found: Mapping[str, Any]) -> dict[str, str]:
+    """Sizes of the network."""
+    told = {"multiply-accumulates": amount(found["macs"]), "parameters": amount(found["params"])}
+    if found.get("peak_activation_bytes") is not None:
+        told["peak activation memory"] = amount(found["peak_activation_bytes"], "B")
+    if found.get("log_probability") is not None:
+        told["log probability of the choice"] = f"{found['log_probability']:.2f}".replace("-", "−")
+    return told
 
 
 def event_words(event: str | None, classes: Sequence[str]) -> str:
@@ -106,5 +148,6 @@ def command_line(command: str, asked: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def folder_of(content: Mapping[str, Any]) -> str:
+def run_folder(content: Mapping[str, Any]) -> str:
+    """Where the run is, as the user would type it."""
     return str(content["asked"].get("out") or f"runs/{content['name']}")
