@@ -8,6 +8,7 @@ expectation. How α gets the gradient of the first is the relaxation's matter (r
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import torch
@@ -102,12 +103,12 @@ class DifferentiableSearch:
         start, end = self.config.temperature, self.config.temperature_end
         return start * (end / start) ** min(max(done, 0.0), 1.0)
 
-    def run(self, folder: RunFolder) -> None:
-        """Trains to the last step, from the folder's checkpoint where there is one.
+    def run(self, folder: RunFolder) -> int:
+        """Trains to the last step, from the folder's checkpoint where there is one; returns the step it began with.
 
         Raises Interrupted after SIGINT or SIGTERM (checkpoint written), UserError when the loss is not finite.
         """
-        self._restore(folder)
+        first_step = self._restore(folder)
         with StopSignal() as stop, tqdm(
             total=self.total_steps, initial=self.step, desc="search", unit="step", smoothing=0.05, mininterval=1
         ) as bar:  # fmt: skip
@@ -131,6 +132,7 @@ class DifferentiableSearch:
                     folder.save_checkpoint(self._checkpoint())
                 if stop.came and self.step < self.total_steps:
                     raise Interrupted(f"Interrupted at step {self.step} of {self.total_steps}")
+        return first_step
 
     def weight_step(self, batch: Batch, warm: bool) -> dict[str, Tensor]:
         """One step of ω on search-train: a fair path while warming up, else weights drawn from the relaxation."""
@@ -230,17 +232,18 @@ class DifferentiableSearch:
             "sums": self.sums,
         }
 
-    def _restore(self, folder: RunFolder) -> None:
+    def _restore(self, folder: RunFolder) -> int:
         checkpoint = folder.load_checkpoint()
         if checkpoint is None:
             folder.rows(until_step=0)
-            return
+            return 0
         self.state.load_state_dict(checkpoint["state"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.alpha_optimizer.load_state_dict(checkpoint["alpha_optimizer"])
         self.generator.set_state(checkpoint["generator"])
         self.paths, self.step, self.sums = checkpoint["paths"], checkpoint["step"], checkpoint["sums"]
         folder.rows(until_step=self.step)
+        return self.step
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
@@ -251,10 +254,14 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     if config.relaxation not in RELAXATIONS:
         raise UserError(f'Unknown relaxation "{config.relaxation}".{nearest(config.relaxation, RELAXATIONS)}')
     running = DifferentiableSearch(config, problem)
-    running.run(problem.folder)
+    started = time.monotonic()
+    first_step = running.run(problem.folder)
+    searched = time.monotonic()
     alpha_LK = running.parameters().detach().double().numpy()
     found = candidates(
         alpha_LK, problem.space.valid_LK, list(problem.costs.values()), problem.budgets, config.candidates, config.seed
     )
     log_p_LK = log_softmax(alpha_LK, axis=1)
-    return Outcome(compare(config, problem, running.supernet, found, log_p_LK), running.p_LK.numpy())
+    compared = compare(config, problem, running.supernet, found, log_p_LK)
+    seconds = {"search": searched - started, "compare": time.monotonic() - searched}
+    return Outcome(compared, running.p_LK.numpy(), seconds, running.step - first_step)

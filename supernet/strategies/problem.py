@@ -55,10 +55,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`candidates[0]` is the derived architecture; p_LK (L, K) the probabilities it was derived from, if any."""
+    """`candidates[0]` is the derived architecture; p_LK (L, K) the probabilities it was derived from, if any.
+
+    `seconds` of wall time by part, `steps` of training that this call did.
+    """
 
     candidates: tuple[Candidate, ...]
     p_LK: np.ndarray | None
+    seconds: dict[str, float]
+    steps: int
 
 
 def non_dominated(objective_NM: np.ndarray) -> np.ndarray:
