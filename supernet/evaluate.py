@@ -23,12 +23,8 @@ def predict(network: nn.Module, batches: Iterable[Batch]) -> np.ndarray:
     return torch.cat([network(batch.image).float().softmax(-1).cpu() for batch in batches]).numpy()
 
 
-def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch]) -> EfficientNet:
-    """One path of the supernet as a network of its own, batch-norm statistics measured anew on `calibration`.
-
-    The shared layers' statistics are those of a mixture of paths, which fits none of them (Yu & Huang, "Universally
-    slimmable networks", ICCV 2019, section 4.1).
-    """
+def standalone(supernet: Supernet, ops: Sequence[str]) -> EfficientNet:
+    """The derived network of one path, with the supernet's weights and batch-norm statistics."""
     weight = supernet.conv_stem.weight
     network = build_efficientnet(
         arch_strings(supernet.space, ops),
@@ -39,7 +35,16 @@ def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch])
         in_chans=weight.shape[1],
     )
     supernet.copy_weights(ops, network)
-    network = network.to(weight.device, memory_format=torch.channels_last)
+    return network.to(weight.device)
+
+
+def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch]) -> EfficientNet:
+    """As `standalone`, with batch-norm statistics measured anew on `calibration`.
+
+    The shared layers' statistics are those of a mixture of paths, which fits none of them (Yu & Huang, "Universally
+    slimmable networks", ICCV 2019, section 4.1).
+    """
+    network = standalone(supernet, ops).to(memory_format=torch.channels_last)
     update_bn((batch.image for batch in calibration), network)
     return network
 
