@@ -38,6 +38,8 @@ from supernet.errors import UserError  # noqa: E402
 DATA = HERE.parent.parent / "shared" / "data" / "latency"
 SUMS = ("raspi4", "pixel3", "eyeriss", "fpga")  # sums of separate operation costs, not end-to-end measurements
 POOL = 1000
+CHOICES = (("bayes", "d_optimal"), ("bayes", "random"), ("bayes", "quantile"), ("bayes", "cluster"), ("ridge", "random"),
+           ("selection", "random"))  # fmt: skip
 Record = dict[str, Any]
 
 
@@ -172,7 +174,7 @@ def plan(settings: Record, quick: bool) -> list[tuple[str, str, int, int]]:
     jobs += [("ridge", "random", 20, draws)]
     if not quick:
         jobs += [("bayes", sampler, 20, draws // 2) for sampler in ("quantile", "cluster")]
-        jobs += [("additive", "random", 20, 5), ("selection", "random", 20, 5), ("gp", "random", 20, 5)]
+        jobs += [("additive", "random", 20, 1), ("selection", "random", 20, 5), ("gp", "random", 20, 3)]
         jobs += [("embedding", "random", 20, 1), ("ensemble", "random", 20, 1)]
     return jobs
 
@@ -233,28 +235,14 @@ def run_task(book: Book, name: str, task: Record, spaces: dict[str, Measurements
 
 def leave_one_device_out(book: Book, name: str, data: Measurements, names: Sequence[str]) -> None:
     """Which predictor and sampler would the source devices alone choose? Each plays the target once."""
+    everyone = from_measurements(data.encoder, names, data.index_NL, data.latency(names))
     for left_out in names:
-        others = [device for device in names if device != left_out]
-        source = from_measurements(data.encoder, others, data.index_NL, data.latency(others))
+        source = everyone.without(left_out)
         basis, truth = source.basis(data.index_NL), data.latency([left_out])[:, 0]
-        for predictor, sampler in (
-            ("bayes", "d_optimal"),
-            ("bayes", "random"),
-            ("bayes", "quantile"),
-            ("bayes", "cluster"),
-            ("ridge", "random"),
-            ("selection", "random"),
-        ):
+        for predictor, sampler in CHOICES:
             for draw in range(3):
-                record = {
-                    "part": "lodo",
-                    "task": name,
-                    "device": left_out,
-                    "predictor": predictor,
-                    "sampler": sampler,
-                    "n": 20,
-                    "draw": draw,
-                }
+                record = {"part": "lodo", "task": name, "device": left_out, "predictor": predictor,
+                          "sampler": sampler, "n": 20, "draw": draw}  # fmt: skip
                 book.add(record, partial(run, source, basis, truth, predictor, sampler, 20, draw))
 
 

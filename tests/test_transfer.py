@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from supernet.costs.transfer.encoding import FEATURES, block_primitives, nb201_e
 from supernet.costs.transfer.predictors import PREDICTORS, leave_one_out
 from supernet.costs.transfer.sampling import SAMPLERS
 from supernet.costs.transfer.shipped import random_architectures, shipped_source
-from supernet.costs.transfer.source import Samples, Source, from_measurements, from_other_space, robust_fit
+from supernet.costs.transfer.source import Samples, from_measurements, from_other_space, robust_fit
 from supernet.errors import UserError
 from supernet.space import get_space
 
@@ -27,15 +26,9 @@ SPACE = get_space("fbnet32")
 RANDOM_NL = random_architectures(SPACE, 600, seed=5)
 
 
-def without(source: Source, device: str) -> Source:
-    column = source.devices.index(device)
-    devices = tuple(name for name in source.devices if name != device)
-    return dataclasses.replace(source, devices=devices, coef_DS=np.delete(source.coef_DS, column, 1))
-
-
 SHIPPED = shipped_source(SPACE)
 TARGET_N = SHIPPED.latency_ms(RANDOM_NL)[:, SHIPPED.devices.index("titan_rtx_1")]
-SOURCE = without(SHIPPED, "titan_rtx_1")
+SOURCE = SHIPPED.without("titan_rtx_1")
 BASIS = SOURCE.basis(RANDOM_NL)
 
 

@@ -64,11 +64,16 @@ def _members(S: int, A: int, P: int, mean_std: float, seed: int) -> tuple[np.nda
 
 
 def fit(source: Source, samples: Samples, seed: int = 0) -> LinearPosterior:
-    """Posterior of the target's latency given its samples; milliseconds for 20 samples."""
+    """Posterior of the target's latency given its samples; some 20 ms of computing for 20 samples."""
+    return fit_with(samples, source.mean_std, seed)
+
+
+def fit_with(samples: Samples, mean_std: float, seed: int = 0) -> LinearPosterior:
+    """`fit` for any known functions in `source_NS` (accuracy: zero-cost proxies); `mean_std` is their mean's spread."""
     basis, y = samples.basis, samples.latency_ms_n
     n = len(y)
     S, A, P = basis.source_NS.shape[1], basis.analytic_NA.shape[1], basis.phi_NP.shape[1]
-    mean_HZ, prior_HZ, noise_H = _members(S, A, P, source.mean_std, seed)
+    mean_HZ, prior_HZ, noise_H = _members(S, A, P, mean_std, seed)
     X = columns(basis)
     centre, spread = y.mean(), max(float(y.std()), 1e-9 * abs(float(y.mean())) + 1e-12)
     residual_Hn = (y - centre) / spread - mean_HZ @ X.T

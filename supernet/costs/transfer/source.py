@@ -6,7 +6,7 @@ Shapes: N architectures, L layers, S source devices, A analytic totals, P encodi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -58,6 +58,11 @@ class Source:
     columns: Literal["onehot", "totals"]
     coef_DS: np.ndarray
     reference_NL: np.ndarray
+
+    def without(self, device: str) -> Source:
+        """The other source devices."""
+        kept = [s for s, name in enumerate(self.devices) if name != device]
+        return replace(self, devices=tuple(self.devices[s] for s in kept), coef_DS=self.coef_DS[:, kept])
 
     @cached_property
     def mean_std(self) -> float:

@@ -1,0 +1,149 @@
+"""Zero-cost proxies: numbers of an untrained network that go with its accuracy after training.
+
+Each takes a model and a batch (x_BCHW, y_B) and gives one float; the model comes back as it was, gradients cleared.
+Overview: Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+Proxy = Callable[[nn.Module, Tensor, Tensor], float]
+
+
+@contextmanager
+def _restored(model: nn.Module) -> Iterator[None]:
+    """Weights, running statistics, mode and (no) gradients of the model are the same afterwards."""
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    training = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        model.load_state_dict(state)
+        for module, mode in training.items():
+            module.training = mode
+        model.zero_grad(set_to_none=True)
+
+
+def _weights(model: nn.Module) -> list[Tensor]:
+    """Weights of convolutions and linear layers: what the proxies sum over."""
+    return [module.weight for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+
+
+def _gradients(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """(weight, gradient of the cross-entropy) pairs; a weight that the output does not depend on is left out."""
+    with torch.enable_grad():
+        model.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(model(x_BCHW), y_B).backward()
+    return [(weight.detach(), weight.grad) for weight in _weights(model) if weight.grad is not None]
+
+
+def flops(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """Multiply-adds of one image."""
+    counter = FlopCounterMode(display=False)
+    with _restored(model.eval()), torch.no_grad(), counter:
+        model(x_BCHW[:1])
+    return counter.get_total_flops() / 2
+
+
+def params(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """Trainable parameters."""
+    return float(sum(p.numel() for p in model.parameters()))
+
+
+def l2_norm(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """Σ ‖w‖₂ over weight tensors."""
+    return float(sum(weight.detach().norm() for weight in _weights(model)))
+
+
+def grad_norm(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """Σ ‖∂loss/∂w‖₂ over weight tensors."""
+    with _restored(model.train()):
+        return float(sum(gradient.norm() for _, gradient in _gradients(model, x_BCHW, y_B)))
+
+
+def snip(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """Σ |w · ∂loss/∂w|: how much the loss answers to each connection. Lee et al., "SNIP", ICLR 2019, eq. 4."""
+    with _restored(model.train()):
+        return float(sum((w * gradient).abs().sum() for w, gradient in _gradients(model, x_BCHW, y_B)))
+
+
+def synflow(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """log Σ w · ∂R/∂w, R the summed output for an image of ones with every weight replaced by |w|, no normalisation.
+
+    Needs no data. Tanaka et al., "Pruning neural networks without any data", NeurIPS 2020, eq. 3. In float64, with
+    batch norm in evaluation mode (an identity at fresh statistics); −inf becomes the log of the smallest number.
+    """
+    dtype = next(model.parameters()).dtype
+    with _restored(model.eval()):
+        model.double()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.abs_()
+        with torch.enable_grad():
+            model.zero_grad(set_to_none=True)
+            model(torch.ones_like(x_BCHW[:1], dtype=torch.float64)).sum().backward()
+        flows = [(w.detach() * w.grad).sum() for w in _weights(model) if w.grad is not None]
+        flow = float(sum(flows))
+    model.to(dtype)
+    return math.log(max(flow, 5e-324))
+
+
+def naswot(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """log |det K|, K counting the ReLUs on whose side two images agree. Mellor et al., ICML 2021, eq. 2 and 3."""
+    batch = len(x_BCHW)
+    kernel_BB = torch.zeros(batch, batch, dtype=torch.float64)
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        on = (output.detach() > 0).flatten(1).double()
+        kernel_BB.add_(on @ on.T + (1 - on) @ (1 - on).T)
+
+    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, nn.ReLU)]
+    with _restored(model.train()), torch.no_grad():
+        model(x_BCHW)
+    for hook in hooks:
+        hook.remove()
+    return float(torch.linalg.slogdet(kernel_BB + 1e-6 * torch.eye(batch, dtype=torch.float64)).logabsdet)
+
+
+def zen(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """log of the mean change of the features under a small Gaussian step, plus Σ log of the batch norms' spread.
+
+    Lin et al., "Zen-NAS", ICCV 2021, algorithm 1. Features: `forward_features` where the model has it, else its output.
+    """
+    features = getattr(model, "forward_features", model)
+    generator = torch.Generator().manual_seed(0)
+    spreads: list[float] = []
+
+    def spread(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        variance = inputs[0].detach().var(dim=(0, 2, 3), unbiased=False).mean()
+        spreads.append(0.5 * math.log(max(float(variance), 1e-12)))
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    with _restored(model.train()), torch.no_grad():
+        x = torch.randn(x_BCHW.shape, generator=generator)
+        hooks = [module.register_forward_hook(spread) for module in norms]
+        before = features(x)
+        for hook in hooks:
+            hook.remove()
+        after = features(x + 0.01 * torch.randn(x_BCHW.shape, generator=generator))
+        change = (after - before).abs().flatten(1).sum(1).mean()
+    return math.log(max(float(change), 1e-12)) + sum(spreads)
+
+
+PROXIES: dict[str, Proxy] = {
+    "flops": flops,
+    "params": params,
+    "l2_norm": l2_norm,
+    "grad_norm": grad_norm,
+    "snip": snip,
+    "synflow": synflow,
+    "naswot": naswot,
+    "zen": zen,
+}
