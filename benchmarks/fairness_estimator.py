@@ -9,7 +9,7 @@
    the loss always knows which group and class are worst, and negative where it knows them wrongly more often than not.
 2. Coverage of the 95% bootstrap intervals of a reported gap: percentile against basic.
 
-    python benchmarks/fairness_estimator.py      # about 10 minutes on one core; writes results/fairness_estimator.json
+    python benchmarks/fairness_estimator.py      # 7 minutes of one core; writes results/fairness_estimator.json
 """
 
 from __future__ import annotations

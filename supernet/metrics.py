@@ -6,10 +6,11 @@ are those of ``supernet.fairness``, so that what is reported is what was trained
 frame of some 10 ms a resample.
 
 95% intervals are percentile intervals for means (accuracies, rates, loss). A gap, a minimum over groups, an ECE are
-pushed one way by noise, and a resample has that noise twice: there the percentile interval of a worst-class gap
-hardly ever holds the truth, and never 0. These figures have the basic interval [2v − q_hi, 2v − q_lo] (Davison &
-Hinkley 1997, 5.2), which takes that bias out, cut to what is possible; ``benchmarks/fairness_estimator.py`` measures
-the coverage of both.
+pushed one way by noise, and a resample has that noise twice: there the percentile interval of a worst-class gap can
+miss the truth almost always, and never holds 0. These figures have the basic interval [2v − q_hi, 2v − q_lo] (Davison &
+Hinkley 1997, 5.2), which takes most of that bias out, cut to what is possible. ``benchmarks/fairness_estimator.py``
+measures both: the basic one holds the truth in 69% to 96% of trials, less often than 95% where a gap is the worst of
+many classes that are close to each other.
 
 Shapes: N samples, C classes, A attributes, G groups, E events, R bootstrap resamples.
 """
