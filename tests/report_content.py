@@ -99,7 +99,8 @@ def search_content(device: str = "rpi4", budget_ms: float = BUDGET_MS, epochs: i
             "loss": 2.3 * 0.75**epoch + 0.1, "cross_entropy": 2.3 * 0.75**epoch + 0.05 * rng.random(),
             "gap_writer": 0.05 * 0.8**epoch + 0.01 * rng.normal(),
             "expected_latency": 37.8 if warm else 37.8 * 0.8 ** (epoch - config.warmup_epochs),
-            "lambda_latency": 0.1 * epoch, "entropy": 1.0000001 if warm else 0.9 ** (epoch - config.warmup_epochs), "lr": 1e-3,
+            "entropy": 1.0000001 if warm else 0.9 ** (epoch - config.warmup_epochs),
+            "lambda_latency": 0.1 * epoch, "lr": 1e-3,
         }  # fmt: skip
         history.append(row if warm else row | {"val_cross_entropy": row["cross_entropy"] + 0.04})
     best = rows[0]

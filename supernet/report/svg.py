@@ -99,7 +99,7 @@ def clear_places(marks: list[tuple[float, float]]) -> list[tuple[float, float]]:
     taken = [(x + 3, y + 4) for x, y in marks]
     for x, y in marks:
         tries = [(dx, dy) for dy in (-7, 15, -19, 27) for dx in (10, -17)]
-        free = [t for t in tries if all(abs(x + t[0] - a) > 13 or abs(y + t[1] - b) > 11 for a, b in taken)]
+        free = [t for t in tries if all(abs(x + t[0] - a) > 13 or abs(y + t[1] - b) > 10 for a, b in taken)]
         offsets.append((free or tries)[0])
         taken.append((x + offsets[-1][0], y + offsets[-1][1]))
     return offsets

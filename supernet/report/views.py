@@ -29,7 +29,6 @@ def page_view(content: Content) -> Content:
         "changed": words.changed_options(command, asked),
         "data": content["data"],
         "data_counts": [_data_counts(content["data"], attribute) for attribute in content["data"]["groups"]],
-        "facts": words.model_facts(found),
         "latency": _latency(content, found),
         "layers": layers,
         "op_label": charts.op_label,
@@ -54,6 +53,7 @@ def search_view(content: Content) -> Content:
     numbered = [{**candidate, "number": number} for number, candidate in enumerate(by_latency, 1)]
     p_LK = [layer["probabilities"] for layer in layers]
     return {
+        "facts": words.model_facts(derived),
         "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
         "curves": list(_search_curves(content["history"], derived["budget_ms"], notion)),
         "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],
@@ -71,6 +71,11 @@ def train_view(content: Content) -> Content:
     metrics, notion = content["metrics"], content["asked"]["fairness"]
     return {
         "metrics": metrics,
+        "facts": {
+            **words.model_facts(content["arch"]),
+            "calibration error (ECE)": words.interval(metrics["ece"]),
+            "cross-entropy": f"{metrics['cross_entropy']['value']:.3f}",
+        },
         "attributes": [attribute_view(name, metrics, notion) for name in metrics["attributes"]],
         "curves": list(_train_curves(content["history"], words.plain(notion))),
         "arch": content["arch"],

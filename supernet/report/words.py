@@ -125,8 +125,8 @@ def model_facts(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def event_words(event: str | None, classes: Sequence[str]) -> str:
-    """`class 3` with the class's own name."""
-    if event is None or event == "all samples":
+    """`class 3` with the class's own name; nothing for an event that is no class."""
+    if event is None or "class" not in event:
         return ""
     return re.sub(r"class (\d+)$", lambda m: classes[int(m[1])] if int(m[1]) < len(classes) else m[0], event)
 

@@ -1,0 +1,294 @@
+"""The report: every section for both commands, safe with hostile names, self-contained, small, whatever is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_content import DIGITS, search_content, train_content
+
+from supernet.report import render, write_report
+from supernet.report.svg import Scale, scale_of, spread, tag
+from supernet.report.words import command_line, event_words, interval, latency_verdict, table_words
+
+HOSTILE = '<script>alert("1")</script>'
+VOID = {"meta", "br", "link", "img"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest; gathers sections, tags, addresses and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.sections: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "section":
+            self.sections.append(found["id"] or "")
+        self.addresses += [v or "" for k, v in found.items() if k in ("href", "src", "data", "action", "xlink:href")]
+        self.handlers += [k for k in found if k.startswith("on")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def check(html: str) -> Page:
+    """What holds for every page."""
+    page = Page(html)
+    assert not {"script", "link", "img", "iframe", "object", "foreignobject"} & set(page.tags)
+    assert page.addresses == [] and page.handlers == []
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", html)
+    assert "nan" not in re.findall(r"[a-z]+", " ".join(re.findall(r'(?:x|y|width|cx|cy|d)="([^"]*)"', html)))
+    assert page.tags.count("title") > page.tags.count("desc") > 0
+    assert len(html.encode()) < 200_000
+    return page
+
+
+SEARCH = ["asked", "latency", "architecture", "layers", "course", "front", "data", "next", "again"]
+TRAIN = ["asked", "groups", "confusions", "latency", "architecture", "course", "data", "next", "again"]
+
+
+def test_a_search_report_has_every_section_and_the_facts() -> None:
+    content = search_content()
+    page = check(render(content))
+    assert page.sections == SEARCH
+    for fact in (
+        f"{content['derived']['predicted_ms']:.2f} ms on rpi4: predicted to fit the budget of 15 ms",
+        "not measured end to end",
+        "No --budget-ms was given",
+        "rank retrained networks weakly",
+        "python train.py --arch runs/search-rpi4-1/derived.json",
+        content["table"]["hash"],
+        content["data"]["fingerprint"],
+        "torch 2.14.1",
+    ):
+        assert fact in page.text, fact
+    assert "met" not in re.findall(r"\w+", page.text)  # a prediction never meets a budget
+    for candidate in content["candidates"]:  # both numbers of each: probability and supernet score
+        assert f"{candidate['log_probability']:.2f}".replace("-", "−") in page.text
+        assert f"{100 * candidate['accuracy']:.1f}%" in page.text
+
+
+def test_a_train_report_has_every_section_and_the_facts() -> None:
+    content = train_content()
+    page = check(render(content))
+    assert page.sections == TRAIN
+    groups = content["metrics"]["attributes"]["writer"]["groups"]
+    for fact in (
+        interval(content["metrics"]["accuracy"]),
+        interval(groups["student"]["accuracy"]),
+        interval(content["metrics"]["ece"]),
+        "pretrained=True",
+        "runs/train-rpi4-1/model.json",
+        "not shown",
+    ):
+        assert fact in page.text, fact
+
+
+@pytest.mark.parametrize("make", [search_content, train_content])
+def test_both_files_are_written_and_the_json_holds_the_facts(make, tmp_path: Path) -> None:
+    content = make()
+    write_report(tmp_path, content)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    kept = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert kept == json.loads(json.dumps(content))
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(kept)
+    before = json.dumps(kept)
+    render(kept)
+    assert json.dumps(kept) == before  # drawing changes no fact
+
+
+def test_a_number_that_is_not_finite_is_refused_and_leaves_the_old_report(tmp_path: Path) -> None:
+    write_report(tmp_path, search_content())
+    before = (tmp_path / "report.html").read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        write_report(tmp_path, search_content() | {"base_ms": float("nan")})
+    assert (tmp_path / "report.html").read_bytes() == before
+
+
+def test_names_from_users_files_are_text_wherever_they_stand() -> None:
+    classes = (HOSTILE, '"><svg onload="x()">', *DIGITS[2:])
+    attributes = {f"{HOSTILE}a": (f"{HOSTILE}g", "{{ 7 * 7 }}", "'; x(); '"), "b": ("p", "q")}
+    content = train_content(classes=classes, attributes=attributes)
+    content |= {"notes": [HOSTILE], "name": f"{HOSTILE} n", "commit": HOSTILE}
+    content["asked"]["out"] = f'run"{HOSTILE}'
+    page = check(render(content))
+    assert "49" not in re.findall(r"'; x\(\); '|\b49\b(?= images)", page.text)
+    assert "{{ 7 * 7 }}" in page.text
+    assert page.text.count(HOSTILE) > 5
+
+    found = search_content()
+    found["data"]["groups"] = {HOSTILE: [HOSTILE]}
+    found["data"]["counts"] = {split: {HOSTILE: {HOSTILE: 3}} for split in ("train", "val", "test")}
+    found["table"]["source"] = found["table"]["provenance"] = HOSTILE
+    found["layers"][0]["op"] = HOSTILE
+    found["asked"]["data"] = found["asked"]["fairness"] = HOSTILE
+    check(render(found))
+
+
+@given(st.text(max_size=40))
+def test_any_text_in_a_picture_comes_back_as_it_was(word: str) -> None:
+    word = "".join(c for c in word if c.isprintable())
+    parser = HTMLParser()
+    found: list[str] = []
+    parser.handle_data = found.append  # type: ignore[method-assign]
+    parser.feed(tag("text", word, x=word))
+    parser.close()
+    assert "".join(found) == word
+
+
+def test_what_is_unknown_is_said_or_left_out() -> None:
+    content = search_content()
+    for name in ("commit", "machine", "versions"):
+        del content[name]
+    content["history"] = []
+    content["layers"] = [{**layer, "probabilities": None} for layer in content["layers"]]
+    content["candidates"] = [{**content["candidates"][0], "log_probability": None}]
+    content["derived"]["log_probability"] = None
+    page = check(render(content))
+    assert "error unknown" in page.text and "course" not in page.sections
+    assert "Probability" not in page.text
+
+
+def test_a_table_with_an_error_shows_it_as_an_interval() -> None:
+    page = check(render(search_content(device="gold_6226")))
+    assert "±" in page.text and "On 1,000 whole networks that were measured" in page.text
+
+
+def test_a_baseline_has_no_predicted_latency() -> None:
+    page = check(render(train_content(arch="mobilenetv2_050")))
+    assert "latency" not in page.sections and "its latency is not predicted" in page.text
+
+
+def test_a_table_that_is_gone_still_leaves_the_prediction() -> None:
+    content = train_content()
+    for name in ("table", "layers", "base_ms"):
+        del content[name]
+    page = check(render(content))
+    assert "latency" in page.sections and "ms on gold_6226" in page.text
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 500])
+def test_any_number_of_epochs(epochs: int) -> None:
+    check(render(search_content(epochs=epochs, warmup_epochs=1 if epochs > 1 else 0)))
+    check(render(train_content(epochs=epochs)))
+
+
+def test_no_intervals_without_a_bootstrap() -> None:
+    assert "not shown (" not in check(render(train_content(n_boot=0))).text
+
+
+def test_many_groups_attributes_and_classes() -> None:
+    attributes = {
+        "skin": tuple(f"type {i}" for i in range(30)),
+        "sex": ("female", "male"),
+        "a very long name of an attribute indeed": ("one group with a very long name that goes on", "other"),
+    }
+    page = check(render(train_content(attributes=attributes, n_boot=20)))
+    assert "6 more in the table" in page.text and "type 29" in page.text
+    check(render(train_content(classes=tuple(f"kind {i}" for i in range(60)), n_boot=20)))
+    check(render(train_content(classes=("no", "yes"), n_boot=20)))
+
+
+def test_empty_and_unknown_groups_are_reported_not_scored() -> None:
+    content = json.loads(json.dumps(train_content()))
+    found = content["metrics"]["attributes"]["writer"]
+    nothing = {"value": None, "low": None, "high": None}
+    found["groups"]["nobody"] = {
+        **found["groups"]["student"], "count": 0, "accuracy": nothing, "ece": nothing, "cross_entropy": nothing,
+        "confusion": [[0] * 10] * 10,
+    }  # fmt: skip
+    found["empty_groups"], found["unknown"] = ["nobody"], 12
+    page = check(render(content))
+    assert "No test image of writer: nobody" in page.text and "unknown for 12 test images" in page.text
+
+
+def test_many_candidates_stay_readable() -> None:
+    content = search_content()
+    first = content["candidates"][0]
+    more = [{**first, "derived": False, "costs": {**first["costs"], "latency": 9 + i / 50}} for i in range(200)]
+    page = check(render(content | {"candidates": [first, *more]}))
+    assert "31 of 201" in page.text
+
+
+@pytest.mark.parametrize(
+    ("predicted", "error", "budget", "said"),
+    [
+        (10.0, None, 12.0, "predicted to fit the budget of 12 ms, with 2.00 ms to spare."),
+        (11.9, 0.05, 12.0, "The table's error is larger than that."),
+        (12.5, None, 12.0, "predicted not to fit the budget of 12 ms, by 0.50 ms."),
+        (12.5, None, None, "no budget was set"),
+    ],
+)
+def test_the_verdict_is_a_prediction(predicted: float, error: float | None, budget: float | None, said: str) -> None:
+    assert said in latency_verdict(predicted, error, budget, "rpi4")
+
+
+def test_every_provenance_of_the_schema_has_its_words() -> None:
+    schema = json.loads((Path(__file__).parents[1] / "latency_luts" / "schema.json").read_text(encoding="utf-8"))
+    for provenance in schema["properties"]["provenance"]["enum"]:
+        assert "Provenance:" not in table_words({"provenance": provenance, "validation": None})
+    assert "Provenance: new." in table_words({"provenance": "new", "validation": None})
+
+
+def test_the_command_gives_what_was_asked() -> None:
+    asked = search_content(epochs=7, augment=False, group_mix="student=0.05", data="my photos")["asked"]
+    assert command_line("search", asked | {"out": "x", "resume": "y"}) == (
+        "python search.py --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7"
+    )
+
+
+def test_events_are_named_by_their_class() -> None:
+    assert event_words("class 1", ("no", "yes")) == "yes"
+    assert event_words("not class 0", ("no", "yes")) == "not no"
+    assert (
+        event_words("all samples", ("no", "yes")) == event_words("feature 3", ("a", "b")) == event_words(None, ()) == ""
+    )
+
+
+numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 6))
+
+
+@given(st.lists(numbers, min_size=1, max_size=8), st.booleans())
+def test_a_scale_holds_its_values_and_few_round_ticks(values: list[float], zero: bool) -> None:
+    scale = scale_of(values, zero)
+    assert scale.low < scale.high
+    assert all(-1e-6 <= scale.share(value) <= 1 + 1e-6 for value in values)
+    assert not zero or scale.low <= 0 <= scale.high
+    assert 2 <= len(scale.ticks()) <= 12
+
+
+def test_ticks_are_round() -> None:
+    assert Scale(0, 15).ticks() == [0, 5, 10, 15]
+    assert Scale(0.93, 0.97).ticks() == [0.93, 0.94, 0.95, 0.96, 0.97]
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=6))
+def test_labels_are_moved_apart(wanted: list[float]) -> None:
+    placed = sorted(spread(wanted, 13))
+    assert all(b - a >= 13 - 1e-9 for a, b in pairwise(placed))
