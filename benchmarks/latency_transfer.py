@@ -38,7 +38,8 @@ from supernet.errors import UserError  # noqa: E402
 DATA = HERE.parent.parent / "shared" / "data" / "latency"
 SUMS = ("raspi4", "pixel3", "eyeriss", "fpga")  # sums of separate operation costs, not end-to-end measurements
 POOL = 1000
-CHOICES = (("bayes", "d_optimal"), ("bayes", "random"), ("bayes", "quantile"), ("bayes", "cluster"), ("ridge", "random"),
+CHOICES = (("bayes", "d_optimal"), ("bayes", "random"), ("bayes", "quantile"), ("bayes", "cluster"),
+           ("ridge", "random"),
            ("selection", "random"))  # fmt: skip
 Record = dict[str, Any]
 

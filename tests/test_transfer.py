@@ -230,3 +230,23 @@ def test_leave_one_out_does_not_see_the_sample_it_foretells() -> None:
     changed = Samples(samples.basis, np.where(np.arange(12) == 0, 1e3, TARGET_N[:12]))
     first, second = (leave_one_out(bayes.fit, SOURCE, s)[0][0] for s in (samples, changed))
     assert first == second
+
+
+def test_adapt_command_writes_a_table_that_the_search_can_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import argparse
+
+    from supernet.commands.lut_transfer import add_parsers
+
+    parser = argparse.ArgumentParser()
+    add_parsers(parser.add_subparsers())
+    architectures = adapting.sample_architectures(SPACE, 12)
+    latency = SHIPPED.latency_ms(np.array([SPACE.index_L(ops) for ops in architectures]))[:, 0]
+    sheet, out = tmp_path / "measured.csv", tmp_path / "board.json"
+    rows = [f"{' '.join(ops)},{ms}" for ops, ms in zip(architectures, latency, strict=True)]
+    sheet.write_text("\n".join(["ops,latency_ms", *rows]), encoding="utf-8")
+    options = parser.parse_args(["adapt", "--device", "board", "--measured", str(sheet), "--out", str(out)])
+    options.run(options)
+    assert load_table(str(out)).provenance == "adapted"
+    assert "Each foretold from the others" in capsys.readouterr().out

@@ -1,0 +1,68 @@
+"""`supernet lut sample` and `supernet lut adapt`: a table for a new device from about twenty measured networks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from supernet.space import SPACES, get_space
+
+SHEET = "measured.csv"
+
+
+def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds both to `supernet lut`."""
+    sample = commands.add_parser("sample", help="choose and export the networks whose measurement tells most")
+    sample.add_argument("--space", default="fbnet32", choices=sorted(SPACES), help="default: fbnet32")
+    sample.add_argument("-n", type=int, default=20, dest="number", help="networks (default: 20)")
+    sample.add_argument("--out", required=True, type=Path, help="folder of the bundle and the sheet")
+    sample.add_argument("--channels", type=int, default=3, help="channels of the image (default: 3)")
+    sample.add_argument("--classes", type=int, default=10, help="classes of the classifier (default: 10)")
+    sample.add_argument("--seed", type=int, default=0, help="another seed chooses other networks (default: 0)")
+    sample.set_defaults(run=run_sample)
+
+    adapt = commands.add_parser("adapt", help="a table from those measurements and other devices' tables")
+    adapt.add_argument("--device", required=True, help="name of the device, written into the table")
+    adapt.add_argument("--space", default="fbnet32", choices=sorted(SPACES), help="default: fbnet32")
+    adapt.add_argument("--measured", required=True, type=Path, help="the filled-in sheet (columns ops, latency_ms)")
+    adapt.add_argument("--out", type=Path, help="the table to write (default: DEVICE.json)")
+    adapt.set_defaults(run=run_adapt)
+
+
+def run_sample(options: argparse.Namespace) -> None:
+    """Writes the bundle of the chosen networks, and the sheet that waits for their latencies."""
+    from supernet.costs.transfer.adapt import sample_architectures, write_measurement_sheet
+    from supernet.lut.bundle import export_bundle
+    from supernet.lut.pieces import network_piece
+
+    space = get_space(options.space)
+    architectures = sample_architectures(space, options.number, options.seed)
+    names = [f"sample_{number:02}" for number in range(len(architectures))]
+    pieces = [
+        network_piece(space, ops, options.channels, options.classes, name)
+        for name, ops in zip(names, architectures, strict=True)
+    ]
+    export_bundle(space, options.out, in_chans=options.channels, num_classes=options.classes,
+                  extra_networks=pieces, only_networks=True)  # fmt: skip
+    write_measurement_sheet(options.out / SHEET, architectures, names)
+    print(f"{options.out}: {len(pieces)} networks in models/. Measure each on the device, fill in {SHEET}, and then:")
+    print(f"  supernet lut adapt --device my-phone --space {space.name} --measured {options.out / SHEET}")
+
+
+def run_adapt(options: argparse.Namespace) -> None:
+    """Writes the adapted table, and says how far it can be trusted."""
+    from supernet.costs.transfer.adapt import adapt, read_measurement_sheet
+    from supernet.schema import write_json
+
+    space = get_space(options.space)
+    index_nL, latency_ms_n = read_measurement_sheet(options.measured, space)
+    adapted = adapt(space, options.device, index_nL, latency_ms_n)
+    out = options.out or Path(f"{options.device}.json")
+    write_json(out, adapted.content)
+    validation = adapted.content["validation"]
+    print(f"{out}: adapted from {validation['n']} networks. Each foretold from the others: mean error "
+          f"{validation['mape']:.1%}, largest {validation['max_error']:.1%}, Spearman {validation['spearman']:.3f}; "
+          f"a new network's measurement ± {validation['predictive_std_ms']:.3g} ms.")  # fmt: skip
+    for warning in adapted.warnings:
+        print(f"warning: {warning}")
+    print(f"  supernet search --device ./{out}" if not out.is_absolute() else f"  supernet search --device {out}")
