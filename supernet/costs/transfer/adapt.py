@@ -35,11 +35,15 @@ class Adapted:
 
 
 def sample_architectures(space: SearchSpace, n: int, seed: int = 0) -> list[tuple[str, ...]]:
-    """n architectures (operation names) whose measurement tells most about a device: D-optimal among 2,000 random."""
+    """n architectures (operation names) whose measurement tells most about a device: D-optimal of 2,000 random ones."""
     if n < FEWEST:
         raise UserError(f"{n} networks are too few to adapt a table: at least {FEWEST}; 20 are a good number.")
-    pool_NL = random_architectures(space, max(2000, 2 * n), seed)
-    rows = d_optimal(shipped_source(space).basis(pool_NL), n, np.random.default_rng(seed))
+    pool_NL = np.unique(random_architectures(space, 2000, seed), axis=0)
+    if len(pool_NL) < n:
+        raise UserError(f"{space.name} has too few architectures for {n} samples: at most {len(pool_NL)}.")
+    whole = get_space(space.table_space)
+    as_whole_NL = np.array([whole.ops.index(op) for op in space.ops])[pool_NL]
+    rows = d_optimal(shipped_source(whole).basis(as_whole_NL), n, np.random.default_rng(seed))
     return [space.names(pool_NL[row]) for row in rows]
 
 
@@ -52,13 +56,14 @@ def write_measurement_sheet(path: Path, architectures: Sequence[Sequence[str]], 
 
 
 def read_measurement_sheet(path: Path, space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
-    """(n, L) architectures and (n,) ms. Rows of one architecture are several runs: their median counts.
+    """(n, L) architectures of the tables' space, and (n,) ms. Rows of one architecture are several runs: their median counts.
 
     Raises UserError, with the line, for a missing column, a wrong operation or a latency that is no positive number;
     rows without latency are left out.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist. `supernet lut sample` writes such a file, to be filled in.")
+    space = get_space(space.table_space)
     runs: dict[tuple[int, ...], list[float]] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
@@ -87,7 +92,9 @@ def read_measurement_sheet(path: Path, space: SearchSpace) -> tuple[np.ndarray, 
 def adapt(
     space: SearchSpace, device: str, index_nL: np.ndarray, latency_ms_n: np.ndarray, source: Source | None = None
 ) -> Adapted:
-    """The adapted table. `validation` is leave-one-out: each measured network foretold from the others.
+    """The adapted table, for the tables' space (which `index_nL` is of).
+
+    `validation` is leave-one-out: each measured network foretold from the others.
 
     `predictive_std_ms` is the standard deviation of one measurement of a network that was not measured (root mean
     square over random architectures), for budgets that must hold with a given probability: see `quantile_margin_ms`.
