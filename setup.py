@@ -1,5 +1,6 @@
 """Package metadata. `pip install -e .` for use, `pip install -e '.[test]'` for the tests."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -9,7 +10,7 @@ ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"]
 
 setup(
     name="supernet",
-    version="0.1.0",
+    version=re.findall(r'__version__ = "(.+)"', Path("supernet/__init__.py").read_text())[0],
     description="Searches image classifiers that fit a device's latency budget and serve every group of people",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

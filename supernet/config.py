@@ -10,9 +10,9 @@ from typing import Any, TypeVar, get_args, get_type_hints
 Config = TypeVar("Config", bound="CommonConfig")
 
 
-def _option(default: Any, help: str, quick: Any = None, **metadata: Any) -> Any:
-    """A field with its help text; `quick` is its value under --quick; other metadata go to argparse."""
-    return field(default=default, metadata={"help": help, "quick": quick, **metadata})
+def _option(default: Any, help: str, quick: Any = None) -> Any:
+    """A field with its help text; `quick` is its value under --quick."""
+    return field(default=default, metadata={"help": help, "quick": quick})
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class CommonConfig:
     file_col: str | None = _option(None, "CSV column that holds the file name")
     cluster_col: str | None = _option(None, "CSV column that tells who an image is of (writer, patient), for intervals")
     group_mix: str | None = _option(None, "draw a biased training set, e.g. student=0.05")
-    max_train: int | None = _option(None, "use so many training images at most", quick=1024)
+    max_train: int | None = _option(None, "use so many training images at most", quick=512)
     fairness: str = _option("accuracy_parity", "fairness notion of the soft gap")
     fairness_weight: float = _option(1.0, "weight λ_fair of the soft gap in the loss; 0 turns it off")
     max_gap: float | None = _option(None, "instead of a weight: a cap on the soft gap, held by a multiplier that adapts itself")  # fmt: skip
@@ -78,9 +78,18 @@ class TrainConfig(CommonConfig):
     drop_path: float = _option(0.0, "stochastic depth")
 
 
+GROUPS = {
+    "task": "arch device space budget_ms max_gap fairness fairness_weight latency_weight",
+    "data": "data label_col group_cols file_col cluster_col group_mix max_train augment",
+    "run": "out resume seed compute_device threads bootstrap",
+}  # of options in the help text; the rest is the method's
+
+
 def add_options(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
     """One option a field. What the user does not give stays out of the namespace."""
     hints = get_type_hints(config)
+    group_of = {name: title for title, names in GROUPS.items() for name in names.split()}
+    groups = {title: parser.add_argument_group(title) for title in (*GROUPS, "method")}
     for item in fields(config):
         kind = hints[item.name]
         if isinstance(kind, UnionType):
@@ -89,13 +98,13 @@ def add_options(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> 
         if kind is not bool:
             extra["metavar"] = {int: "N", float: "X"}.get(kind, item.name.upper())
         shown = "" if item.default in (None, "") else f" (default: {item.default})"
-        parser.add_argument(
+        groups[group_of.get(item.name, "method")].add_argument(
             f"--{item.name.replace('_', '-')}",
             default=argparse.SUPPRESS,
             help=item.metadata["help"].replace("%", "%%") + shown,
             **extra,
         )
-    parser.add_argument("--quick", action="store_true", help="the whole path in under a minute: a smoke test, not a result")
+    groups["run"].add_argument("--quick", action="store_true", help="the whole path in under a minute: a smoke test, not a result")
 
 
 def from_options(config: type[Config], options: argparse.Namespace) -> Config:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from supernet import __version__
 from supernet.config import CommonConfig
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json, write_json
@@ -171,17 +172,8 @@ def compute_device(name: str) -> torch.device:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    names = ("supernet", "torch", "torchvision", "timm", "fairlearn", "numpy", "scipy")
-    found = {name: metadata.version(name) for name in names if _installed(name)}
-    return {"python": platform.python_version(), **found}
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    names = ("torch", "torchvision", "timm", "fairlearn", "numpy", "scipy")
+    return {"supernet": __version__, "python": platform.python_version(), **{n: metadata.version(n) for n in names}}
 
 
 def commit() -> str | None:

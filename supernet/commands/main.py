@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
+from supernet import __version__
 from supernet.commands import lut, search, train, verify
 from supernet.errors import UserError
 
@@ -14,7 +14,7 @@ from supernet.errors import UserError
 def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk or an interrupt."""
     parser = argparse.ArgumentParser(prog=prog, description="Finds and trains image classifiers that fit a device's latency budget and serve every group of people.")  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"supernet {metadata.version('supernet')}")
+    parser.add_argument("--version", action="version", version=f"supernet {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (search, train, lut, verify):
         command.add_parser(subparsers)

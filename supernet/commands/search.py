@@ -38,8 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "search",
         help="search for an architecture",
-        description="Searches a supernet for the architecture that is accurate, fair to every group and inside the "
-        "device's latency budget: cross-entropy + λ_fair · soft group gap + λ_lat · expected latency.",
+        description="Searches a supernet for the architecture that is accurate, fair to every group and inside the device's\n"
+        "latency budget: cross-entropy + λ_fair · soft group gap + λ_lat · expected latency.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

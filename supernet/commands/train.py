@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "train",
         help="train a derived architecture from scratch",
-        description="Trains an architecture from scratch on search-train, validates on search-val after each epoch, and "
+        description="Trains an architecture from scratch on search-train, validates on search-val after each epoch, and\n"
         "measures accuracy and fairness of the last weights on test. What is not given is taken from derived.json's search.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
