@@ -130,7 +130,7 @@ def random_metrics(
     classes: tuple[str, ...], attributes: tuple[tuple[str, tuple[str, ...]], ...], n_boot: int
 ) -> dict[str, Any]:
     """evaluate_predictions on random predictions: right nine times in ten, less often in later groups."""
-    rng, size = np.random.default_rng(1), 3000
+    rng, size = np.random.default_rng(1), 1500
     label_N = rng.integers(len(classes), size=size)
     group_NA = np.stack([rng.integers(len(groups), size=size) for _, groups in attributes], axis=1)
     wrong_N = rng.random(size) < 0.05 + 0.04 * group_NA[:, 0] / (len(attributes[0][1]) - 1)

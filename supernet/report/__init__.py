@@ -41,4 +41,4 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
 def render(content: dict[str, Any]) -> str:
     """One self-contained page: no script, nothing fetched, light and dark, any width, fit to print."""
     command = content["command"]
-    return _PAGES.get_template(f"{command}.html").render(**page_view(content), **SECTIONS[command](content))
+    return _PAGES.get_template(f"{command}.html").render(page_view(content) | SECTIONS[command](content))

@@ -7,6 +7,7 @@ from typing import Any
 
 from supernet.fairness import NOTIONS
 from supernet.report import plots, words
+from supernet.report.svg import short
 
 POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
 NEVER_ZERO = ("worst_group_accuracy",)  # 1 − accuracy of the worst group
@@ -32,7 +33,7 @@ def attribute_view(name: str, metrics: Mapping[str, Any], notion: str) -> dict[s
         "empty": found["empty_groups"],
         "accuracy": plots.intervals(
             f"Accuracy by {name}, percent",
-            [_interval_row(f"{g}, {groups[g]['count']:,} images", groups[g]["accuracy"]) for g in drawn],
+            [_interval_row(f"{short(g, 18)}, {groups[g]['count']:,} images", groups[g]["accuracy"]) for g in drawn],
             (f"everybody {words.percent(overall)}", 100 * overall),
         ),
         "gaps": gaps,
