@@ -19,7 +19,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["supernet*", "latency_luts*"]),
     package_data={
-        "supernet": ["data/*.npz", "data/LICENSE-*", "report/*.html", "report/*.css", "py.typed"],
+        "supernet": ["data/*.npz", "data/LICENSE-*", "report/*.html", "report/*.css", "kernels/*.c", "py.typed"],
         "latency_luts": ["*.json", "*.md", "sources/*.json"],
     },
     install_requires=[

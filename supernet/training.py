@@ -14,6 +14,7 @@ from tqdm import tqdm
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.evaluate import brief_scores, predict
+from supernet.kernels import fast_cpu
 from supernet.objective import DataObjective
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
 
@@ -28,7 +29,7 @@ def train_network(
     Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
     one's on search-val: nothing is selected. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
-    network.to(device, memory_format=torch.channels_last)
+    fast_cpu(network).to(device, memory_format=torch.channels_last)
     shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
     augment = data.augment if config.augment else None
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared)

@@ -17,12 +17,21 @@ from supernet.costs.table import CostTable
 from supernet.data import GroupedData, load_data
 from supernet.errors import UserError
 from supernet.fairness import get_notion
+from supernet.kernels import keep_freed_memory
 from supernet.runs import RunFolder, compute_device, read_config
 from supernet.space import SearchSpace, get_space
 from supernet.strategies.problem import Problem
 
 Config = TypeVar("Config", bound=CommonConfig)
 _FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
+
+
+def use_machine(config: CommonConfig) -> torch.device:
+    """Threads, memory and compute device as asked. Raises UserError if the device is not there."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    keep_freed_memory()
+    return compute_device(config.compute_device)
 
 
 def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> Config:
@@ -69,9 +78,7 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
 
 def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    device = compute_device(config.compute_device)
+    device = use_machine(config)
     space = get_space(config.space)
     table = load_table(config.device)
     latency = table.cost(space)

@@ -52,14 +52,14 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from supernet.architecture import Architecture
-    from supernet.commands.setting import data_facts, open_run, read_data
+    from supernet.commands.setting import data_facts, open_run, read_data, use_machine
     from supernet.costs.analytic import count
     from supernet.data import Batches
     from supernet.evaluate import predict
     from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
     from supernet.report import write_report
-    from supernet.runs import Interrupted, RunFolder, compute_device
+    from supernet.runs import Interrupted, RunFolder
     from supernet.training import train_network
 
     started = time.monotonic()
@@ -69,9 +69,7 @@ def run(options: argparse.Namespace) -> None:
     arch = Architecture.load(config.arch) if _is_file(config.arch) else None
     if arch is not None:
         config = inherit(config, arch, options)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    device = compute_device(config.compute_device)
+    device = use_machine(config)
     size = arch.input.size if arch is not None else _space_resolution(config)
     data = read_data(config, size)
     torch.manual_seed(config.seed)

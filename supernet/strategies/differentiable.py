@@ -23,6 +23,7 @@ from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.derive import candidates
 from supernet.errors import UserError, nearest
+from supernet.kernels import fast_cpu
 from supernet.network import Supernet
 from supernet.objective import BudgetPenalty, DataObjective
 from supernet.relaxation import (
@@ -49,7 +50,8 @@ class DifferentiableSearch:
         self.config, self.data, self.costs = config, data, problem.costs
         valid_LK = torch.from_numpy(space.valid_LK)
         num_groups_A = [len(names) for names in data.attributes.values()]
-        supernet = Supernet(space, len(data.classes), data.channels).to(device, memory_format=torch.channels_last)
+        supernet = fast_cpu(Supernet(space, len(data.classes), data.channels))
+        supernet = supernet.to(device, memory_format=torch.channels_last)
 
         def objective() -> DataObjective:
             return DataObjective(
