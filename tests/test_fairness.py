@@ -97,7 +97,7 @@ def fairlearn_gap(name: str, label, predicted, group, num_classes: int, groups="
     return float(combine(gaps)) if gaps else 0.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     size=st.integers(1, 60),
@@ -174,8 +174,8 @@ def test_mmd_is_that_of_its_kernel_and_the_kernel_is_nearly_gaussian():
 @pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("name", NOTIONS)
 def test_every_notion_has_the_gradient_of_its_value(name, num_classes):
-    label, _, group = random_table(3, 24, num_classes, 3)
-    logits = torch.randn(24, num_classes, dtype=torch.double, requires_grad=True)
+    label, _, group = random_table(3, 12, num_classes, 3)
+    logits = torch.randn(12, num_classes, dtype=torch.double, requires_grad=True)
 
     def gap(x):
         return soft_gap(x.softmax(1), label, group, 3, name)
@@ -186,13 +186,13 @@ def test_every_notion_has_the_gradient_of_its_value(name, num_classes):
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize("events", EVENTS)
 def test_every_aggregation_has_the_gradient_of_its_value(groups, events):
-    label, _, group = random_table(5, 24, 3, 3)
-    logits = torch.randn(24, 3, dtype=torch.double, requires_grad=True)
+    label, _, group = random_table(5, 12, 3, 3)
+    logits = torch.randn(12, 3, dtype=torch.double, requires_grad=True)
     notion = get_notion("equalized_odds", groups, events)
     assert torch.autograd.gradcheck(lambda x: soft_gap(x.softmax(1), label, group, 3, notion), (logits,))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     size=st.integers(1, 40),
@@ -320,7 +320,7 @@ def batch(generator: torch.Generator, size: int, minority: float, accuracy_G=(0.
     return one_hot(torch.where(right, label, other), num_classes).float(), label, group
 
 
-def mean_value(name: str, runs: int = 30, steps: int = 24, **kwargs) -> tuple[float, float, float]:
+def mean_value(name: str, runs: int = 24, steps: int = 20, **kwargs) -> tuple[float, float, float]:
     """Means over independent runs: the plain batch gap, ours, and our estimate from the past."""
     plain, ours, estimates = [], [], []
     for seed in range(runs):
@@ -347,14 +347,14 @@ def test_an_unfair_classifier_keeps_its_gap():
 
 
 @pytest.mark.parametrize("name", NOTIONS)
-@pytest.mark.parametrize("history", [0, 1, 2, 5])
+@pytest.mark.parametrize("history", [0, 1, 4])
 def test_the_batch_value_has_its_own_gradient_and_changes_nothing(name, history):
-    label, _, group = random_table(4, 24, 3, 3)
+    label, _, group = random_table(4, 12, 3, 3)
     running = RunningGap(3, 3, name).double()
     for seed in range(history):
-        running(random_probs(seed, 24, 3), label, group)
+        running(random_probs(seed, 12, 3), label, group)
     before = {key: value.clone() for key, value in running.state_dict().items()}
-    logits = torch.randn(24, 3, dtype=torch.double, requires_grad=True)
+    logits = torch.randn(12, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: running.value(running.sums(x.softmax(1), label, group)), (logits,))
     assert all((before[key] == value).all() for key, value in running.state_dict().items())
 

@@ -81,7 +81,7 @@ def test_two_classes_are_fairlearns_own_functions():
         assert gaps[name]["value"] == pytest.approx(theirs)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**31), size=st.integers(8, 60), num_classes=st.integers(2, 4))
 def test_gaps_from_the_table_of_counts_equal_those_from_fairlearns_rates(seed, size, num_classes):
     """Empty cells, unknown groups and all; so intervals are about the reported figures."""
@@ -126,11 +126,11 @@ def test_a_resample_is_the_statistic_of_the_data_drawn_again(clustered):
 
 def test_intervals_are_repeatable_and_of_the_right_width():
     prob, label, group = predictions(size=400)
-    reports = [evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, n_boot=300, seed=3) for _ in range(2)]
+    reports = [evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, n_boot=150, seed=3) for _ in range(2)]
     assert reports[0] == reports[1]
     accuracy = reports[0]["accuracy"]
     expected = 2 * 1.96 * np.sqrt(accuracy["value"] * (1 - accuracy["value"]) / 400)
-    assert accuracy["high"] - accuracy["low"] == pytest.approx(expected, rel=0.2)
+    assert accuracy["high"] - accuracy["low"] == pytest.approx(expected, rel=0.25)
 
 
 def test_whole_clusters_widen_the_interval_where_their_samples_are_alike():
@@ -138,7 +138,7 @@ def test_whole_clusters_widen_the_interval_where_their_samples_are_alike():
     writer = np.repeat(np.arange(60), 10)
     widths = []
     for cluster in (None, writer):
-        found = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, cluster, n_boot=300)
+        found = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, cluster, n_boot=150)
         widths.append(found["accuracy"]["high"] - found["accuracy"]["low"])
     assert widths[1] == pytest.approx(widths[0] * np.sqrt(10), rel=0.3)
     assert found["bootstrap"]["unit"] == "cluster" and found["bootstrap"]["units"] == 60
@@ -146,10 +146,10 @@ def test_whole_clusters_widen_the_interval_where_their_samples_are_alike():
 
 def test_a_gap_of_noise_alone_has_an_interval_that_reaches_zero():
     prob, label, group = predictions(seed=1, size=2000)
-    gaps = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, n_boot=200)["attributes"]["age"]["gaps"]
+    gaps = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, n_boot=60)["attributes"]["age"]["gaps"]
     assert gaps["equalized_odds"]["low"] == 0 < gaps["equalized_odds"]["value"]
     harmed, label, group = predictions(seed=1, size=2000, harm=1.5)
-    gaps = evaluate_predictions(harmed, label, group, CLASSES, ATTRIBUTES, n_boot=200)["attributes"]["age"]["gaps"]
+    gaps = evaluate_predictions(harmed, label, group, CLASSES, ATTRIBUTES, n_boot=60)["attributes"]["age"]["gaps"]
     assert gaps["accuracy_parity"]["low"] > 0.1
 
 
@@ -172,11 +172,11 @@ def test_an_attribute_named_with_a_slash_is_a_name_like_any_other():
 
 def test_the_fairer_of_two_models_is_shown_only_where_it_is():
     (a, label, group), (b, _, _) = predictions(size=3000), predictions(size=3000, harm=1.5)
-    found = paired_bootstrap(a, b, label, group, CLASSES, ATTRIBUTES, n_boot=200)
+    found = paired_bootstrap(a, b, label, group, CLASSES, ATTRIBUTES, n_boot=100)
     age = found["attributes"]["age"]
     assert age["gaps"]["accuracy_parity"]["verdict"] == "A" and age["gaps"]["accuracy_parity"]["high"] < 0
     assert found["accuracy"]["verdict"] == age["balanced_accuracy"]["verdict"] == "A"
-    swapped = paired_bootstrap(b, a, label, group, CLASSES, ATTRIBUTES, n_boot=200)
+    swapped = paired_bootstrap(b, a, label, group, CLASSES, ATTRIBUTES, n_boot=100)
     assert swapped["attributes"]["age"]["gaps"]["accuracy_parity"]["verdict"] == "B"
     alike = paired_bootstrap(a, a, label, group, CLASSES, ATTRIBUTES, n_boot=50)
     assert (
