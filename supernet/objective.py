@@ -81,7 +81,7 @@ class DataObjective(nn.Module):
         prob_NBC = logits_NBC.softmax(-1)
         total_N, gaps = task_N, []
         for gap, multiplier, group_B in zip(self.gaps, self.multipliers, batch.group.unbind(1), strict=True):
-            sums = [gap.sums(prob_BC, batch.label, group_B) for prob_BC in prob_NBC]
+            sums = [gap.sums(prob_BC, batch.label, group_B, batch.weight) for prob_BC in prob_NBC]
             gap_N = torch.stack([gap.value(s) for s in sums])
             violation = self._violation(gap)
             total_N = total_N + multiplier(violation) * gap_N
