@@ -18,7 +18,7 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, header: Mapping[str, Any]) -> None:
-        """Opens or continues the file; None keeps everything in memory. Raises BundleError for another run's journal."""
+        """Opens or continues the file; None keeps all in memory. Raises BundleError for another run's journal."""
         self.visits: dict[tuple[int, str], float] = {}
         self.references: list[float] = []
         self.moved: set[tuple[int, str]] = set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,27 @@ CPU = Path("/sys/devices/system/cpu")
 THERMAL = Path("/sys/class/thermal")
 
 
-def pin(threads: int) -> list[int] | None:
-    """Binds this process to `threads` cores, the fastest first, of equals the last; None where the OS has no such call.
+@contextmanager
+def pinned(threads: int) -> Iterator[list[int] | None]:
+    """Binds this process to `threads` cores for a while, the fastest first, of equals the last; yields their numbers.
 
-    Core 0 takes most interrupts, and on ARM boards the large cores come last.
+    Core 0 takes most interrupts, and on ARM boards the large cores come last. None where the OS has no such call.
     """
     if not hasattr(os, "sched_setaffinity"):
-        return None
-    allowed = sorted(os.sched_getaffinity(0))
+        yield None
+        return
+    allowed = os.sched_getaffinity(0)
     fastest = sorted(allowed, key=lambda core: (_number(CPU / f"cpu{core}/cpufreq/cpuinfo_max_freq") or 0, core))
     chosen = sorted(fastest[-threads:])
     try:
         os.sched_setaffinity(0, chosen)
     except OSError:
-        return None
-    return chosen
+        yield None
+        return
+    try:
+        yield chosen
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def describe(cores: list[int] | None) -> dict[str, Any]:

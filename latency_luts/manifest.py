@@ -66,7 +66,9 @@ class Manifest:
             raise BundleError(f"{item.file} is larger than {MAX_FILE_BYTES:,} bytes; it is not loaded.")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != item.sha256:
-            raise BundleError(f"{item.file} is not the file that was exported (SHA-256 differs): copy the bundle again.")
+            raise BundleError(
+                f"{item.file} is not the file that was exported (SHA-256 differs): copy the bundle again."
+            )
         return content
 
 
@@ -109,7 +111,8 @@ def read_manifest(folder: Path) -> Manifest:
             _demand(len(item.ops) == len(content["layers"]), f"items[{number}].ops", "one operation for each layer")
     return Manifest(
         folder, content["space"], content["format"], content["dtype"], content["resolution"], items,
-        tuple(content["identities"]), tuple(content["layers"]), content["made_with"], hashlib.sha256(raw).hexdigest()[:16],
+        tuple(content["identities"]), tuple(content["layers"]), content["made_with"],
+        hashlib.sha256(raw).hexdigest()[:16],
     )  # fmt: skip
 
 
@@ -122,7 +125,9 @@ def _item(where: str, item: Any) -> Item:
     _demand(plain, f"{where}.file", f"a plain relative name inside the bundle, not {item['file']!r}")
     _demand(item.get("role") in ROLES, f"{where}.role", f"one of {', '.join(ROLES)}")
     digest = item.get("sha256")
-    _demand(isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None, f"{where}.sha256", "a SHA-256")
+    _demand(
+        isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None, f"{where}.sha256", "a SHA-256"
+    )
     key = item.get("key", {})
     if item["role"] == "op":
         _check_key(f"{where}.key", key)

@@ -1,8 +1,8 @@
-"""How times are taken: warm-up until stable, interleaved rounds, interrupted runs dropped, drift checked and re-measured.
+"""How times are taken: warm-up until stable, interleaved rounds, interruptions dropped, drift measured again.
 
-A *visit* is one stop at one subject: one unrecorded run, then some timed ones; its time is their median. A *round* visits every
-subject once in a new random order, so that drift hits all alike. Around each few visits a reference piece is timed: where
-it moved, those visits are made again.
+A *visit* is one stop at one subject: one unrecorded run, then some timed ones; its time is their median. A *round*
+visits every subject once in a new random order, so that drift hits all alike. Around each few visits a reference piece
+is timed: where it moved, those visits are made again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ QUICK = Settings(rounds=6, visit_seconds=0.01, warm_seconds=0.1, retries=1)
 
 @dataclass(frozen=True)
 class Time:
-    """Median and interquartile range (ms) over `n` visits; `dropped` visits were outliers or made while the clock moved."""
+    """Median and interquartile range (ms) over `n` visits; `dropped` ones were outliers or made while the clock moved."""
 
     median_ms: float
     iqr_ms: float
@@ -102,7 +102,7 @@ def estimate_seconds(subjects: Sequence[Subject], settings: Settings) -> float:
 
 
 def measure(subjects: Sequence[Subject], settings: Settings, journal: Journal) -> Iterator[tuple[int, int]]:
-    """Makes the visits that the journal does not hold yet; yields (round, visits that had to be made again) after each round.
+    """Makes the visits that the journal does not hold yet; yields (round, visits made again) after each round.
 
     Every visit is written at once, so that a kill costs the visit in flight. A later record replaces an earlier one of
     the same subject and round.
@@ -124,7 +124,7 @@ def measure(subjects: Sequence[Subject], settings: Settings, journal: Journal) -
 def _measure_group(
     group: Sequence[Subject], reference: Subject, number: int, settings: Settings, journal: Journal
 ) -> int:
-    """Visits a group between two looks at the reference; again while it moved. Returns the number of visits made again."""
+    """Visits a group between two looks at the reference; again while it moved. Returns the visits made again."""
     for attempt in range(settings.retries + 1):
         looks = [visit(reference.run, reference.repeats)]
         for subject in group:

@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,9 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> None:
     options = _parser().parse_args(argv)
     try:
         if options.model is not None:
-            verification.tell(verification.verify(options.model, options.runtime, options.threads, options.quick), options.budget_ms)
+            verification.tell(
+                verification.verify(options.model, options.runtime, options.threads, options.quick), options.budget_ms
+            )
         elif options.device is None:
             raise BundleError("--device NAME names the table (or --model FILE measures one model).")
         else:
@@ -53,12 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="name of this device, written into the table")
     parser.add_argument("--out", type=Path, help="the table to write (default: DEVICE.json)")
     parser.add_argument("--runtime", default="onnxruntime", choices=sorted(RUNTIMES), help="default: onnxruntime")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime; cores that are pinned (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of the runtime; cores that are pinned (default: 1)"
+    )
     parser.add_argument("--rounds", type=int, help="rounds of measurement (default: 30, or 6 with --quick)")
     parser.add_argument("--quick", action="store_true", help="a rough table in a few rounds")
     parser.add_argument("--restart", action="store_true", help="forget what an interrupted run has measured")
     parser.add_argument("--model", type=Path, help="measure this one model end to end instead")
-    parser.add_argument("--budget-ms", type=float, help="with --model: the budget (default: the one in the model's metadata)")
+    parser.add_argument(
+        "--budget-ms", type=float, help="with --model: the budget (default: the one in the model's metadata)"
+    )
     return parser
 
 
@@ -68,15 +75,15 @@ def build(folder: Path, options: argparse.Namespace) -> None:
     if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
         raise BundleError("--threads and --rounds must be at least 1.")
     runtime = get_runtime(options.runtime)
-    if runtime.FORMAT != manifest.format:
-        raise BundleError(f"{options.runtime} reads .{runtime.FORMAT} files, but this bundle holds .{manifest.format} files.")
+    if manifest.format != runtime.FORMAT:
+        raise BundleError(
+            f"{options.runtime} reads .{runtime.FORMAT} files, but this bundle holds .{manifest.format} files."
+        )
     out = options.out or Path(f"{options.device}.json")
     if out.is_dir():
         raise BundleError(f"--out {out} is a folder; give a file's name.")
     settings = QUICK if options.quick else Settings()
     settings = settings if options.rounds is None else replace(settings, rounds=options.rounds)
-    cores = machine.pin(options.threads)
-    before = machine.describe(cores)
     fields = {
         "device": options.device,
         "runtime": {"name": options.runtime, "version": runtime.version()},
@@ -87,27 +94,32 @@ def build(folder: Path, options: argparse.Namespace) -> None:
     path = out.with_name(f"{out.name}.partial.jsonl")
     if options.restart:
         path.unlink(missing_ok=True)
-    journal = Journal(path, {**fields, "bundle": manifest.digest, "processor": before["processor"]})
-    if journal.visits:
-        print(f"going on with {len(journal.visits)} visits from {path}")
-    started = time.perf_counter()
-    subjects = load(manifest, runtime, options.threads, settings)
-    print(f"estimated time: {estimate_seconds(subjects, settings):.0f} s for {settings.rounds} rounds "
-          f"over {len(subjects)} files (longer on a busy machine)")  # fmt: skip
-    for number, again in measure(subjects, settings, journal):
-        seconds = time.perf_counter() - started
-        print(f"\rround {number + 1}/{settings.rounds}  {seconds:.0f} s  {again} visits made again   ", end="", flush=True)
-    protocol = {**asdict(settings), "before": before, "after": machine.describe(cores),
-                "seconds": round(time.perf_counter() - started, 1)}  # fmt: skip
-    table = make_table(manifest, journal, fields, protocol)
-    write(out, table)
-    journal.close()
+    header = {**fields, "bundle": manifest.digest, "processor": machine.processor()}
+    with machine.pinned(options.threads) as cores, closing(Journal(path, header)) as journal:
+        before = machine.describe(cores)
+        if journal.visits:
+            print(f"going on with {len(journal.visits)} visits from {path}")
+        started = time.perf_counter()
+        subjects = load(manifest, runtime, options.threads, settings)
+        print(f"estimated time: {estimate_seconds(subjects, settings):.0f} s for {settings.rounds} rounds "
+              f"over {len(subjects)} files (longer on a busy machine)")  # fmt: skip
+        for number, again in measure(subjects, settings, journal):
+            seconds = time.perf_counter() - started
+            print(
+                f"\rround {number + 1}/{settings.rounds}  {seconds:.0f} s  {again} visits made again   ",
+                end="",
+                flush=True,
+            )
+        protocol = {**asdict(settings), "before": before, "after": machine.describe(cores),
+                    "seconds": round(time.perf_counter() - started, 1)}  # fmt: skip
+        table = make_table(manifest, journal, fields, protocol)
+        write(out, table)
     path.unlink()
     print(f"\n{out}: {len(table['entries'])} entries. {_verdict(table['validation'])}")
 
 
 def load(manifest: Manifest, runtime: ModuleType, threads: int, settings: Settings) -> list[Subject]:
-    """Loads every listed file whose bytes are as listed, and warms it up. Raises BundleError for one that does not load."""
+    """Loads every listed file whose bytes are as listed, and warms it up. Raises BundleError if one does not load."""
     subjects = []
     for number, item in enumerate(manifest.items):
         print(f"\rloading and warming up {number + 1}/{len(manifest.items)}", end="", flush=True)
@@ -115,7 +127,7 @@ def load(manifest: Manifest, runtime: ModuleType, threads: int, settings: Settin
         try:
             session = runtime.load(content, threads)
             inputs = runtime.example(session)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except runtime.ERRORS as error:
             raise BundleError(f"{item.file} does not load in this runtime: {error}") from error
         subjects.append(warm_up(item.name, partial(runtime.run, session, inputs), settings))
     print()

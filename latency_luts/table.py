@@ -17,7 +17,9 @@ from latency_luts.validation import validate
 Key = tuple[Any, ...]
 
 
-def make_table(manifest: Manifest, journal: Journal, fields: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
+def make_table(
+    manifest: Manifest, journal: Journal, fields: dict[str, Any], protocol: dict[str, Any]
+) -> dict[str, Any]:
     """The table's JSON content. `fields` are device, runtime, threads, provenance; `protocol` how it was measured."""
     times = {item.name: summarise(*journal.of(item.name)) for item in manifest.items}
     entries = {_key(key): {**key, "median_ms": 0.0, "iqr_ms": None, "n": None} for key in manifest.identities}
@@ -42,8 +44,8 @@ def make_table(manifest: Manifest, journal: Journal, fields: dict[str, Any], pro
         "base_ms": base_ms,
         "entries": list(entries.values()),
         "validation": validate(sums_ms, [times[network.name].median_ms for network in networks]),
-        "protocol": {**protocol, "visits": len(journal.visits), "dropped_visits": dropped, "moved_visits": len(journal.moved),
-                     "made_with": manifest.made_with, "bundle": manifest.digest},
+        "protocol": {**protocol, "visits": len(journal.visits), "dropped_visits": dropped,
+                     "moved_visits": len(journal.moved), "made_with": manifest.made_with, "bundle": manifest.digest},
         "notes": "Medians over visits. Predicted latency = validation.scale × (base + entries) + validation.offset_ms.",
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ MAX_MODEL_BYTES = 1_000_000_000
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's time on this machine; `metadata` is what the file says of itself (budget, prediction, preprocessing)."""
+    """A model's time on this machine; `metadata` is what the file says of itself (budget, prediction, …)."""
 
     time: Time
     metadata: dict[str, str]
@@ -36,20 +36,20 @@ def verify(path: Path, runtime_name: str = "onnxruntime", threads: int = 1, quic
     if threads < 1:
         raise BundleError("--threads must be at least 1.")
     runtime = get_runtime(runtime_name)
-    cores = machine.pin(threads)
     settings = QUICK if quick else Settings()
-    try:
-        session = runtime.load(path.read_bytes(), threads)
-        inputs = runtime.example(session)
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise BundleError(f"model {path} does not load in {runtime_name}: {error}") from error
-    subject = warm_up("model", lambda: runtime.run(session, inputs), settings)
-    journal = Journal(None, {})
-    for _ in measure([subject], settings, journal):
-        pass
-    metadata = runtime.metadata(session) if hasattr(runtime, "metadata") else {}
-    name = f"{runtime_name} {runtime.version()}"
-    return Measured(summarise(*journal.of("model")), metadata, machine.describe(cores), name, threads)
+    with machine.pinned(threads) as cores:
+        try:
+            session = runtime.load(path.read_bytes(), threads)
+            inputs = runtime.example(session)
+        except runtime.ERRORS as error:
+            raise BundleError(f"model {path} does not load in {runtime_name}: {error}") from error
+        subject = warm_up("model", lambda: runtime.run(session, inputs), settings)
+        journal = Journal(None, {})
+        for _ in measure([subject], settings, journal):
+            pass
+        metadata = runtime.metadata(session) if hasattr(runtime, "metadata") else {}
+        time, state = summarise(*journal.of("model")), machine.describe(cores)
+    return Measured(time, metadata, state, f"{runtime_name} {runtime.version()}", threads)
 
 
 def number(metadata: dict[str, str], key: str) -> float | None:
@@ -66,7 +66,9 @@ def tell(measured: Measured, budget_ms: float | None) -> None:
     time, metadata = measured.time, measured.metadata
     device, here = metadata.get("device"), measured.machine["processor"]
     budget_ms = number(metadata, "budget_ms") if budget_ms is None else budget_ms
-    print(f"budget     {'none stated' if budget_ms is None else f'{budget_ms:g} ms'}{f' on {device}' if device else ''}")
+    print(
+        f"budget     {'none stated' if budget_ms is None else f'{budget_ms:g} ms'}{f' on {device}' if device else ''}"
+    )
     predicted_ms, error = number(metadata, "predicted_ms"), number(metadata, "predicted_error")
     if predicted_ms is not None:
         spread = "error unknown: its table was never validated" if error is None else f"± {error:.1%}"
@@ -75,7 +77,8 @@ def tell(measured: Measured, budget_ms: float | None) -> None:
           f"{measured.runtime}, {measured.threads} thread(s)")  # fmt: skip
     if budget_ms is None:
         return
-    print(f"verdict    {'met' if time.median_ms <= budget_ms else f'MISSED by {time.median_ms / budget_ms - 1:.1%}'} on this machine")
+    verdict = "met" if time.median_ms <= budget_ms else f"MISSED by {time.median_ms / budget_ms - 1:.1%}"
+    print(f"verdict    {verdict} on this machine")
     if device and metadata.get("processor") != here:
         print(f"           This counts as {device}'s only if this machine is a {device}; "
               f"if not, run on it: python bundle/run.py --model FILE")  # fmt: skip

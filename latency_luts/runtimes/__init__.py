@@ -1,6 +1,7 @@
-"""Runtimes, one file each: FORMAT, PROVENANCE, version(), load(model, threads), example(session), run(session, input).
+"""Runtimes, one file each: load(model, threads), example(session), run(session, input), version().
 
 `load` takes a model's bytes, `example` makes a random input of the model's own shape and type, `run` runs it once.
+FORMAT is the files' ending, PROVENANCE goes into the table, ERRORS are what `load` raises for a file it cannot use.
 """
 
 from __future__ import annotations

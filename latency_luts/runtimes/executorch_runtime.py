@@ -10,6 +10,7 @@ from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime
 
 FORMAT, PROVENANCE = "pte", "measured"
+ERRORS = (RuntimeError,)
 
 
 def version() -> str:

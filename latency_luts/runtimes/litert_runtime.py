@@ -9,6 +9,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 FORMAT, PROVENANCE = "tflite", "measured"
+ERRORS = (ValueError, RuntimeError)
 
 
 def version() -> str:

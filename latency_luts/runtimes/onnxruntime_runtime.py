@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 FORMAT, PROVENANCE = "onnx", "measured"
-_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
+ERRORS = (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.NotImplemented,
+          state.RuntimeException, ValueError, KeyError)  # fmt: skip
 
 
 def version() -> str:
@@ -28,10 +30,9 @@ def metadata(session: Any) -> dict[str, str]:
 
 def example(session: Any) -> dict[str, np.ndarray]:
     spec = session.get_inputs()[0]
-    shape = [size if isinstance(size, int) else 1 for size in spec.shape]
-    values = np.random.default_rng(0).normal(size=shape)
-    dtype = _TYPES[spec.type]
-    return {spec.name: values.astype(dtype) if dtype is np.float32 else (values * 30 + 128 * (dtype is np.uint8)).astype(dtype)}
+    values = np.random.default_rng(0).normal(size=[size if isinstance(size, int) else 1 for size in spec.shape])
+    types = {"tensor(float)": values.astype(np.float32), "tensor(uint8)": (30 * values + 128).astype(np.uint8)}
+    return {spec.name: types[spec.type]}
 
 
 def run(session: Any, inputs: dict[str, np.ndarray]) -> Any:

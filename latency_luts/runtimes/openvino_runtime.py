@@ -8,6 +8,7 @@ import numpy as np
 import openvino
 
 FORMAT, PROVENANCE = "onnx", "measured"
+ERRORS = (RuntimeError,)
 
 
 def version() -> str:

@@ -83,7 +83,9 @@ def run_export(options: argparse.Namespace) -> None:
     """Writes the bundle, and says what to do with it."""
     new = _export(options, options.out)
     runtime = "" if options.runtime == "onnxruntime" else f" --runtime {options.runtime}"
-    print(f"{options.out}: {new} files exported anew. Copy the folder to the device, and there (numpy and the runtime suffice):")
+    print(
+        f"{options.out}: {new} files exported anew. Copy the folder to the device; there (numpy and a runtime suffice):"
+    )
     print(f"  python {options.out.name}/run.py --device my-board --out my-board.json{runtime}")
 
 
@@ -113,13 +115,19 @@ def run_check(options: argparse.Namespace) -> None:
     space = get_space(options.space or table.content["space"])
     content = table.content
     runtime = " ".join(str(part) for part in content["runtime"].values() if part) or "runtime not stated"
-    print(f"{table.device}: {content['provenance']}, {runtime}, {content['dtype'] or 'dtype not stated'}, table {table.hash}")
-    print(f"schema: version {content['schema_version']}, {len(table.entries)} entries, base {content['base_ms']:.4g} ms")
+    print(
+        f"{table.device}: {content['provenance']}, {runtime}, {content['dtype'] or 'dtype unknown'}, table {table.hash}"
+    )
+    print(
+        f"schema: version {content['schema_version']}, {len(table.entries)} entries, base {content['base_ms']:.4g} ms"
+    )
     missing = check.missing_entries(table, space)
     if not missing:
         cost = table.cost(space)
         print(f"coverage: every operation of {space.name}")
-        print(f"range: {cost.fastest(space.valid_LK):.4g} ms fastest, {cost.median(space.valid_LK):.4g} ms median architecture")
+        print(
+            f"range: {cost.fastest(space.valid_LK):.4g} ms fastest, {cost.median(space.valid_LK):.4g} ms median"
+        )
     found = check.doubts(table)
     print("plausibility: nothing unusual" if not found else "plausibility:\n  " + "\n  ".join(found))
     print(check.validation_line(table))
@@ -150,4 +158,6 @@ def run_predict(options: argparse.Namespace) -> None:
         inside = "inside" if total_ms <= arch.budget_ms else "OVER"
         print(f"budget {arch.budget_ms:g} ms: predicted {inside}; only a measurement proves it (supernet verify)")
     if not total_ms > 0:
-        raise UserError(f"The table of {table.device} predicts {total_ms:g} ms: its offset does not fit this architecture.")
+        raise UserError(
+            f"The table of {table.device} predicts {total_ms:g} ms: its offset does not fit this architecture."
+        )

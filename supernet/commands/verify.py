@@ -18,7 +18,7 @@ examples:
   supernet verify --model model.onnx --arch derived.json --device ./my-board.json
   python bundle/run.py --model model.onnx                        the same on a device that has only numpy and onnxruntime
 
-A table ranks architectures well and still misses milliseconds: a budget is met when it was measured, on the device itself.
+A table ranks architectures well and still misses milliseconds: a budget is met when it was measured, on the device.
 """
 
 
@@ -27,14 +27,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "verify",
         help="measure a model end to end against its budget",
-        description="Measures a model file end to end on this machine, by the protocol of the latency tables, and says: "
+        description="Measures a model file end to end on this machine, by the protocol of the tables, and says: "
         "budget, predicted latency ± error, measured latency, met or not.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, type=Path, help="model.onnx (or another runtime's file)")
-    parser.add_argument("--arch", type=Path, help="derived.json: budget and prediction, where the model does not state them")
-    parser.add_argument("--device", help="table to predict with (default: the prediction stated in the model or derived.json)")
+    parser.add_argument(
+        "--arch", type=Path, help="derived.json: budget and prediction, where the model does not state them"
+    )
+    parser.add_argument(
+        "--device", help="table to predict with (default: the stated prediction)"
+    )
     parser.add_argument("--budget-ms", type=float, help="budget (default: the stated one)")
     parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -95,7 +94,7 @@ def require_good(table: LatencyTable, accept_poor: bool) -> None:
         raise UserError(
             f"The latency table of {table.device} predicts poorly: on held-out networks Spearman "
             f"{validation['spearman']:.2f} (at least {WORST_SPEARMAN} is asked), mean error {validation['mape']:.1%} "
-            f"(at most {WORST_MAPE:.0%}). Measure again on a quiet device, or take it as it is with --accept-poor-table."
+            f"(at most {WORST_MAPE:.0%}). Measure again on a quiet device, or accept it by --accept-poor-table."
         )
 
 
@@ -129,17 +128,15 @@ def load_table(device: str) -> LatencyTable:
         if key in entries:
             raise UserError(f"latency table {path}: entries[{number}]: {' '.join(map(str, key))} stands twice.")
         entries[key] = entry["median_ms"]
-    if not math.isfinite(content["base_ms"]):
-        raise UserError(f"latency table {path}: base_ms: {content['base_ms']} is not a time.")
     _check_unit(path, list(entries.values()))
     return LatencyTable(content, entries, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
 
 
 def _check_unit(path: Path, times_ms: list[float]) -> None:
-    """Raises UserError for a time that is infinite, or so far from the others that it must be in another unit."""
+    """Raises UserError for a time that is so far from the others that it must be in another unit."""
     typical = float(np.median([time for time in times_ms if time > 0] or [1.0]))
     for number, time in enumerate(times_ms):
-        if not math.isfinite(time) or time > 100 * typical or 0 < time < typical / 500:
+        if time > 100 * typical or 0 < time < typical / 500:
             raise UserError(
                 f"latency table {path}: entries[{number}].median_ms: {time:g} beside a median of {typical:g}: "
                 "mixed units? All times are in milliseconds."

@@ -1,1 +1,1 @@
-"""Latency tables: what to measure (pieces and whole networks), the bundle that measures it, and the check of a table."""
+"""Latency tables: what to measure (pieces and whole networks), the bundle that measures it, the check of a table."""

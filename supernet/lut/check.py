@@ -32,12 +32,16 @@ def doubts(table: LatencyTable) -> list[str]:
     found = []
     free = [key for key, time in table.entries.items() if time == 0 and macs[key] > 0]
     if free:
-        found.append(f"{len(free)} operations that compute take 0 ms (expected only where entries are relative to skip)")
+        found.append(
+            f"{len(free)} operations that compute take 0 ms (expected only where entries are relative to skip)"
+        )
     timed = [key for key in table.entries if macs[key] > 0 and table.entries[key] > 0]
     if len(timed) > 10:
         rank = float(spearmanr([macs[key] for key in timed], [table.entries[key] for key in timed])[0])
         if rank < 0.5:
-            found.append(f"time hardly grows with multiply-accumulates (Spearman {rank:.2f}; below .5 is unusual on a CPU)")
+            found.append(
+                f"time hardly grows with multiply-accumulates (Spearman {rank:.2f}; below .5 is unusual on a CPU)"
+            )
         speed = float(np.median([macs[key] / (table.entries[key] * 1e6) for key in timed]))
         if not 0.01 < speed < 1e5:
             found.append(f"{speed:.3g} GMAC/s: is the whole table in another unit than milliseconds?")

@@ -41,7 +41,7 @@ def _strip_input(model: onnx.ModelProto) -> None:
     node = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "input")
     _replace(model, node.output[0], "input")
     model.graph.node.remove(node)
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
 
 
 def _strip_output(model: onnx.ModelProto) -> None:
@@ -55,7 +55,7 @@ def _strip_output(model: onnx.ModelProto) -> None:
         for position, name in enumerate(other.output):
             if name == source:
                 other.output[position] = "output"
-    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
 
 
 def _replace(model: onnx.ModelProto, old: str, new: str) -> None:

@@ -69,7 +69,10 @@ def networks(space: SearchSpace, in_chans: int, num_classes: int, number: int, s
         draws.append(np.array([rng.choice(len(row), p=row / row.sum()) for row in rows]))
     draws.sort(key=cost.total)
     chosen = [draws[int((rank + 0.5) * len(draws) / number)] for rank in range(number)]
-    return [network_piece(space, space.names(index_L), in_chans, num_classes, f"network_{n}") for n, index_L in enumerate(chosen)]
+    return [
+        network_piece(space, space.names(index_L), in_chans, num_classes, f"network_{n}")
+        for n, index_L in enumerate(chosen)
+    ]
 
 
 def network_piece(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int, name: str) -> Piece:
@@ -97,7 +100,9 @@ def layers(space: SearchSpace) -> list[dict[str, int]]:
 
 
 def _keys(space: SearchSpace) -> list[dict[str, Any]]:
-    distinct = dict.fromkeys((op, *shape.values()) for layer, shape in zip(space.layers, layers(space), strict=True) for op in layer.ops)
+    distinct = dict.fromkeys(
+        (op, *shape.values()) for layer, shape in zip(space.layers, layers(space), strict=True) for op in layer.ops
+    )
     return [dict(zip(("op", "c_in", "c_out", "stride", "resolution"), key, strict=True)) for key in distinct]
 
 
