@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # runs from a checkout that is not installed
 
 from results_io import write_results  # noqa: E402
-from transfer_data import Measurements, load  # noqa: E402
+from transfer_data import Measurements, load, space_name  # noqa: E402
 
 from supernet.costs.transfer.predictors import PREDICTORS  # noqa: E402
 from supernet.costs.transfer.sampling import SAMPLERS  # noqa: E402
@@ -182,9 +182,9 @@ def plan(settings: Record, quick: bool) -> list[tuple[str, str, int, int]]:
 
 def run_task(book: Book, name: str, task: Record, spaces: dict[str, Measurements], quick: bool) -> None:
     """All parts of one task."""
-    if task["space"] not in spaces:
+    if space_name(task["space"]) not in spaces:
         raise UserError(f"Task {name} is of space {task['space']}, but no data file is.")
-    data = spaces[task["space"]]
+    data = spaces[space_name(task["space"])]
     names, targets = task["source_devices"], task["target_devices"]
     source = from_measurements(data.encoder, names, data.index_NL, data.latency(names))
     basis, truth = source.basis(data.index_NL), data.latency(targets)
@@ -211,9 +211,9 @@ def run_task(book: Book, name: str, task: Record, spaces: dict[str, Measurements
                     book.add(record, partial(run, src, known, latency, predictor, sampler, n, draw, **keys))
 
     each("tasks", source, basis, plan(book.settings, quick))
-    other = next((space for key, space in spaces.items() if key != task["space"]), None)
+    other = next((space for key, space in spaces.items() if key != data.space), None)
     few = 3 if quick else 10
-    if other is not None and {task["space"], other.space} == {"fbnet", "nb201"}:
+    if other is not None and {data.space, other.space} == {"fbnet", "nb201"}:
         shared = [device for device in names if device in other.devices]
         measured = other.latency(shared)
         foreign = from_other_space(data.encoder, data.index_NL, shared, other.encoder, other.index_NL, measured)

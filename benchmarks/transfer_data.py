@@ -34,6 +34,12 @@ class Measurements:
         return self.latency_ms_NT[:, [self.devices.index(device) for device in devices]]
 
 
+def space_name(name: str) -> str:
+    """`fbnet` and `nb201`, however a file spells them."""
+    plain = name.lower().replace("-", "").replace("_", "")
+    return "fbnet" if plain.startswith("fbnet") else "nb201" if plain in ("nb201", "nasbench201") else name
+
+
 def load(paths: Sequence[Path]) -> dict[str, Measurements]:
     """Space → measurements. Files of one space are joined by architecture; a device in two files is averaged.
 
@@ -49,7 +55,9 @@ def load(paths: Sequence[Path]) -> dict[str, Measurements]:
         if index is None or "devices" not in arrays or "latency_ms" not in arrays:
             raise UserError(f"{path}: expected `ops` (N, L), `devices` (T,) and `latency_ms` (N, T).")
         layers = index.shape[1]
-        space = str(arrays["space"]) if "space" in arrays else SPACE_OF_LAYERS.get(layers, f"{layers} layers")
+        space = space_name(
+            str(arrays["space"]) if "space" in arrays else SPACE_OF_LAYERS.get(layers, f"{layers} layers")
+        )
         names = next((arrays[key] for key in ("op_names", "ops") if key in arrays and arrays[key].ndim == 1), None)
         if index.dtype.kind in "US":
             ops = tuple(OPS_OF_SPACE.get(space, np.unique(index).tolist()))

@@ -56,7 +56,7 @@ def write_measurement_sheet(path: Path, architectures: Sequence[Sequence[str]], 
 
 
 def read_measurement_sheet(path: Path, space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
-    """(n, L) architectures of the tables' space, and (n,) ms. Rows of one architecture are several runs: their median counts.
+    """(n, L) architectures of the tables' space, and (n,) ms. Rows of one architecture are runs: their median counts.
 
     Raises UserError, with the line, for a missing column, a wrong operation or a latency that is no positive number;
     rows without latency are left out.
