@@ -24,7 +24,7 @@ def page_view(content: Content) -> Content:
         "date": content["date"].replace("T", " ").replace("+00:00", " UTC"),
         "took": words.duration(content["seconds"]),
         "notes": content["notes"],
-        "asked": words.asked_words(command, asked),
+        "asked": words.asked_words(command, asked, found["budget_ms"]),
         "options": asked,
         "changed": words.changed_options(command, asked),
         "data": content["data"],

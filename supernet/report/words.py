@@ -92,9 +92,10 @@ def table_words(table: Mapping[str, Any]) -> str:
     return told + " How far such sums are from whole networks on the device is unknown: measure before you rely on it."
 
 
-def asked_words(command: str, asked: Mapping[str, Any]) -> dict[str, str]:
-    """What was asked, in a reader's words."""
+def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None) -> dict[str, str]:
+    """What was asked, in a reader's words; `budget_ms` is the budget that held."""
     notion, cap, weight, budget = (asked[name] for name in ("fairness", "max_gap", "fairness_weight", "budget_ms"))
+    taken = "none" if budget_ms is None else f"{budget_ms:g} ms" + ("" if budget else ", by default")
     held = "nothing: the term is off" if not weight else f"a weight of {weight:g} on the soft gap"
     if cap is not None:
         held = f"a cap of {cap:g} on the soft gap"
@@ -103,7 +104,7 @@ def asked_words(command: str, asked: Mapping[str, Any]) -> dict[str, str]:
         effort += f" after {asked['warmup_epochs']} of warm-up"
     told = {
         "device": str(asked["device"]),
-        "budget": "none given" if budget is None else f"{budget:g} ms",
+        "budget": taken,
         "data": asked["data"] + (f", training mix {asked['group_mix']}" if asked["group_mix"] else ""),
         "fairness": f"{plain(notion)}: {NOTIONS[notion].meaning}" if notion in NOTIONS else str(notion),
         "fairness is held by": held,
