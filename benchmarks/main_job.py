@@ -68,17 +68,25 @@ def main() -> None:
         )
         print(records[-1], flush=True)
     for budget in BUDGETS:
-        report = run(folder / f"budget-{budget}", "search.py", "--device", "rpi4", "--quick", "--budget-ms", str(budget))
+        report = run(
+            folder / f"budget-{budget}", "search.py", "--device", "rpi4", "--quick", "--budget-ms", str(budget)
+        )
         derived = report["report"]["derived"]
         records.append({"budget_ms": budget, "predicted_ms": derived["predicted_ms"], "seconds": report["seconds"]})
 
     seeds = records[: options.seeds]
-    mean = {name: float(np.mean([r[name] for r in seeds])) for name in ("search_seconds", "train_seconds", "search_step_seconds")}
+    mean = {
+        name: float(np.mean([r[name] for r in seeds]))
+        for name in ("search_seconds", "train_seconds", "search_step_seconds")
+    }
     summary = {
         **mean,
         "peak_memory_mb": max(r["peak_memory_mb"] for r in seeds),
         **{f"{name}_mean": float(np.mean([r[name] for r in seeds])) for name in ("accuracy", "gap")},
-        **{f"{name}_sd": float(np.std([r[name] for r in seeds], ddof=min(1, len(seeds) - 1))) for name in ("accuracy", "gap")},
+        **{
+            f"{name}_sd": float(np.std([r[name] for r in seeds], ddof=min(1, len(seeds) - 1)))
+            for name in ("accuracy", "gap")
+        },
         "max_predicted_over_budget": max(r["predicted_ms"] / r["budget_ms"] for r in records),
         "quick_search_seconds": float(np.mean([r["seconds"] for r in records[options.seeds :]])),
         "seeds": options.seeds,

@@ -39,12 +39,13 @@ def child(variant: str, space: str, batch: int, threads: int, seed: int) -> None
     import torch
 
     torch.set_num_threads(threads)
+    from timm.optim import create_optimizer_v2
+
     from supernet.commands.setting import prepare
     from supernet.config import SearchConfig
     from supernet.evaluate import standalone
     from supernet.kernels import fast_cpu, keep_freed_memory
     from supernet.strategies.differentiable import DifferentiableSearch
-    from timm.optim import create_optimizer_v2
 
     device = "rpi4" if space != "fbnet224" else "pixel1_224"
     config = SearchConfig(
@@ -105,7 +106,11 @@ def measure(space: str, batch: int, threads: int, paths: int, variants: str, see
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     children = {
         variant: subprocess.Popen(
-            [*command, "--variant", variant, "--seed", str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [*command, "--variant", variant, "--seed", str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )  # fmt: skip
         for variant in variants
     }
@@ -153,7 +158,9 @@ def summarise(record: dict[str, Any]) -> dict[str, float]:
     # the supernet's process holds its weights, gradients and moments besides; (a) holds the supernet's weights too
     beyond = {v: memory[v]["peak_mb"] - memory[v]["idle_mb"] for v in "ab"}
     names = {"supernet_over_standalone": "ba", "bilevel_over_standalone": "ca", "mixture_over_supernet": "db", "standalone_over_plain_timm": "ae"}  # fmt: skip
-    ratios = {name: ratio(record, *pair)["median"] for name, pair in names.items() if set(pair) <= set(record["seconds"])}
+    ratios = {
+        name: ratio(record, *pair)["median"] for name, pair in names.items() if set(pair) <= set(record["seconds"])
+    }
     return {
         **ratios,
         "memory_over_standalone": max(0.0, beyond["b"] - memory["b"]["supernet_state_mb"]) / beyond["a"],

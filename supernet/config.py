@@ -104,7 +104,9 @@ def add_options(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> 
             help=item.metadata["help"].replace("%", "%%") + shown,
             **extra,
         )
-    groups["run"].add_argument("--quick", action="store_true", help="the whole path in under a minute: a smoke test, not a result")
+    groups["run"].add_argument(
+        "--quick", action="store_true", help="the whole path in under a minute: a smoke test, not a result"
+    )
 
 
 def from_options(config: type[Config], options: argparse.Namespace) -> Config:

@@ -1,6 +1,6 @@
 """Trained models on disk: model.json + model.safetensors, which `timm.create_model` loads after `import supernet`.
 
-    model = timm.create_model("supernet_derived", model_json="runs/train-rpi4-1/model.json", pretrained=True)
+model = timm.create_model("supernet_derived", model_json="runs/train-rpi4-1/model.json", pretrained=True)
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def create_network(name: str, classes: tuple[str, ...], spec: InputSpec, drop: float = 0.0, drop_path: float = 0.0) -> nn.Module:
+def create_network(
+    name: str, classes: tuple[str, ...], spec: InputSpec, drop: float = 0.0, drop_path: float = 0.0
+) -> nn.Module:
     """A timm model by name, with fresh weights. Raises UserError with the nearest names if timm has none so called."""
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -89,7 +91,7 @@ def supernet_derived(pretrained: bool = False, model_json: str = "", **kwargs: A
             network.load_state_dict(load_file(weights))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"weights {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
-    network.pretrained_cfg = {
+    network.pretrained_cfg = {  # type: ignore[assignment]
         "architecture": content["model_name"],
         "input_size": (spec.channels, spec.size, spec.size),
         "num_classes": len(content["classes"]),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
+from typing import cast
 
 import torch
 from timm.models._efficientnet_builder import decode_arch_def
@@ -110,7 +111,7 @@ class Supernet(nn.Module):
         Keep the weights on the CPU: they are read here, and reading them from a GPU would stop it.
         """
         x = self.bn1(self.conv_stem(x_BCHW))
-        for ops, weights_K, values_K in zip(self.layers, weights_LK, weights_LK.tolist(), strict=True):
+        for ops, weights_K, values_K in zip(self._layers(), weights_LK, weights_LK.tolist(), strict=True):
             terms = []
             for op, weight, value in zip(ops, weights_K, values_K, strict=True):
                 if value != 0:
@@ -119,11 +120,14 @@ class Supernet(nn.Module):
             x = sum(terms[1:], start=terms[0])
         return self.classifier(self.global_pool(self.bn2(self.conv_head(x))))
 
+    def _layers(self) -> Iterable[nn.ModuleList]:
+        return cast(Iterable[nn.ModuleList], self.layers)
+
     def copy_weights(self, ops: Sequence[str], network: EfficientNet) -> None:
         """Copies the weights of one path, with batch-norm statistics, into its derived network."""
         for name in ("conv_stem", "bn1", "conv_head", "bn2", "classifier"):
             getattr(network, name).load_state_dict(getattr(self, name).state_dict())
-        path = (layer[int(k)] for layer, k in zip(self.layers, self.space.index_L(ops), strict=True))
+        path = (layer[int(k)] for layer, k in zip(self._layers(), self.space.index_L(ops), strict=True))
         blocks = [op for op in path if not isinstance(op, nn.Identity)]
-        for block, op in zip(chain.from_iterable(network.blocks), blocks, strict=True):
+        for block, op in zip(chain.from_iterable(cast(Iterable[nn.Sequential], network.blocks)), blocks, strict=True):
             block.load_state_dict(op.state_dict())

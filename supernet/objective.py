@@ -64,12 +64,12 @@ class DataObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.max_gap, self.smoothing = max_gap, smoothing
-        self.gaps = nn.ModuleList(
-            RunningGap(groups, num_classes, notion, reduce_sums=reduce_sums) for groups in num_groups_A
-        )
-        self.multipliers = nn.ModuleList(
+        gaps = [RunningGap(groups, num_classes, notion, reduce_sums=reduce_sums) for groups in num_groups_A]
+        multipliers = [
             Multiplier(weight) if max_gap is None else Multiplier(0.0, rate=0.1, damping=5.0) for _ in num_groups_A
-        )
+        ]
+        self.terms = list(zip(gaps, multipliers, strict=True))  # one of each an attribute
+        self.gaps, self.multipliers = nn.ModuleList(gaps), nn.ModuleList(multipliers)
 
     def forward(self, logits_NBC: Tensor, batch: Batch) -> Loss:
         """Losses of N ≥ 1 predictions for the same batch; then the batch joins the running sums, once."""
@@ -80,7 +80,7 @@ class DataObjective(nn.Module):
         task_N = (batch.weight * entropy_NB).mean(1)
         prob_NBC = logits_NBC.softmax(-1)
         total_N, gaps = task_N, []
-        for gap, multiplier, group_B in zip(self.gaps, self.multipliers, batch.group.unbind(1), strict=True):
+        for (gap, multiplier), group_B in zip(self.terms, batch.group.unbind(1), strict=True):
             sums = [gap.sums(prob_BC, batch.label, group_B, batch.weight) for prob_BC in prob_NBC]
             gap_N = torch.stack([gap.value(s) for s in sums])
             violation = self._violation(gap)
@@ -95,7 +95,7 @@ class DataObjective(nn.Module):
 
     def estimate_A(self) -> list[float]:
         """The running soft gap of each attribute."""
-        return [float(gap.estimate()) for gap in self.gaps]
+        return [float(gap.estimate()) for gap, _ in self.terms]
 
 
 class BudgetPenalty(nn.Module):

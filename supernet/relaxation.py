@@ -49,7 +49,8 @@ def straight_through(alpha_LK: Tensor, temperature: float, generator: torch.Gene
     """
     soft_LK = gumbel_softmax(alpha_LK, temperature, generator)
     hard_LK = one_hot(soft_LK.argmax(dim=-1), alpha_LK)
-    return torch.where(hard_LK > 0, 1 + soft_LK - soft_LK.detach(), 0)
+    # in this order, so that the forward is 1 to the last bit
+    return torch.where(hard_LK > 0, 1 + (soft_LK - soft_LK.detach()), 0)
 
 
 def one_hot(index_L: Tensor, like_LK: Tensor) -> Tensor:
@@ -113,7 +114,8 @@ class ScoreFunction(nn.Module):
         residual_N = self._residual(path_NL, loss_N)
         hit_NLK = one_hot(path_NL, self.effect_LK) - p_LK
         correlation_LK = ((residual_N - residual_N.mean())[:, None, None] * hit_NLK).sum(0)
-        moved_LK = self.effect_LK + self.rate * correlation_LK / hit_NLK.square().sum((1, 2)).mean()
+        size = hit_NLK.square().sum((1, 2)).mean().clamp_min(1e-6)  # 0 where p is one-hot to rounding
+        moved_LK = self.effect_LK + self.rate * correlation_LK / size
         self.effect_LK = moved_LK - (p_LK * moved_LK).sum(-1, keepdim=True)
 
     def _residual(self, path_NL: Tensor, loss_N: Tensor) -> Tensor:

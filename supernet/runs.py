@@ -103,7 +103,6 @@ class RunFolder:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return rows
 
-
     def circumstances(self) -> dict[str, Any]:
         """When, where and with what: for reports."""
         return {
@@ -128,7 +127,9 @@ class StopSignal:
         self.came = True
         signal.signal(number, self._before[number])
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -67,11 +67,11 @@ def read_json(path: Path, what: str, schema: dict[str, Any] | None = None) -> An
     except (ValueError, RecursionError) as error:
         raise UserError(f"{what} {path} is not valid JSON: {error}.") from error
     if schema is not None:
-        error = best_match(Draft202012Validator(schema).iter_errors(content))
-        if error is not None:
-            field = error.json_path.removeprefix("$").lstrip(".") or "file"
+        misfit = best_match(Draft202012Validator(schema).iter_errors(content))
+        if misfit is not None:
+            field = misfit.json_path.removeprefix("$").lstrip(".") or "file"
             # the message quotes the value, which may be the whole file
-            message = error.message if len(error.message) <= 300 else f"{error.message[:200]} … {error.message[-80:]}"
+            message = misfit.message if len(misfit.message) <= 300 else f"{misfit.message[:200]} … {misfit.message[-80:]}"
             raise UserError(f"{what} {path}: {field}: {message}.")
     return content
 

@@ -64,7 +64,9 @@ class SearchSpace:
             raise UserError(f"{self.name} has {len(self.layers)} layers, but {len(ops)} operations were given.")
         for number, (op, layer) in enumerate(zip(ops, self.layers, strict=True)):
             if op not in layer.ops:
-                raise UserError(f'ops[{number}]: "{op}" is not an operation of {self.name} there.{nearest(op, layer.ops)}')
+                raise UserError(
+                    f'ops[{number}]: "{op}" is not an operation of {self.name} there.{nearest(op, layer.ops)}'
+                )
         return np.array([self.ops.index(op) for op in ops])
 
     def names(self, index_L: Sequence[int] | np.ndarray) -> tuple[str, ...]:

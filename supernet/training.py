@@ -29,7 +29,7 @@ def train_network(
     Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
     one's on search-val: nothing is selected. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
-    fast_cpu(network).to(device, memory_format=torch.channels_last)
+    fast_cpu(network).to(memory_format=torch.channels_last).to(device)
     shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
     augment = data.augment if config.augment else None
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared)
@@ -79,7 +79,9 @@ def train_network(
             epoch_ends = step % len(train) == 0
             if epoch_ends or stop.came or step % LOG_EVERY == 0:
                 check_finite(float(sums["loss"]), f"step {step}", folder)
-                bar.set_postfix_str(f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {max(objective.estimate_A()):+.3f}")
+                bar.set_postfix_str(
+                    f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {max(objective.estimate_A()):+.3f}"
+                )
             if epoch_ends:
                 prob_NC = predict(averaged.module, val.epoch())
                 scores = brief_scores(prob_NC, data.val.label_N, data.val.group_NA, data, config.fairness)
@@ -93,7 +95,9 @@ def train_network(
                     "lr": optimizer.param_groups[0]["lr"],
                 }
                 folder.log(row)
-                bar.write(f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}")
+                bar.write(
+                    f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}"
+                )
                 sums = {}
             if epoch_ends or stop.came:
                 folder.save_checkpoint(

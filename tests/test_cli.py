@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+
 from supernet.architecture import Architecture
 from supernet.commands.main import main
 
@@ -81,7 +82,9 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--batch-size", "-4"], ["--batch-size"]),
     ],
 )
-def test_search_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], words: list[str]) -> None:
+def test_search_mistakes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], words: list[str]
+) -> None:
     message = error(capsys, "search", *TINY, "--out", str(tmp_path / "run"), *options)
     assert all(word in message for word in words), message
     assert not (tmp_path / "run" / "derived.json").exists()
@@ -118,7 +121,9 @@ def test_corrupt_weights_are_named(trained: Path, tmp_path: Path) -> None:
         timm.create_model("supernet_derived", model_json=str(tmp_path / "model.json"), pretrained=True)
 
 
-def test_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path))
 

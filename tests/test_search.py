@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
 from supernet.errors import UserError
@@ -45,7 +46,9 @@ def test_huge_fairness_weight_changes_the_operations(tmp_path: Path, relaxation:
     for weight in (0.0, 1e4):
         config, asked = problem(
             tmp_path / f"{weight:g}",
-            replace(TINY, relaxation=relaxation, fairness_weight=weight, alpha_lr=0.5, budget_ms=30.0, latency_weight=0.0),
+            replace(
+                TINY, relaxation=relaxation, fairness_weight=weight, alpha_lr=0.5, budget_ms=30.0, latency_weight=0.0
+            ),
         )
         running = DifferentiableSearch(config, asked)
         for step in range(6):
@@ -77,7 +80,9 @@ def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: py
     second.run(asked.folder)
 
     assert second.step == whole.step == second.total_steps
-    for (name, ours), (_, theirs) in zip(second.state.state_dict().items(), whole.state.state_dict().items(), strict=True):
+    for (name, ours), (_, theirs) in zip(
+        second.state.state_dict().items(), whole.state.state_dict().items(), strict=True
+    ):
         assert torch.equal(ours, theirs), name
     assert asked.folder.rows() == whole_problem.folder.rows()
 
@@ -111,7 +116,7 @@ def test_nan_loss_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: py
         return parts | {"loss": parts["loss"] * (torch.nan if running.step == 4 else 1)}
 
     monkeypatch.setattr(running, "weight_step", broken)
-    with pytest.raises(UserError, match="loss is nan at step 6.*lower --lr"):
+    with pytest.raises(UserError, match=r"loss is nan at step 6.*lower --lr"):
         running.run(asked.folder)
     checkpoint = asked.folder.load_checkpoint()
     assert checkpoint is not None and checkpoint["step"] == 3

@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     except KeyboardInterrupt:
         fail("interrupted. What was written stays.")
     except OSError as error:
-        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. What was written before stays.")
+        fail(
+            f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. What was written before stays."
+        )
 
 
 def fail(message: str) -> None:

@@ -44,12 +44,22 @@ def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> C
     if given or options.quick:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--quick"
         raise UserError(f"--resume continues a run with its own options: leave out {names}.")
-    return replace(read_config(options.resume, command, kind), compute_device=getattr(options, "compute_device", "auto"))
+    return replace(
+        read_config(options.resume, command, kind), compute_device=getattr(options, "compute_device", "auto")
+    )
 
 
 def check(config: CommonConfig) -> None:
     """Raises UserError for a number that makes no sense, before anything is written."""
-    positive = {"batch_size": 2, "max_train": 2, "threads": 1, "paths": 2, "epochs": 1, "candidates": 1, "eval_images": 1}
+    positive = {
+        "batch_size": 2,
+        "max_train": 2,
+        "threads": 1,
+        "paths": 2,
+        "epochs": 1,
+        "candidates": 1,
+        "eval_images": 1,
+    }
     for item in fields(config):
         value = getattr(config, item.name)
         least = positive.get(item.name, 0)

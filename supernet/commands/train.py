@@ -186,12 +186,16 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
         return f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
 
     metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
-    lines = [f"Test accuracy {interval(metrics['accuracy'])} on {metrics['samples']:,} images (95% bootstrap intervals)"]
+    lines = [
+        f"Test accuracy {interval(metrics['accuracy'])} on {metrics['samples']:,} images (95% bootstrap intervals)"
+    ]
     for attribute, found in metrics["attributes"].items():
         groups = ", ".join(f"{name} {interval(group['accuracy'])}" for name, group in found["groups"].items())
         lines.append(f"  {attribute}: {groups}; {notion} gap {interval(found['gaps'][notion])}")
     if arch["predicted_ms"] is not None:
-        lines.append(f"Predicted latency {arch['predicted_ms']:.2f} ms of {arch['budget_ms']:g} ms on {arch['device']}.")
+        lines.append(
+            f"Predicted latency {arch['predicted_ms']:.2f} ms of {arch['budget_ms']:g} ms on {arch['device']}."
+        )
     lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
     lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]
     return "\n".join(lines)

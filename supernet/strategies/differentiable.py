@@ -51,7 +51,7 @@ class DifferentiableSearch:
         valid_LK = torch.from_numpy(space.valid_LK)
         num_groups_A = [len(names) for names in data.attributes.values()]
         supernet = fast_cpu(Supernet(space, len(data.classes), data.channels))
-        supernet = supernet.to(device, memory_format=torch.channels_last)
+        supernet = supernet.to(memory_format=torch.channels_last).to(device)
 
         def objective() -> DataObjective:
             return DataObjective(
@@ -62,10 +62,10 @@ class DifferentiableSearch:
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = objective(), objective()
-        self.penalties = nn.ModuleList(
+        self.penalties = [
             BudgetPenalty(problem.costs[name], budget, config.latency_weight if name == "latency" else None)
             for name, budget in problem.budgets.items()
-        )
+        ]
         self.state = nn.ModuleDict(
             {
                 "supernet": supernet,
@@ -73,7 +73,7 @@ class DifferentiableSearch:
                 "score": self.score,
                 "weight_objective": self.weight_objective,
                 "alpha_objective": self.alpha_objective,
-                "penalties": self.penalties,
+                "penalties": nn.ModuleList(self.penalties),
             }
         )
         shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "seed": config.seed, "device": device}

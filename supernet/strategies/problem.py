@@ -70,11 +70,15 @@ def non_dominated(objective_NM: np.ndarray) -> np.ndarray:
     """(N,) bool: rows (M objectives, smaller is better) that no other row dominates."""
     no_worse_NN = (objective_NM[:, None] <= objective_NM[None]).all(-1)
     better_NN = (objective_NM[:, None] < objective_NM[None]).any(-1)
-    return ~(no_worse_NN & better_NN).any(0)
+    return np.logical_not((no_worse_NN & better_NN).any(0))
 
 
 def compare(
-    config: SearchConfig, problem: Problem, supernet: Supernet, index_NL: Sequence[np.ndarray], log_p_LK: np.ndarray | None
+    config: SearchConfig,
+    problem: Problem,
+    supernet: Supernet,
+    index_NL: Sequence[np.ndarray],
+    log_p_LK: np.ndarray | None,
 ) -> tuple[Candidate, ...]:
     """Scores architectures on search-val with the supernet's weights, batch-norm statistics measured anew for each.
 
