@@ -43,8 +43,8 @@ def fast_cpu(model: Model) -> Model:
 def keep_freed_memory() -> bool:
     """Lets the process keep the memory it frees, so that a step reuses the last step's pages; False where not possible.
 
-    glibc returns big tensors to the system at once, and every step pays for fresh pages again. Process-wide, so a command
-    calls it once, at its start. Linux with glibc only.
+    glibc returns big tensors to the system at once, and every step pays for fresh pages again. Process-wide, so a
+    command calls it once, at its start. Linux with glibc only.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

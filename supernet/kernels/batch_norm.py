@@ -1,6 +1,6 @@
 """Batch norm with ReLU in native.c: four passes over memory forward and six backward, where torch needs seven and ten.
 
-Formulas: Ioffe & Szegedy, "Batch normalization" (ICML 2015). Variances and sums are accumulated in double.
+Formulas: Ioffe & Szegedy, "Batch normalization" (ICML 2015). Sums are accumulated in double.
 """
 
 from __future__ import annotations
@@ -12,26 +12,23 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
-from supernet.kernels.native import applies, bounds, library, run_slices
+from supernet.kernels.native import SLICES, applies, library, run
 
 
-class FastBatchNormAct2d(BatchNormAct2d):  # type: ignore[misc]
-    """timm's `BatchNormAct2d` (same parameters and statistics) with faster training on CPU.
+class FastBatchNormAct2d(BatchNormAct2d):
+    """timm's `BatchNormAct2d` (same parameters, same statistics) with faster training on CPU.
 
     Its `act` and `drop` children are not called on the fast way, so neither are hooks on them.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not applies(x, self.weight) or x.numel() == x.shape[1]:
+        if not self.training or x.numel() == x.shape[1] or not applies(x, self.weight):
             return cast(Tensor, super().forward(x))
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
         floor = 0.0 if isinstance(self.act, nn.ReLU) else -math.inf
-        y, mean, variance = _BatchNormAct.apply(x, self.weight, self.bias, self.eps, floor)
-        with torch.no_grad():
-            count = x.numel() / x.shape[1]
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        return cast(Tensor, y)
+        running = self.running_mean, self.running_var, self.momentum
+        return cast(Tensor, _BatchNormAct.apply(x, self.weight, self.bias, *running, self.eps, floor))
 
 
 def has_kernel(norm: BatchNormAct2d) -> bool:
@@ -47,79 +44,48 @@ def has_kernel(norm: BatchNormAct2d) -> bool:
 
 
 class _BatchNormAct(torch.autograd.Function):
-    """x (B, C, H, W), weight (C,), bias (C,) → max(normalised x · weight + bias, floor), mean (C,), variance (C,)."""
+    """x (B, C, H, W), weight (C,), bias (C,) → max(normalised x · weight + bias, floor); updates the running (C,)."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, floor: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, variance = _statistics(x)
-        inverse_std = (variance + eps).rsqrt()
-        scale = weight.double() * inverse_std
-        shift = (bias.double() - mean * scale).to(x.dtype)
-        mean, variance, inverse_std, scale = (v.to(x.dtype) for v in (mean, variance, inverse_std, scale))
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_variance: Tensor,
+        momentum: float,
+        eps: float,
+        floor: float,
+    ) -> Tensor:
+        native, C, N = library(x.dtype), x.shape[1], x.numel() // x.shape[1]
+        assert native is not None and C % 8 == 0
+        partial, vectors = x.new_empty((SLICES, 2, C), dtype=torch.float64), x.new_empty((4, C))
         y = torch.empty_like(x)
-        _by_pixels("norm_forward", x, scale, shift, y, floor=floor)
-        ctx.save_for_backward(x, weight, mean, inverse_std, scale, shift)
+        run(native.norm_sums, x, partial, N, C)
+        running = running_mean, running_variance
+        run(native.norm_vectors, x, partial, weight, bias, *running, vectors, N, C, eps, momentum)
+        run(native.norm_forward, x, vectors, y, N, C, floor)
+        ctx.save_for_backward(x, weight, vectors)
         ctx.eps, ctx.floor = eps, floor
-        ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
+        return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, mean, inverse_std, scale, shift = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, vectors = ctx.saved_tensors
+        nothing = (None,) * 5
         if torch.is_grad_enabled():  # create_graph=True: torch's own backward pass can be differentiated again
-            passed = (x.detach() * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)) > ctx.floor
-            needs = list(ctx.needs_input_grad[:3])
-            grads = torch.ops.aten.native_batch_norm_backward(
-                grad * passed, x, weight, None, None, mean, inverse_std, True, ctx.eps, needs
-            )
-            return *grads, None, None
+            mean, inverse_std, scale, shift = vectors.view(4, -1, 1, 1)
+            passed = x.detach() * scale + shift > ctx.floor
+            known = mean.flatten(), inverse_std.flatten(), True, ctx.eps, list(ctx.needs_input_grad[:3])
+            return *torch.ops.aten.native_batch_norm_backward(grad * passed, x, weight, None, None, *known), *nothing
+        native, C, N = library(x.dtype), x.shape[1], x.numel() // x.shape[1]
+        assert native is not None
         grad = grad.contiguous(memory_format=torch.channels_last)
-        sums, products = _sums(x, grad, scale, shift, mean, ctx.floor)
-        count = x.numel() / x.shape[1]
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            slope = -scale * inverse_std.double() ** 2 * products / count
-            offset = (-scale * sums / count - slope * mean).to(x.dtype)
-            grad_x = torch.empty_like(x)
-            _by_pixels("norm_backward", x, grad, scale, shift, slope.to(x.dtype), offset, grad_x, floor=ctx.floor)
-        return grad_x, (products * inverse_std).to(x.dtype), sums.to(x.dtype), None, None
-
-
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(C,) mean and (C,) biased variance in float64."""
-    C = x.shape[1]
-    lengths = torch.tensor([length for _, length in bounds(x.numel() // C)], dtype=torch.float64)[:, None]
-    means, squares = torch.empty((2, len(lengths), C), dtype=torch.float64)
-    _by_pixels("norm_statistics", x, means, squares)
-    count = lengths.sum()
-    mean = (means * lengths).sum(0) / count
-    return mean, (squares + lengths * (means - mean) ** 2).sum(0).clamp_(min=0) / count
-
-
-def _sums(
-    x: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, floor: float
-) -> tuple[Tensor, Tensor]:
-    """(C,) Σ g and (C,) Σ g·(x − mean) in float64, of the gradients that pass the ReLU."""
-    C = x.shape[1]
-    sums, products = torch.empty((2, len(bounds(x.numel() // C)), C), dtype=torch.float64)
-    _by_pixels("norm_backward_sums", x, grad, scale, shift, mean, sums, products, floor=floor)
-    return sums.sum(0), products.sum(0)
-
-
-def _by_pixels(function: str, x: Tensor, *tensors: Tensor, floor: float | None = None) -> None:
-    """Runs a function of native.c on slices of x's pixels.
-
-    Of each tensor a slice gets its own pixels (B, C, H, W), its own row (slices, C), or the whole (C,).
-    """
-    C = x.shape[1]
-    native = library(x.dtype)
-    assert native is not None and C % 8 == 0
-
-    def call(number: int, start: int, length: int) -> int:
-        begin = {4: start * C, 2: number * C, 1: 0}
-        pointers = (tensor.data_ptr() + begin[tensor.dim()] * tensor.itemsize for tensor in (x, *tensors))
-        return int(getattr(native, function)(*pointers, length, C, *([] if floor is None else [floor])))
-
-    run_slices(x.numel() // C, call)
+        partial, grads = x.new_empty((SLICES, 2, C), dtype=torch.float64), x.new_empty((4, C))
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        run(native.norm_backward_sums, x, grad, vectors, partial, N, C, ctx.floor)
+        run(native.norm_backward_vectors, partial, vectors, grads, N, C)
+        if grad_x is not None:
+            run(native.norm_backward, x, grad, vectors, grads, grad_x, N, C, ctx.floor)
+        return grad_x, grads[0], grads[1], *nothing

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.kernels.native import applies, bounds, library, run_slices, wanted
+from supernet.kernels.native import SLICES, applies, library, run, wanted
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -48,7 +48,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, weight.shape[0])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         C, _, K, _ = weight.shape
         need_x, need_weight = wanted(ctx, 0), wanted(ctx, 1)
@@ -68,13 +68,8 @@ def weight_gradient(x: Tensor, grad: Tensor, K: int, stride: int) -> Tensor:
     """(C, 1, K, K) weight gradient, of x (B, C, H, W) and grad (B, C, Ho, Wo), on CPU."""
     x, grad = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, grad))
     (B, C, H, W), (Ho, Wo) = x.shape, grad.shape[2:]
-    partial = torch.empty((len(bounds(B)), K * K, C), dtype=x.dtype)
     native = library(x.dtype)
     assert native is not None and C % 8 == 0 and x.dtype == grad.dtype
-
-    def call(number: int, start: int, length: int) -> int:
-        pointers = x[start].data_ptr(), grad[start].data_ptr(), partial[number].data_ptr()
-        return int(native.depthwise_weight_grad(*pointers, length, H, W, C, Ho, Wo, K, stride))
-
-    run_slices(B, call)
+    partial = torch.empty((SLICES, K * K, C), dtype=x.dtype)
+    run(native.depthwise_weight_grad, x, grad, partial, B, H, W, C, Ho, Wo, K, stride)
     return partial.sum(0).t().reshape(C, 1, K, K)

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -21,14 +20,17 @@ from torch import Tensor
 SOURCE = Path(__file__).with_name("native.c")
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 POINTER, SIZE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+SLICE = [SIZE] * 2  # first, last
 SIGNATURES: dict[str, list[Any]] = {
-    "depthwise_weight_grad": [POINTER] * 3 + [SIZE] * 8,
-    "norm_statistics": [POINTER] * 3 + [SIZE] * 2,
-    "norm_forward": [POINTER] * 4 + [SIZE] * 2 + [REAL],
-    "norm_backward_sums": [POINTER] * 7 + [SIZE] * 2 + [REAL],
-    "norm_backward": [POINTER] * 7 + [SIZE] * 2 + [REAL],
+    "depthwise_weight_grad": [POINTER] * 3 + [SIZE] * 8 + SLICE,
+    "norm_sums": [POINTER] * 2 + [SIZE] * 2 + SLICE,
+    "norm_vectors": [POINTER] * 7 + [SIZE] * 2 + [REAL] * 2,
+    "norm_forward": [POINTER] * 3 + [SIZE] * 2 + [REAL] + SLICE,
+    "norm_backward_sums": [POINTER] * 4 + [SIZE] * 2 + [REAL] + SLICE,
+    "norm_backward_vectors": [POINTER] * 3 + [SIZE] * 2,
+    "norm_backward": [POINTER] * 5 + [SIZE] * 2 + [REAL] + SLICE,
 }
-SLICES = 8  # each is summed by itself, whatever the number of threads: sums are the same bit for bit
+SLICES = 8  # of a batch, as in native.c
 
 
 @cache
@@ -42,7 +44,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "native.so"
         try:
-            subprocess.run([compiler, *options, SOURCE, "-o", path], check=True, capture_output=True, text=True)
+            subprocess.run([compiler, *options, SOURCE, "-o", path, "-lm"], check=True, capture_output=True, text=True)
             compiled = ctypes.CDLL(str(path))
         except (OSError, subprocess.CalledProcessError) as error:
             reason = str(getattr(error, "stderr", "") or error).strip().splitlines()[0]
@@ -85,21 +87,20 @@ def wanted(ctx: Any, number: int) -> bool:
         return True
 
 
-def bounds(count: int) -> list[tuple[int, int]]:
-    """(start, length) of each slice of `count` things, none empty."""
-    slices = min(count, SLICES)
-    cuts = [count * number // slices for number in range(slices + 1)]
-    return [(start, stop - start) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
-
-
-def run_slices(count: int, call: Callable[[int, int, int], int]) -> None:
-    """call(number, start, length) for each slice of `count`, on `torch.get_num_threads()` threads."""
-    slices = bounds(count)
-    threads = min(torch.get_num_threads(), len(slices))
-    jobs = range(len(slices)), [start for start, _ in slices], [length for _, length in slices]
-    # ctypes releases the GIL while C runs
-    failures = list(map(call, *jobs) if threads == 1 else _pool(os.getpid(), threads).map(call, *jobs))
-    if any(failures):
+def run(function: Any, *arguments: Tensor | float) -> None:
+    """Runs a function of native.c, a tensor given as its pointer; one that works on slices, on torch's threads."""
+    values = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
+    if len(function.argtypes) == len(values):
+        function(*values)
+        return
+    threads = min(torch.get_num_threads(), SLICES)
+    if threads == 1:
+        failed = function(*values, 0, SLICES)
+    else:  # ctypes releases the GIL while C runs
+        cuts = [SLICES * thread // threads for thread in range(threads + 1)]
+        calls = _pool(os.getpid(), threads).map(lambda first, last: function(*values, first, last), cuts, cuts[1:])
+        failed = any(list(calls))
+    if failed:
         raise MemoryError(f"{SOURCE.name}: no memory for one row of sums")
 
 
