@@ -19,14 +19,15 @@ VERSION = 1
 MAX_MANIFEST_BYTES = 5_000_000
 MAX_FILE_BYTES = 500_000_000
 FORMATS = ("onnx", "tflite", "pte", "pt2")
-ROLES = ("stem", "head", "op", "network")
+ROLES = ("stem", "head", "op", "network", "extra")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
 _KEY = ("op", "c_in", "c_out", "stride", "resolution")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file to measure: a piece of the space (stem, head, operation) or a whole network for the validation.
+    """One file to measure: a piece of the space (stem, head, op), a whole network that the table is validated on
+    (network), or one that is only measured (extra).
 
     `key` is the operation's op, c_in, c_out, stride, resolution; `ops` a network's operation of each layer.
     """
@@ -53,6 +54,11 @@ class Manifest:
     layers: tuple[dict[str, int], ...]
     made_with: dict[str, Any]
     digest: str
+
+    @property
+    def has_pieces(self) -> bool:
+        """False for a bundle of networks only: their times are a sheet for `supernet lut adapt`, not a table."""
+        return any(item.role == "op" for item in self.items)
 
     def read(self, item: Item) -> bytes:
         """The item's bytes. Raises BundleError if it leaves the folder, is missing, or is not what was listed."""
@@ -98,8 +104,9 @@ def read_manifest(folder: Path) -> Manifest:
     names = [item.name for item in items]
     for number, name in enumerate(names):
         _demand(name not in names[:number], f"items[{number}].name", f"unique; {name} stands twice")
-    for role in ("stem", "head"):
+    for role in ("stem", "head") if any(item.role == "op" for item in items) else ():
         _demand(sum(item.role == role for item in items) == 1, "items", f"a list with exactly one {role}")
+    _demand(len(items) > 0, "items", "a list with at least one item")
     for number, key in enumerate(content["identities"]):
         _check_key(f"identities[{number}]", key)
     for number, layer in enumerate(content["layers"]):
@@ -107,7 +114,7 @@ def read_manifest(folder: Path) -> Manifest:
         for field in _KEY[1:]:
             _demand(_positive(layer.get(field)), f"layers[{number}].{field}", "a positive integer")
     for number, item in enumerate(items):
-        if item.role == "network":
+        if item.role in ("network", "extra"):
             _demand(len(item.ops) == len(content["layers"]), f"items[{number}].ops", "one operation for each layer")
     return Manifest(
         folder, content["space"], content["format"], content["dtype"], content["resolution"], items,

@@ -46,7 +46,7 @@ QUICK = Settings(rounds=6, visit_seconds=0.01, warm_seconds=0.1, retries=1)
 
 @dataclass(frozen=True)
 class Time:
-    """Median and interquartile range (ms) over `n` visits; `dropped` ones were outliers or made while the clock moved."""
+    """Median and interquartile range (ms) over `n` visits; `dropped` ones were outliers, or the clock moved."""
 
     median_ms: float
     iqr_ms: float

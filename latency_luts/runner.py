@@ -25,7 +25,7 @@ from latency_luts.journal import Journal
 from latency_luts.manifest import Manifest, read_manifest
 from latency_luts.protocol import QUICK, Settings, Subject, estimate_seconds, measure, warm_up
 from latency_luts.runtimes import RUNTIMES, get_runtime
-from latency_luts.table import make_table, write
+from latency_luts.table import make_table, write, write_sheet
 
 
 def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> None:
@@ -79,7 +79,7 @@ def build(folder: Path, options: argparse.Namespace) -> None:
         raise BundleError(
             f"{options.runtime} reads .{runtime.FORMAT} files, but this bundle holds .{manifest.format} files."
         )
-    out = options.out or Path(f"{options.device}.json")
+    out = options.out or Path(f"{options.device}.{'json' if manifest.has_pieces else 'csv'}")
     if out.is_dir():
         raise BundleError(f"--out {out} is a folder; give a file's name.")
     settings = QUICK if options.quick else Settings()
@@ -112,10 +112,15 @@ def build(folder: Path, options: argparse.Namespace) -> None:
             )
         protocol = {**asdict(settings), "before": before, "after": machine.describe(cores),
                     "seconds": round(time.perf_counter() - started, 1)}  # fmt: skip
-        table = make_table(manifest, journal, fields, protocol)
-        write(out, table)
+        if manifest.has_pieces:
+            table = make_table(manifest, journal, fields, protocol)
+            write(out, table)
+            told = f"{len(table['entries'])} entries. {_verdict(table['validation'])}"
+        else:
+            write_sheet(out, manifest, journal)
+            told = f"{len(manifest.items)} networks, for: supernet lut adapt --device {options.device} --measured {out}"
     path.unlink()
-    print(f"\n{out}: {len(table['entries'])} entries. {_verdict(table['validation'])}")
+    print(f"\n{out}: {told}")
 
 
 def load(manifest: Manifest, runtime: ModuleType, threads: int, settings: Settings) -> list[Subject]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 from latency_luts.errors import BundleError
 from latency_luts.journal import Journal
 from latency_luts.manifest import Item, Manifest
-from latency_luts.protocol import Time, summarise
+from latency_luts.protocol import summarise
 from latency_luts.validation import validate
 
 Key = tuple[Any, ...]
@@ -30,6 +31,11 @@ def make_table(
     base_ms = sum(times[item.name].median_ms for item in manifest.items if item.role in ("stem", "head"))
     networks = [item for item in manifest.items if item.role == "network"]
     sums_ms = [base_ms + _sum_ms(manifest, network, entries) for network in networks]
+    extra = [
+        {"name": item.name, "ops": item.ops, "median_ms": times[item.name].median_ms, "iqr_ms": times[item.name].iqr_ms}
+        for item in manifest.items
+        if item.role == "extra"
+    ]
     dropped = sum(time.dropped for time in times.values())
     return {
         "schema_version": 1,
@@ -45,14 +51,21 @@ def make_table(
         "entries": list(entries.values()),
         "validation": validate(sums_ms, [times[network.name].median_ms for network in networks]),
         "protocol": {**protocol, "visits": len(journal.visits), "dropped_visits": dropped,
-                     "moved_visits": len(journal.moved), "made_with": manifest.made_with, "bundle": manifest.digest},
+                     "moved_visits": len(journal.moved), "made_with": manifest.made_with, "bundle": manifest.digest,
+                     "extra_networks": extra},
         "notes": "Medians over visits. Predicted latency = validation.scale × (base + entries) + validation.offset_ms.",
     }  # fmt: skip
 
 
-def network_times(manifest: Manifest, journal: Journal) -> list[tuple[tuple[str, ...], Time]]:
-    """The whole networks' operations and times."""
-    return [(item.ops, summarise(*journal.of(item.name))) for item in manifest.items if item.role == "network"]
+def write_sheet(path: Path, manifest: Manifest, journal: Journal) -> None:
+    """The networks' times as the CSV that `supernet lut adapt --measured` reads, whole or not at all."""
+    partial = path.with_name(f"{path.name}.part")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "ops", "latency_ms"])
+        for item in manifest.items:
+            writer.writerow([item.name, " ".join(item.ops), summarise(*journal.of(item.name)).median_ms])
+    partial.replace(path)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from latency_luts.runtimes import RUNTIMES
+from supernet.commands import lut_transfer
 from supernet.errors import UserError
 from supernet.space import SPACES, get_space
 
@@ -46,6 +47,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     build.add_argument("--restart", action="store_true", help="forget what an interrupted run has measured")
     _add_export_options(build)
     build.set_defaults(run=run_build)
+
+    lut_transfer.add_parsers(commands)
 
     check = commands.add_parser("check", help="check a table: schema, coverage, plausibility, validation figures")
     check.add_argument("file", help="a table's JSON file, or the name of a shipped device")
@@ -125,9 +128,7 @@ def run_check(options: argparse.Namespace) -> None:
     if not missing:
         cost = table.cost(space)
         print(f"coverage: every operation of {space.name}")
-        print(
-            f"range: {cost.fastest(space.valid_LK):.4g} ms fastest, {cost.median(space.valid_LK):.4g} ms median"
-        )
+        print(f"range: {cost.fastest(space.valid_LK):.4g} ms fastest, {cost.median(space.valid_LK):.4g} ms median")
     found = check.doubts(table)
     print("plausibility: nothing unusual" if not found else "plausibility:\n  " + "\n  ".join(found))
     print(check.validation_line(table))

@@ -16,7 +16,7 @@ EPILOG = """\
 examples:
   supernet verify --model runs/train-rpi4-1/model.onnx           budget and prediction are in the model's metadata
   supernet verify --model model.onnx --arch derived.json --device ./my-board.json
-  python bundle/run.py --model model.onnx                        the same on a device that has only numpy and onnxruntime
+  python bundle/run.py --model model.onnx                        the same on a device without torch
 
 A table ranks architectures well and still misses milliseconds: a budget is met when it was measured, on the device.
 """

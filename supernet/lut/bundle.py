@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def export_bundle(
 ) -> int:
     """Writes the bundle and returns how many files had to be exported anew (the others came from the cache).
 
-    `extra_networks` are measured like the validation's; `only_networks` leaves the pieces out and takes just those.
+    `extra_networks` are measured like the validation's, but not fitted to; `only_networks` leaves all others out.
     Raises UserError if `folder` holds something that is not a bundle.
     """
     if folder.exists() and not folder.is_dir():
@@ -57,7 +58,8 @@ def export_bundle(
     wanted = [*pieces(space, in_chans, num_classes)]
     if validation_networks:
         wanted += networks(space, in_chans, num_classes, validation_networks)
-    wanted = [*extra_networks] if only_networks else [*wanted, *extra_networks]
+    extra = [replace(piece, role="extra") for piece in extra_networks]
+    wanted = extra if only_networks else [*wanted, *extra]
     cache = cache or default_cache()
     stamp = " ".join(f"{name}={version}" for name, version in sorted(versions.items()))
     (folder / "models").mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def copy_runner(folder: Path) -> None:
 
 
 def _digest(piece: Piece, format: str, dtype: str, stamp: str) -> str:
-    what = f"{piece.build()} {piece.role} {piece.shape} {format} {dtype} {stamp}"
+    what = f"{piece.build()} {piece.shape} {format} {dtype} {stamp}"
     return hashlib.sha256(what.encode()).hexdigest()[:32]
 
 

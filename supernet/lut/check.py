@@ -51,10 +51,10 @@ def doubts(table: LatencyTable) -> list[str]:
 def _inversions(table: LatencyTable) -> list[str]:
     """Larger expansion at the same shape and kernel, yet clearly faster."""
     shapes: dict[tuple[str, int, int, int, int], dict[int, float]] = defaultdict(dict)
-    for (op, *shape), time in table.entries.items():
+    for (op, c_in, c_out, stride, hw), time in table.entries.items():
         kernel, _, expansion = op.partition("_e")
         if expansion.isdigit():
-            shapes[(kernel, *shape)][int(expansion)] = time
+            shapes[kernel, c_in, c_out, stride, hw][int(expansion)] = time
     found = []
     for (kernel, c_in, c_out, stride, hw), times in shapes.items():
         for low, high in zip(sorted(times)[:-1], sorted(times)[1:], strict=True):
