@@ -1,0 +1,107 @@
+"""Who may import whom: to the same level or below, and what runs on a device needs neither torch nor supernet."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVELS = [
+    {"errors", "schema", "space", "architecture", "config"},
+    {"ops", "relaxation", "costs", "fairness", "data", "kernels"},
+    {"network", "objective", "derive", "metrics", "models", "export", "resampling"},
+    {"training", "evaluate", "report", "runs", "lut"},
+    {"strategies"},
+    {"commands"},
+]
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+STRANGERS = {"fairness", "relaxation", "costs", "data"}  # never import each other
+TORCH_RUNTIMES = {"torch_runtime.py", "executorch_runtime.py"}  # loaded only when that runtime is asked for
+
+SUPERNET = sorted((ROOT / "supernet").rglob("*.py"))
+LUTS = sorted((ROOT / "latency_luts").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of every module that the file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: absolute imports only"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def parts(path: Path) -> set[str]:
+    """The parts of supernet that the file imports: "space", "costs" …"""
+    words = [name.split(".") for name in imported(path)]
+    return {word[1] for word in words if word[0] == "supernet" and len(word) > 1 and not word[1].startswith("__")}
+
+
+def own_part(path: Path) -> str:
+    return path.relative_to(ROOT / "supernet").with_suffix("").parts[0]
+
+
+def by_part() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for path in SUPERNET:
+        found.setdefault(own_part(path), set()).update(parts(path))
+    return found
+
+
+def test_every_part_has_a_level() -> None:
+    assert set(by_part()) - {"__init__"} <= set(LEVEL), "give a new module a level, here and in the design"
+
+
+@pytest.mark.parametrize("path", SUPERNET, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downward(path: Path) -> None:
+    own = own_part(path)
+    if own == "__init__":
+        assert parts(path) <= {"models"}  # registers the derived network with timm
+        return
+    for part in parts(path) - {own}:
+        assert LEVEL[part] <= LEVEL[own], f"{own} (level {LEVEL[own]}) imports {part} (level {LEVEL[part]})"
+        assert not (own in STRANGERS and part in STRANGERS), f"{own} imports {part}"
+
+
+def test_parts_import_each_other_in_one_direction() -> None:
+    found = by_part()
+    for part, others in found.items():
+        for other in others - {part}:
+            assert part not in found.get(other, set()), f"{part} and {other} import each other"
+
+
+def test_only_the_objective_knows_fairness_and_costs_together() -> None:
+    both = {part for part, others in by_part().items() if {"fairness", "costs"} <= others}
+    assert both <= {"objective", "commands"}
+
+
+def test_the_space_and_the_files_need_no_torch() -> None:
+    for name in ("errors", "schema", "space", "architecture"):
+        assert not any(word.split(".")[0] in {"torch", "timm"} for word in imported(ROOT / "supernet" / f"{name}.py"))
+
+
+@pytest.mark.parametrize("path", LUTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_runs_on_a_device_imports_neither_torch_nor_supernet(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imported(path)}
+    assert "supernet" not in roots
+    if path.name not in TORCH_RUNTIMES:
+        assert "torch" not in roots
+    if path.parent.name != "runtimes":
+        assert roots <= set(sys.stdlib_module_names) | {"numpy", "latency_luts"}, (
+            "a device has numpy and a runtime, no more"
+        )
+
+
+def test_the_runner_starts_without_torch() -> None:
+    modules = ", ".join(
+        f"latency_luts.{path.stem}" for path in LUTS if path.parent.name == "latency_luts" and path.stem != "run"
+    )
+    code = f"import {modules}, sys; assert not {{'torch', 'supernet', 'timm'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
