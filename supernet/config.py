@@ -74,6 +74,7 @@ class TrainConfig(CommonConfig):
     warmup_steps: int = _option(50, "steps in which the learning rate rises", quick=2)
     smoothing: float = _option(0.1, "label smoothing")
     ema_decay: float = _option(0.995, "decay of the moving average of the weights that is evaluated; 0 turns it off")
+    export: str = _option("onnx,int8", "files for a device's runtime: any of onnx, int8, litert, executorch, or none")
     drop: float = _option(0.0, "dropout before the classifier")
     drop_path: float = _option(0.0, "stochastic depth")
 
@@ -81,7 +82,7 @@ class TrainConfig(CommonConfig):
 GROUPS = {
     "task": "arch device space budget_ms max_gap fairness fairness_weight latency_weight",
     "data": "data label_col group_cols file_col cluster_col group_mix max_train augment",
-    "run": "out resume seed compute_device threads bootstrap",
+    "run": "out resume export seed compute_device threads bootstrap",
 }  # of options in the help text; the rest is the method's
 
 

@@ -130,7 +130,7 @@ def data_facts(data: GroupedData) -> dict[str, Any]:
 
 def table_facts(table: LatencyTable) -> dict[str, Any]:
     """What a report says of the device's table."""
-    names = ("device", "provenance", "source", "licence", "validation")
+    names = ("device", "provenance", "source", "licence", "validation", "notes")
     return {**{name: table.content[name] for name in names}, "hash": table.hash, "error": table.error}
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supernet.config import TrainConfig, add_options
-from supernet.errors import UserError
+from supernet.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from supernet.architecture import Architecture
+    from supernet.architecture import Architecture, InputSpec
     from supernet.data import GroupedData
 
 EPILOG = """\
@@ -28,9 +28,12 @@ examples:
   python train.py --resume runs/train-rpi4-1
       go on where an interrupted run stopped
 
-The run folder then holds: model.safetensors and model.json (for timm.create_model), a copy of derived.json, report.html and
-report.json (accuracy and gaps per group with intervals), metrics.jsonl, config.json and checkpoint.pt.
+The run folder then holds: model.safetensors and model.json (for timm.create_model), model.onnx and model-int8.onnx (with the
+extra: pip install 'supernet[onnx]'), a copy of derived.json, report.html and report.json (accuracy and gaps per group with intervals), metrics.jsonl, config.json and checkpoint.pt.
 """
+
+
+EXPORTS = ("onnx", "int8", "litert", "executorch", "none")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.architecture import Architecture
     from supernet.commands.setting import data_facts, open_run, read_data, use_machine
     from supernet.costs.analytic import count
+    from supernet.costs.memory import peak_activation_bytes
     from supernet.data import Batches
     from supernet.evaluate import predict
     from supernet.metrics import evaluate_predictions
@@ -64,6 +68,7 @@ def run(options: argparse.Namespace) -> None:
 
     started = time.monotonic()
     config = open_run(options, "train", TrainConfig)
+    check_exports(config)
     if not config.arch:
         raise UserError("--arch is needed: a derived.json (or its run folder), or a timm model's name.")
     arch = Architecture.load(config.arch) if _is_file(config.arch) else None
@@ -91,6 +96,8 @@ def run(options: argparse.Namespace) -> None:
         cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed,
     )  # fmt: skip
     macs, params = count(network, 1, spec.channels, spec.size, spec.size)
+    files = export(config, network, spec, arch, data, folder.path)
+    peak_bytes = peak_activation_bytes(network, spec.channels, spec.size)
     content = {
         "schema_version": 1,
         "command": "train",
@@ -99,7 +106,8 @@ def run(options: argparse.Namespace) -> None:
         "asked": asdict(config),
         "notes": list(data.notes),
         "data": data_facts(data),
-        "arch": arch_facts(config, arch) | {"macs": macs, "params": params},
+        "arch": arch_facts(config, arch) | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
+        "files": files,
         "metrics": metrics,
         "history": folder.rows(),
         **latency_facts(arch),
@@ -131,7 +139,7 @@ def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace
     return replace(config, **searched)
 
 
-def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> tuple[nn.Module, Any]:
+def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> tuple[nn.Module, InputSpec]:
     """The network with fresh weights, and what it is fed. Raises UserError if the data does not fit the architecture."""
     from supernet.architecture import InputSpec
     from supernet.models import create_network
@@ -146,6 +154,44 @@ def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> 
             f"{data.name} has {len(data.classes)} classes and {data.channels} channels (or other class names)."
         )
     return build_network(arch, config.drop, config.drop_path), spec
+
+
+def check_exports(config: TrainConfig) -> None:
+    """Raises UserError for an unknown kind of export, before an hour of training."""
+    for kind in config.export.split(","):
+        if kind not in EXPORTS:
+            raise UserError(f'--export: unknown kind "{kind}".{nearest(kind, EXPORTS)}')
+
+
+def export(
+    config: TrainConfig, network: nn.Module, spec: InputSpec, arch: Architecture | None, data: GroupedData, folder: Path
+) -> dict[str, str]:
+    """Writes the files for a device's runtime; file name → what was checked of it. A missing extra is said, not raised."""
+    from supernet.data import Batches
+    from supernet.export import export_executorch, export_litert, export_onnx, onnx_metadata, quantise_onnx
+
+    network = network.to("cpu")
+    found, onnx_file = {}, folder / "model.onnx"
+    for kind in dict.fromkeys(config.export.split(",")):
+        try:
+            if kind == "onnx" or (kind == "int8" and not onnx_file.exists()):
+                difference = export_onnx(network, onnx_file, spec, onnx_metadata(spec, data.classes, arch))
+                found["model.onnx"] = f"float32, batch 1; differs from torch by {difference:.1e} at most"
+            if kind == "int8":
+                calibration = Batches(data.train, min(128, len(data.train)), mean=spec.mean, std=spec.std)
+                agreement = quantise_onnx(onnx_file, folder / "model-int8.onnx", calibration.at(0).image.numpy())
+                found["model-int8.onnx"] = (
+                    f"int8, batch 1; same class as float32 on {agreement:.1%} of its calibration images"
+                )
+            elif kind == "litert":
+                export_litert(network, folder / "model.tflite", spec)
+                found["model.tflite"] = "LiteRT, float32, batch 1"
+            elif kind == "executorch":
+                export_executorch(network, folder / "model.pte", spec)
+                found["model.pte"] = "ExecuTorch with XNNPACK, float32, batch 1"
+        except UserError as error:
+            print(f"No {kind} file: {error}")
+    return found
 
 
 def arch_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, Any]:
@@ -197,5 +243,6 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
             f"Predicted latency {arch['predicted_ms']:.2f} ms of {arch['budget_ms']:g} ms on {arch['device']}."
         )
     lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
+    lines += [f"{name}: {words}" for name, words in content["files"].items()]
     lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]
     return "\n".join(lines)
