@@ -47,9 +47,11 @@ class SearchConfig(CommonConfig):
 
     space: str = _option("fbnet32", "search space")
     budget_ms: float | None = _option(None, "latency budget in milliseconds; default: half way from the fastest to the median architecture of the space")  # fmt: skip
+    max_params: float | None = _option(None, "budget of parameters, e.g. 1e6; held together with the others")
+    max_macs: float | None = _option(None, "budget of multiply-accumulates for one image, e.g. 30e6")
     latency_weight: float | None = _option(None, "fixed weight λ_lat of expected latency / budget; default: a multiplier that adapts itself")  # fmt: skip
     strategy: str = _option("differentiable", "how to search")
-    relaxation: str = _option("score", "how α gets its gradient: score (one path, forward only), gumbel-hard (one path), gumbel, softmax (all operations run)")  # fmt: skip
+    relaxation: str = _option("score", "how α gets its gradient: score (sampled paths, forward only), gumbel, softmax (all operations run), gumbel-hard (one path, badly biased: for comparison)")  # fmt: skip
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
     epochs: int = _option(2, "epochs of the search, warm-up not counted", quick=1)
     warmup_epochs: int = _option(1, "epochs in which only the weights learn, on uniformly drawn paths", quick=1)
@@ -80,7 +82,7 @@ class TrainConfig(CommonConfig):
 
 
 GROUPS = {
-    "task": "arch device space budget_ms max_gap fairness fairness_weight latency_weight",
+    "task": "arch device space budget_ms max_params max_macs max_gap fairness fairness_weight latency_weight",
     "data": "data label_col group_cols file_col cluster_col group_mix max_train augment",
     "run": "out resume export seed compute_device threads bootstrap",
 }  # of options in the help text; the rest is the method's

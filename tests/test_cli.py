@@ -40,6 +40,12 @@ def test_search_leaves_what_it_promises(searched: Path) -> None:
     }
 
 
+def test_several_budgets_are_held_at_once(tmp_path: Path) -> None:
+    main([*SEARCH, "--budget-ms", "20", "--max-params", "8e5", "--max-macs", "12e6", "--out", str(tmp_path / "run")])
+    costs = json.loads((tmp_path / "run" / "front.json").read_text())[0]["costs"]
+    assert costs["latency"] <= 20 and costs["params"] <= 8e5 and costs["macs"] <= 12e6
+
+
 def test_trained_model_loads_through_timm(trained: Path) -> None:
     model = timm.create_model("supernet_derived", model_json=str(trained / "model.json"), pretrained=True)
     report = json.loads((trained / "report.json").read_text())
@@ -73,6 +79,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--data", "writer"], ["writer", "writers"]),
         (["--budget-ms", "3"], ["3 ms", "7.80 ms"]),
         (["--budget-ms", "nan"], ["budget-ms"]),
+        (["--max-params", "1e3"], ["params", "1000", "least possible"]),
         (["--fairness", "acuracy_parity"], ["accuracy_parity"]),
         (["--group-mix", "pupil=0.1"], ["pupil", "student"]),
         (["--strategy", "magic"], ["magic", "differentiable"]),

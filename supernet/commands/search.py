@@ -21,6 +21,8 @@ examples:
       the default: digits by two groups of writers, on a Raspberry Pi 4
   python search.py --device rpi4 --budget-ms 12
       a tighter latency budget
+  python search.py --device rpi4 --budget-ms 15 --max-params 1e6
+      two budgets, held at once
   python search.py --device rpi4 --group-mix student=0.05 --max-gap 0.02
       students are rare in training; hold the soft gap under 2 points
   python search.py --device ./my-board.json --data photos/ --label-col label --group-cols sex,age

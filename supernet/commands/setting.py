@@ -15,6 +15,7 @@ from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table
 from supernet.costs.table import CostTable
 from supernet.data import GroupedData, load_data
+from supernet.derive import most_probable
 from supernet.errors import UserError
 from supernet.fairness import get_notion
 from supernet.kernels import keep_freed_memory
@@ -65,7 +66,7 @@ def check(config: CommonConfig) -> None:
         least = positive.get(item.name, 0)
         if isinstance(value, int | float) and not isinstance(value, bool) and (value < least or value != value):
             raise UserError(f"--{item.name.replace('_', '-')} must be at least {least}, not {value}.")
-    for name in ("budget_ms", "lr", "temperature", "temperature_end", "alpha_lr"):
+    for name in ("budget_ms", "max_params", "max_macs", "lr", "temperature", "temperature_end", "alpha_lr"):
         if getattr(config, name, None) == 0:
             raise UserError(f"--{name.replace('_', '-')} must be above 0.")
     get_notion(config.fairness)
@@ -106,8 +107,16 @@ def prepare(config: SearchConfig) -> Problem:
         "macs": macs_table(space, data.channels, len(data.classes)),
         "params": params_table(space, data.channels, len(data.classes)),
     }
+    asked = {"latency": budget_ms, "macs": config.max_macs, "params": config.max_params}
+    budgets = {name: budget for name, budget in asked.items() if budget is not None}
+    check_feasible(space, costs, budgets)
     folder = RunFolder.open(config, "search", data.fingerprint)
-    return Problem(folder, space, data, table, costs, {"latency": budget_ms}, device, (*notes, *data.notes))
+    return Problem(folder, space, data, table, costs, budgets, device, (*notes, *data.notes))
+
+
+def check_feasible(space: SearchSpace, costs: dict[str, CostTable], budgets: dict[str, float]) -> None:
+    """Raises UserError, before the search, where no architecture keeps all budgets."""
+    next(most_probable(np.zeros(space.valid_LK.shape), space.valid_LK, list(costs.values()), budgets))
 
 
 def data_facts(data: GroupedData) -> dict[str, Any]:
