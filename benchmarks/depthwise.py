@@ -208,7 +208,7 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
             summary[f"{name}_best"], summary[f"{name}_worst"] = medians[0], medians[-1]
             continue
         for (space, batch, *_), runs in by_shape.items():
-            for variant in {record["variant"]: 0 for record in runs}:
+            for variant in sorted({record["variant"] for record in runs} - {"plain"}):
                 name = f"{space}_{batch}_{variant.replace('+', '_')}_over_plain"
                 low, middle, high = ratio(runs, variant, "plain")
                 summary |= {name: middle, f"{name}_q25": low, f"{name}_q75": high}
