@@ -50,6 +50,8 @@ class SearchConfig(CommonConfig):
     max_params: float | None = _option(None, "budget of parameters, e.g. 1e6; held together with the others")
     max_macs: float | None = _option(None, "budget of multiply-accumulates for one image, e.g. 30e6")
     latency_weight: float | None = _option(None, "fixed weight λ_lat of expected latency / budget; default: a multiplier that adapts itself")  # fmt: skip
+    latency_quantile: float | None = _option(None, "keep the budget with this probability, e.g. 0.9: tightens it by the table's predictive error (adapted tables)")  # fmt: skip
+    accept_poor_table: bool = _option(False, "search even with a table that failed its own validation")
     strategy: str = _option("differentiable", "how to search")
     relaxation: str = _option("score", "how α gets its gradient: score (sampled paths, forward only), gumbel, softmax (all operations run), gumbel-hard (one path, badly biased: for comparison)")  # fmt: skip
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
@@ -82,7 +84,7 @@ class TrainConfig(CommonConfig):
 
 
 GROUPS = {
-    "task": "arch device space budget_ms max_params max_macs max_gap fairness fairness_weight latency_weight",
+    "task": "arch device space budget_ms latency_quantile accept_poor_table max_params max_macs max_gap fairness fairness_weight latency_weight",
     "data": "data label_col group_cols file_col cluster_col group_mix max_train augment",
     "run": "out resume export seed compute_device threads bootstrap",
 }  # of options in the help text; the rest is the method's

@@ -93,7 +93,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
         classes=data.classes,
         groups=data.attributes,
         device=table.device,
-        budget_ms=problem.budgets["latency"],
+        budget_ms=problem.budget_ms,
         predicted_ms=candidate.costs["latency"],
         predicted_error=table.error,
         table={"hash": table.hash, "provenance": table.provenance, "source": table.content["source"]},

@@ -12,8 +12,9 @@ import torch
 
 from supernet.config import CommonConfig, SearchConfig, from_options
 from supernet.costs.analytic import macs_table, params_table
-from supernet.costs.latency import LatencyTable, load_table
+from supernet.costs.latency import LatencyTable, load_table, require_good
 from supernet.costs.table import CostTable
+from supernet.costs.transfer.adapt import quantile_margin_ms
 from supernet.data import GroupedData, load_data
 from supernet.derive import most_probable
 from supernet.errors import UserError
@@ -69,6 +70,9 @@ def check(config: CommonConfig) -> None:
     for name in ("budget_ms", "max_params", "max_macs", "lr", "temperature", "temperature_end", "alpha_lr"):
         if getattr(config, name, None) == 0:
             raise UserError(f"--{name.replace('_', '-')} must be above 0.")
+    quantile = getattr(config, "latency_quantile", None)
+    if quantile is not None and not 0.5 <= quantile < 1:
+        raise UserError(f"--latency-quantile must be at least 0.5 and below 1, not {quantile:g}.")
     get_notion(config.fairness)
 
 
@@ -92,26 +96,42 @@ def prepare(config: SearchConfig) -> Problem:
     device = use_machine(config)
     space = get_space(config.space)
     table = load_table(config.device)
-    latency = table.cost(space)
+    require_good(table, config.accept_poor_table)
     notes = []
+    if config.accept_poor_table and table.error is not None:
+        notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")
+    latency = table.cost(space)
+    fastest = latency.fastest(space.valid_LK)
     budget_ms = config.budget_ms
     if budget_ms is None:
-        budget_ms = round((latency.fastest(space.valid_LK) + latency.median(space.valid_LK)) / 2, 1)
-        notes.append(f"No --budget-ms was given: {budget_ms} ms was taken, half way from the fastest to the median architecture of {space.name}.")  # fmt: skip
-    fastest = latency.fastest(space.valid_LK)
-    if budget_ms < fastest:
-        raise UserError(f"No architecture of {space.name} runs in {budget_ms:g} ms on {table.device}: the fastest possible takes {fastest:.2f} ms. Raise --budget-ms.")  # fmt: skip
+        budget_ms = round((fastest + latency.median(space.valid_LK)) / 2, 1)
+        notes.append(
+            f"No --budget-ms was given: {budget_ms} ms was taken, half way from the fastest to the median "
+            f"architecture of {space.name}."
+        )
+    limit_ms = budget_ms
+    if config.latency_quantile is not None:
+        limit_ms -= quantile_margin_ms(table.content, config.latency_quantile)
+        notes.append(
+            f"Predicted latency is held at {limit_ms:.2f} ms, so that a measured one keeps {budget_ms:g} ms with "
+            f"probability {config.latency_quantile:g}."
+        )
+    if limit_ms < fastest:
+        raise UserError(
+            f"No architecture of {space.name} runs in {limit_ms:.4g} ms on {table.device}: the fastest possible takes "
+            f"{fastest:.2f} ms. Raise --budget-ms."
+        )
     data = read_data(config, space.resolution)
     costs = {
         "latency": latency,
         "macs": macs_table(space, data.channels, len(data.classes)),
         "params": params_table(space, data.channels, len(data.classes)),
     }
-    asked = {"latency": budget_ms, "macs": config.max_macs, "params": config.max_params}
+    asked = {"latency": limit_ms, "macs": config.max_macs, "params": config.max_params}
     budgets = {name: budget for name, budget in asked.items() if budget is not None}
     check_feasible(space, costs, budgets)
     folder = RunFolder.open(config, "search", data.fingerprint)
-    return Problem(folder, space, data, table, costs, budgets, device, (*notes, *data.notes))
+    return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes))
 
 
 def check_feasible(space: SearchSpace, costs: dict[str, CostTable], budgets: dict[str, float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from latency_luts.runtimes import RUNTIMES
 from supernet.errors import UserError
 
 if TYPE_CHECKING:
-    from supernet.architecture import Architecture
+    from supernet.costs.latency import LatencyTable
 
 EPILOG = """\
 examples:
@@ -36,9 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--arch", type=Path, help="derived.json: budget and prediction, where the model does not state them"
     )
-    parser.add_argument(
-        "--device", help="table to predict with (default: the stated prediction)"
-    )
+    parser.add_argument("--device", help="table to predict with (default: the stated prediction)")
     parser.add_argument("--budget-ms", type=float, help="budget (default: the stated one)")
     parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
@@ -47,31 +46,42 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measures first, in a process that computes nothing else, then compares."""
+    """Reads what was promised, measures, compares."""
     from latency_luts.errors import BundleError
     from latency_luts.verification import tell, verify
     from supernet.architecture import Architecture
+    from supernet.costs.latency import load_table
 
     arch = None if options.arch is None else Architecture.load(options.arch)
-    stated = {} if arch is None else _stated(arch, options.device)
+    table = None if options.device is None else load_table(options.device)
     try:
         measured = verify(options.model, options.runtime, options.threads, options.quick)
     except BundleError as error:
         raise UserError(str(error)) from error
-    measured.metadata.update(stated)
+    if arch is not None:
+        measured.metadata.update(_facts(device=arch.device, budget_ms=arch.budget_ms, predicted_ms=arch.predicted_ms,
+                                        predicted_error=arch.predicted_error, space=arch.space, ops=json.dumps(arch.ops)))  # fmt: skip
+    if table is not None:
+        measured.metadata.update(_prediction(table, measured.metadata))
     tell(measured, options.budget_ms)
 
 
-def _stated(arch: Architecture, device: str | None) -> dict[str, str]:
-    """Budget and prediction of derived.json; the prediction by another table where one is given."""
-    from supernet.costs.latency import load_table
+def _prediction(table: LatencyTable, metadata: dict[str, str]) -> dict[str, str]:
+    """What this table predicts for the architecture that the model (or derived.json) states."""
     from supernet.space import get_space
 
-    facts = {"device": arch.device, "budget_ms": arch.budget_ms, "predicted_ms": arch.predicted_ms,
-             "predicted_error": arch.predicted_error}  # fmt: skip
-    if device is not None:
-        table = load_table(device)
-        predicted_ms = table.predict_ms(get_space(arch.space), arch.ops)
-        facts |= {"device": table.device, "predicted_ms": predicted_ms, "predicted_error": table.error,
-                  "processor": (table.content.get("protocol") or {}).get("before", {}).get("processor")}  # fmt: skip
+    try:
+        space, ops = metadata["space"], json.loads(metadata["ops"])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            "The model does not state its architecture: --device needs --arch derived.json, too."
+        ) from error
+    if not isinstance(ops, list):
+        raise UserError("ops in the model's metadata is not a list of operations.")
+    before = (table.content.get("protocol") or {}).get("before") or {}
+    return _facts(device=table.device, predicted_ms=table.predict_ms(get_space(space), ops), predicted_error=table.error,
+                  processor=before.get("processor"))  # fmt: skip
+
+
+def _facts(**facts: object) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items() if value is not None}

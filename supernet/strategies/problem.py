@@ -24,7 +24,10 @@ CALIBRATION_BATCHES = 10
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched. `budgets` gives the most that each named cost may be; `notes` are lines for the person."""
+    """What is searched. `budgets` gives the most that each named cost may be; `notes` are lines for the person.
+
+    `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter.
+    """
 
     folder: RunFolder
     space: SearchSpace
@@ -32,6 +35,7 @@ class Problem:
     table: LatencyTable
     costs: dict[str, CostTable]
     budgets: dict[str, float]
+    budget_ms: float
     device: torch.device
     notes: tuple[str, ...]
 
