@@ -149,11 +149,23 @@ def test_verify_measures_and_judges(exported: Path, tmp_path: Path, capsys: pyte
     assert "counts as rpi4's only if" in printed
     main(["verify", "--model", str(exported), "--quick", "--budget-ms", "0.000001"])
     assert "MISSED by" in capsys.readouterr().out
+    main(["verify", "--model", str(exported), "--quick", "--device", "fpga"])
+    assert "on fpga" in capsys.readouterr().out
     ARCH.save(tmp_path / "derived.json")
     main(
         ["verify", "--model", str(exported), "--quick", "--arch", str(tmp_path / "derived.json"), "--device", "eyeriss"]
     )
     assert "on eyeriss" in capsys.readouterr().out
+
+
+def test_a_prediction_needs_an_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    export.export_onnx(layer, tmp_path / "m.onnx", SPEC, {})
+    main(["verify", "--model", str(tmp_path / "m.onnx"), "--quick"])
+    assert "none stated" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["verify", "--model", str(tmp_path / "m.onnx"), "--quick", "--device", "fpga"])
+    assert "--arch derived.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["none.onnx", "bad.onnx", "."])

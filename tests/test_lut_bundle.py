@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from latency_luts.runtimes import RUNTIMES, get_runtime, onnxruntime_runtime
 from supernet.costs.latency import load_table
 from supernet.errors import UserError
 from supernet.lut.bundle import RUNNER, export_bundle
-from supernet.lut.pieces import networks, pieces
+from supernet.lut.pieces import network_piece, networks, pieces
 from supernet.space import SPACES, LayerSpec, SearchSpace
 
 OPS = ("k3_e1", "k3_e3", "skip")
@@ -304,3 +305,23 @@ def test_the_runner_imports_numpy_one_runtime_and_the_standard_library_only() ->
                 allowed |= {"onnxruntime", "ai_edge_litert", "executorch", "openvino", "torch"}
             assert {module.split(".")[0] for module in modules} <= allowed, name
     assert {f"runtimes/{name}_runtime.py" for name in RUNTIMES} <= files
+
+
+def test_extra_networks_are_measured_but_not_fitted_to(cache: Path, tmp_path: Path) -> None:
+    extra = [network_piece(SPACE, ("skip", "k3_e1", "k3_e3"), 3, 10, "mine")]
+    export_bundle(SPACE, tmp_path / "b", cache=cache, validation_networks=3, extra_networks=extra)
+    out = tmp_path / "x.json"
+    runner.main(["--device", "x", "--out", str(out), "--quick", "--rounds", "1"], tmp_path / "b")
+    content = load_table(str(out)).content
+    assert content["validation"]["n"] == 3
+    assert [network["ops"] for network in content["protocol"]["extra_networks"]] == [["skip", "k3_e1", "k3_e3"]]
+
+
+def test_a_bundle_of_networks_only_gives_the_sheet_to_adapt_from(cache: Path, tmp_path: Path) -> None:
+    extra = [network_piece(SPACE, ("skip", op, "k3_e3"), 3, 10, f"sample_{op}") for op in OPS]
+    export_bundle(SPACE, tmp_path / "b", cache=cache, extra_networks=extra, only_networks=True)
+    out = tmp_path / "x.csv"
+    runner.main(["--device", "x", "--out", str(out), "--quick", "--rounds", "1"], tmp_path / "b")
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["name"] for row in rows] == [f"sample_{op}" for op in OPS]
+    assert rows[1]["ops"] == "skip k3_e3 k3_e3" and all(float(row["latency_ms"]) > 0 for row in rows)
