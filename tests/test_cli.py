@@ -82,6 +82,8 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--max-params", "1e3"], ["params", "1000", "least possible"]),
         (["--fairness", "acuracy_parity"], ["accuracy_parity"]),
         (["--group-mix", "pupil=0.1"], ["pupil", "student"]),
+        (["--latency-quantile", "0.9"], ["rpi4", "adapted table"]),
+        (["--latency-quantile", "2"], ["--latency-quantile", "below 1"]),
         (["--strategy", "magic"], ["magic", "differentiable"]),
         (["--relaxation", "magic"], ["magic", "score"]),
         (["--compute-device", "warp"], ["warp"]),
