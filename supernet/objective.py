@@ -104,7 +104,7 @@ class BudgetPenalty(nn.Module):
     def __init__(self, cost: CostTable, budget: float, weight: float | None = None) -> None:
         super().__init__()
         self.cost, self.budget = cost, budget
-        self.multiplier = Multiplier(0.0, rate=0.05, damping=1.0) if weight is None else Multiplier(weight)
+        self.multiplier = Multiplier(0.0, rate=0.02, damping=4.0) if weight is None else Multiplier(weight)
 
     def forward(self, p_LK: Tensor) -> Tensor:
         """Scalar with gradient; then one step of dual ascent."""
