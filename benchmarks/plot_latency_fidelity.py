@@ -19,7 +19,7 @@ NAMES = {"ort_fp32": "onnxruntime, float32", "ort_int8": "onnxruntime, int8", "l
 def panel(title: str, records: list[dict[str, Any]], left: int) -> Iterator[str]:
     """One runtime's points with the diagonal: measured to the right, predicted upwards, both in ms from 0."""
     end = 1.08 * max(max(r["measured_ms"], r["table_ms"]) for r in records)
-    span = SIZE - MARGIN - 16
+    span = SIZE - MARGIN - 32
 
     def at(measured: float, predicted: float) -> tuple[float, float]:
         return left + MARGIN + span * measured / end, SIZE - MARGIN - span * predicted / end

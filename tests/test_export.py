@@ -111,6 +111,7 @@ def test_calibration_images_of_a_wrong_shape(exported: Path, tmp_path: Path, sha
         export.quantise_onnx(exported, tmp_path / "int8.onnx", np.zeros(shape, np.float32))
 
 
+@pytest.mark.filterwarnings("ignore")  # its own
 def test_litert_computes_the_same(model: nn.Module, tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     interpreter_module = pytest.importorskip("ai_edge_litert.interpreter")
@@ -127,6 +128,7 @@ def test_litert_computes_the_same(model: nn.Module, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore")  # its own
 def test_executorch_computes_the_same(model: nn.Module, tmp_path: Path) -> None:
     runtime = pytest.importorskip("executorch.runtime")
     export.export_executorch(model, tmp_path / "m.pte", SPEC)

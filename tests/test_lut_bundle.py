@@ -242,6 +242,7 @@ def test_int8_pieces_have_int8_ends_and_load(cache: Path, tmp_path: Path) -> Non
         onnxruntime_runtime.run(session, onnxruntime_runtime.example(session))
 
 
+@pytest.mark.filterwarnings("ignore")  # the optional runtimes' own
 @pytest.mark.parametrize(
     ("runtime", "needs", "format"),
     [
