@@ -49,7 +49,7 @@ def make_table(
         **fields,
         "base_ms": base_ms,
         "entries": list(entries.values()),
-        "validation": validate(sums_ms, [times[network.name].median_ms for network in networks]),
+        "validation": validate(sums_ms, [times[network.name].median_ms for network in networks], base_ms),
         "protocol": {**protocol, "visits": len(journal.visits), "dropped_visits": dropped,
                      "moved_visits": len(journal.moved), "made_with": manifest.made_with, "bundle": manifest.digest,
                      "extra_networks": extra},

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 
-def fit(sum_n: np.ndarray, measured_n: np.ndarray) -> tuple[float, float]:
+def fit(sum_n: np.ndarray, measured_n: np.ndarray, base_ms: float = np.inf) -> tuple[float, float]:
     """(scale, offset_ms) with the least squared relative error of scale · sum + offset_ms.
 
-    The offset is 0 where it would be fitted to fewer than 4 networks, or would make the scale negative.
+    The offset is 0 where it would be fitted to fewer than 4 networks, would make the scale negative, or would predict no
+    time at all for `base_ms`, which every network's sum contains.
     """
     if len(sum_n) >= 4:
         design = np.stack([sum_n, np.ones_like(sum_n)], axis=1) / measured_n[:, None]
         (scale, offset_ms), *_ = np.linalg.lstsq(design, np.ones_like(sum_n), rcond=None)
-        if scale > 0:
+        if scale > 0 and scale * base_ms + offset_ms > 0:
             return float(scale), float(offset_ms)
     ratio_n = sum_n / measured_n
     return float(ratio_n.sum() / (ratio_n**2).sum()), 0.0
@@ -32,7 +33,7 @@ def errors(predicted_n: np.ndarray, measured_n: np.ndarray) -> dict[str, float]:
     }
 
 
-def validate(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> dict[str, Any] | None:
+def validate(sums_ms: Sequence[float], measured_ms: Sequence[float], base_ms: float = np.inf) -> dict[str, Any] | None:
     """The table's `validation`: each network is predicted by the fit to all others. None for fewer than 3 networks.
 
     `scale` and `offset_ms` are those of the fit to all; `pairs` holds [predicted, measured] for a plot.
@@ -43,9 +44,9 @@ def validate(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> dict[str
     predicted_n = np.empty_like(sum_n)
     for left_out in range(len(sum_n)):
         others = np.arange(len(sum_n)) != left_out
-        scale, offset_ms = fit(sum_n[others], measured_n[others])
+        scale, offset_ms = fit(sum_n[others], measured_n[others], base_ms)
         predicted_n[left_out] = scale * sum_n[left_out] + offset_ms
-    scale, offset_ms = fit(sum_n, measured_n)
+    scale, offset_ms = fit(sum_n, measured_n, base_ms)
     pairs = [[round(float(p), 6), round(float(m), 6)] for p, m in zip(predicted_n, measured_n, strict=True)]
     return {"n": len(sum_n), "scale": scale, "offset_ms": offset_ms, **errors(predicted_n, measured_n), "pairs": pairs}
 

@@ -129,6 +129,12 @@ def test_the_error_is_told_on_networks_left_out_of_the_fit() -> None:
     assert found["max_error"] == pytest.approx(max(abs(p / m - 1) for p, m in found["pairs"]), rel=1e-4)
 
 
+def test_no_network_is_predicted_to_take_no_time() -> None:
+    sums, measured = np.array([2.0, 3, 4, 5, 6]), np.array([0.1, 1, 2, 3, 4])
+    assert validation.fit(sums, measured, base_ms=1.5)[1] == 0
+    assert validation.fit(sums, measured, base_ms=2.5)[1] < 0
+
+
 def test_too_few_networks_are_no_validation() -> None:
     assert validation.validate([1.0, 2.0], [1.0, 2.0]) is None
     found = validation.validate([1.0, 2.0, 4.0], [2.0, 4.0, 8.0])

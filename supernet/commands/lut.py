@@ -132,6 +132,8 @@ def run_check(options: argparse.Namespace) -> None:
     found = check.doubts(table)
     print("plausibility: nothing unusual" if not found else "plausibility:\n  " + "\n  ".join(found))
     print(check.validation_line(table))
+    if machine := check.machine_line(table):
+        print(machine)
     if missing:
         table.cost(space)  # the reader's own error names what is missing and how to measure it
 

@@ -78,3 +78,15 @@ def validation_line(table: LatencyTable) -> str:
     if "scale" in validation:
         parts.append(f"sum × {validation['scale']:.3f} {validation.get('offset_ms', 0.0):+.3f} ms")
     return f"validation on {validation['n']} whole networks, each left out of its fit: {', '.join(parts)}"
+
+
+def machine_line(table: LatencyTable) -> str | None:
+    """What the runner saw of the machine while it measured; None for a table that it did not make."""
+    protocol = table.content.get("protocol") or {}
+    before, after = protocol.get("before"), protocol.get("after")
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return None
+    seen = [f"{what} {before[key]} → {after.get(key)}" for what, key in
+            (("governor", "governor"), ("MHz", "clock_mhz"), ("°C", "celsius"), ("load", "load")) if before.get(key)]  # fmt: skip
+    visits = f"{protocol.get('dropped_visits')} of {protocol.get('visits')} visits dropped"
+    return f"machine: {', '.join([str(before.get('processor')), *seen, visits])}"
