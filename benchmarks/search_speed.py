@@ -49,6 +49,7 @@ def child(variant: str, space: str, batch: int, threads: int, seed: int) -> None
 
     device = "rpi4" if space != "fbnet224" else "pixel1_224"
     config = SearchConfig(
+        latency_weight=0.0,
         space=space, device=device, batch_size=batch, threads=threads, max_train=1024, out=tempfile.mkdtemp() + "/run",
         relaxation="gumbel" if variant == "d" else "score", warmup_epochs=0,
     )  # fmt: skip

@@ -30,7 +30,7 @@ class CommonConfig:
     fairness: str = _option("accuracy_parity", "fairness notion of the soft gap")
     fairness_weight: float = _option(1.0, "weight λ_fair of the soft gap in the loss; 0 turns it off")
     max_gap: float | None = _option(None, "instead of a weight: a cap on the soft gap, held by a multiplier that adapts itself")  # fmt: skip
-    batch_size: int = _option(64, "images a step")
+    batch_size: int = _option(32, "images a step")
     weight_decay: float = _option(1e-2, "weight decay of the network's weights")
     augment: bool = _option(True, "shift and turn the training images at random (and flip them where that is harmless)")
     seed: int = _option(0, "seed of everything that is random")
@@ -55,8 +55,8 @@ class SearchConfig(CommonConfig):
     strategy: str = _option("differentiable", "how to search")
     relaxation: str = _option("score", "how α gets its gradient: score (sampled paths, forward only), gumbel, softmax (all operations run), gumbel-hard (one path, badly biased: for comparison)")  # fmt: skip
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
-    epochs: int = _option(2, "epochs of the search, warm-up not counted", quick=1)
-    warmup_epochs: int = _option(1, "epochs in which only the weights learn, on uniformly drawn paths", quick=1)
+    epochs: int = _option(1, "epochs of the search, warm-up not counted", quick=1)
+    warmup_epochs: int = _option(1, "epochs in which only the weights learn, on paths inside the budget", quick=1)
     lr: float = _option(5e-3, "learning rate of the weights (AdamW, cosine)")
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)")
     temperature: float = _option(5.0, "first temperature τ of the Gumbel relaxations; falls to temperature_end")
@@ -72,7 +72,7 @@ class TrainConfig(CommonConfig):
     arch: str = _option("", "derived.json of a search (or its folder), or the name of any timm model as a baseline")
     space: str = _option("fbnet32", "for a timm baseline: the search space whose input size is used")
     budget_ms: float | None = _option(None, "latency budget in milliseconds, for the report; default: the search's")
-    epochs: int = _option(6, "epochs", quick=1)
+    epochs: int = _option(4, "epochs", quick=1)
     opt: str = _option("adamw", "optimiser, any of timm's")
     lr: float = _option(5e-3, "learning rate")
     warmup_steps: int = _option(50, "steps in which the learning rate rises", quick=2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.special import log_softmax
+from scipy.optimize import Bounds, LinearConstraint, brentq, milp
+from scipy.special import log_softmax, softmax
 
 from supernet.costs.table import CostTable
 from supernet.errors import UserError
@@ -58,6 +58,24 @@ def most_probable(
         chosen = np.zeros((layers, operations))
         chosen[np.arange(layers), index_L] = 1
         constraints.append(LinearConstraint(chosen.ravel(), -np.inf, layers - 1))
+
+
+def broadest_alpha(cost: CostTable, valid_LK: np.ndarray, budget: float) -> np.ndarray:
+    """(L, K) logits of the distribution of greatest entropy whose expected cost is inside the budget: α = −λ · cost.
+
+    λ = 0 (uniform) where that is inside already. A search that starts there spends its steps, which cost by size, on
+    architectures that may be derived. Where only the cheapest fits, λ is as large as it needs to be to say so.
+    """
+    cost_LK = np.where(valid_LK, cost.cost_LK, 0.0)
+
+    def excess(multiplier: float) -> float:
+        p_LK = softmax(np.where(valid_LK, -multiplier * cost_LK, -np.inf), axis=1)
+        return cost.base + float((p_LK * cost_LK).sum()) - budget
+
+    largest = 100 * len(cost_LK) / max(budget, 1e-9)
+    if excess(0.0) <= 0:
+        return np.zeros_like(cost_LK)
+    return -cost_LK * (largest if excess(largest) >= 0 else brentq(excess, 0.0, largest))
 
 
 def candidates(

@@ -65,19 +65,24 @@ def sample_paths(alpha_LK: Tensor, number: int, generator: torch.Generator) -> T
     return torch.multinomial(p_LK, number, replacement=True, generator=generator).T
 
 
-def fair_paths(valid_LK: Tensor, generator: torch.Generator) -> Tensor:
-    """(K, L) uniform paths in which every layer runs each of its operations equally often.
+def balanced_paths(p_LK: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """(N, L) paths in which operation k of layer l comes ⌊N p⌋ or ⌈N p⌉ times: systematic sampling, shuffled by layer.
 
-    Strict fairness of FairNAS (Chu et al., ICCV 2021, algorithm 1): one random permutation of the operations a layer. A
-    layer with fewer than K allowed operations repeats its permutation.
+    Each path by itself is drawn from p; together they have less variance than independent ones. At uniform p and N = K it
+    is the strict fairness of FairNAS (Chu et al., ICCV 2021, algorithm 1): each operation exactly once.
     """
-    number = valid_LK.shape[1]
     columns = []
-    for valid_K in valid_LK:
-        allowed = valid_K.nonzero().flatten()
-        order = torch.randperm(len(allowed), generator=generator)
-        columns.append(allowed[order.repeat(-(-number // len(allowed)))[:number]])
+    for cumulative_K in p_LK.double().cumsum(-1):
+        offset = torch.rand((), generator=generator, dtype=torch.double)
+        points_N = (torch.arange(number) + offset) / number * cumulative_K[-1]
+        index_N = torch.searchsorted(cumulative_K, points_N, right=True).clamp_max(len(cumulative_K) - 1)
+        columns.append(index_N[torch.randperm(number, generator=generator)])
     return torch.stack(columns, dim=1)
+
+
+def fair_paths(valid_LK: Tensor, generator: torch.Generator) -> Tensor:
+    """(K, L) balanced paths at uniform p over the allowed operations."""
+    return balanced_paths(valid_LK / valid_LK.sum(-1, keepdim=True), valid_LK.shape[1], generator)
 
 
 class ScoreFunction(nn.Module):

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
-from supernet.derive import candidates
+from supernet.derive import broadest_alpha, candidates
 from supernet.errors import UserError, nearest
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
@@ -31,7 +31,7 @@ from supernet.relaxation import (
     RELAXATIONS,
     ArchitectureParameters,
     ScoreFunction,
-    fair_paths,
+    balanced_paths,
     one_hot,
     sample_paths,
 )
@@ -39,6 +39,7 @@ from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
 from supernet.strategies.problem import Outcome, Problem, compare
 
 LOG_EVERY = 20
+WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 
 
 class DifferentiableSearch:
@@ -60,6 +61,9 @@ class DifferentiableSearch:
 
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
+        if config.latency_weight is None:
+            start_LK = broadest_alpha(problem.costs["latency"], space.valid_LK, problem.budgets["latency"])
+            self.parameters.logits_LK.data.copy_(torch.from_numpy(start_LK))
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = objective(), objective()
         self.penalties = [
@@ -89,7 +93,7 @@ class DifferentiableSearch:
         )  # fmt: skip
         self.alpha_optimizer = torch.optim.Adam(self.parameters.parameters(), config.alpha_lr, betas=(0.5, 0.999))
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.paths: list[Tensor] = []  # fair paths of the warm-up that are still to come
+        self.paths: list[Tensor] = []  # balanced paths of the warm-up that are still to come
         self.step = 0
         self.sums: dict[str, Tensor] = {}  # of this epoch's losses, for its row
 
@@ -137,7 +141,7 @@ class DifferentiableSearch:
         return first_step
 
     def weight_step(self, batch: Batch, warm: bool) -> dict[str, Tensor]:
-        """One step of ω on search-train: a fair path while warming up, else weights drawn from the relaxation."""
+        """One step of ω on search-train: a balanced path while warming up, else weights drawn from the relaxation."""
         weights_LK = self._warmup_weights() if warm else self._sampled_weights()
         self.supernet.train()
         loss = self.weight_objective(self.supernet(batch.image, weights_LK)[None], batch)
@@ -188,7 +192,7 @@ class DifferentiableSearch:
 
     def _warmup_weights(self) -> Tensor:
         if not self.paths:
-            self.paths = list(fair_paths(self.parameters.valid_LK, self.generator))
+            self.paths = list(balanced_paths(self.p_LK, WARMUP_BLOCK, self.generator))
         return one_hot(self.paths.pop(0), self.parameters.logits_LK)
 
     def _sampled_weights(self) -> Tensor:
