@@ -72,7 +72,7 @@ class TrainConfig(CommonConfig):
     arch: str = _option("", "derived.json of a search (or its folder), or the name of any timm model as a baseline")
     space: str = _option("fbnet32", "for a timm baseline: the search space whose input size is used")
     budget_ms: float | None = _option(None, "latency budget in milliseconds, for the report; default: the search's")
-    epochs: int = _option(4, "epochs", quick=1)
+    epochs: int = _option(3, "epochs", quick=1)
     opt: str = _option("adamw", "optimiser, any of timm's")
     lr: float = _option(5e-3, "learning rate")
     warmup_steps: int = _option(50, "steps in which the learning rate rises", quick=2)

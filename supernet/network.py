@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from supernet.architecture import Architecture
 from supernet.errors import UserError
-from supernet.ops import arch_strings, build_op
+from supernet.ops import arch_strings, build_op, zero_init_residual
 from supernet.space import SPACES, SearchSpace
 
 
@@ -46,6 +46,7 @@ def build_efficientnet(
     model.conv_stem.stride = (stem_stride, stem_stride)  # timm's stem always has stride 2
     # timm scales the classifier by its outputs: with few classes the first losses are then twice the right size
     model.classifier.reset_parameters()
+    zero_init_residual(model)
     return model
 
 

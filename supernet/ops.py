@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from timm.models._efficientnet_blocks import InvertedResidual
 from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_def, efficientnet_init_weights
 from torch import nn
 
@@ -62,7 +63,18 @@ def build_block(string: str, c_in: int) -> nn.Module:
     builder = EfficientNetBuilder(act_layer=nn.ReLU, norm_layer=nn.BatchNorm2d)
     block = cast(nn.Module, builder(c_in, decode_arch_def([[string]]))[0][0])
     efficientnet_init_weights(block)
+    zero_init_residual(block)
     return block
+
+
+def zero_init_residual(network: nn.Module) -> None:
+    """Residual blocks begin as the identity: scale 0 in their last batch norm (Goyal et al. 2017, section 5.1).
+
+    A supernet needs it: the operations of a layer begin alike, so that what follows learns from all of them.
+    """
+    for block in network.modules():
+        if isinstance(block, InvertedResidual) and block.has_skip:
+            nn.init.zeros_(block.bn3.weight)
 
 
 def arch_strings(space: SearchSpace, ops: Sequence[str]) -> tuple[tuple[str, ...], ...]:

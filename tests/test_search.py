@@ -96,6 +96,7 @@ def test_alpha_is_in_the_state(tmp_path: Path) -> None:
 def test_only_sampled_operations_move(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", replace(TINY, weight_decay=0.1))
     running = DifferentiableSearch(config, asked)
+    running.step = running.warmup_steps  # where every layer draws its operation
     running.weight_step(running.train.at(0), warm=True)  # momentum for one path's operations
     path = running.paths[0]
     before = {name: value.clone() for name, value in running.supernet.named_parameters()}

@@ -64,6 +64,10 @@ class DifferentiableSearch:
         if config.latency_weight is None:
             start_LK = broadest_alpha(problem.costs["latency"], space.valid_LK, problem.budgets["latency"])
             self.parameters.logits_LK.data.copy_(torch.from_numpy(start_LK))
+        # in each layer the operation whose latency is nearest the expected one
+        latency_LK = torch.from_numpy(problem.costs["latency"].cost_LK)
+        distance_LK = (latency_LK - (self.p_LK * latency_LK).sum(1, keepdim=True)).abs()
+        self.anchor_L = distance_LK.masked_fill(~valid_LK, torch.inf).argmin(1)
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = objective(), objective()
         self.penalties = [
@@ -191,9 +195,16 @@ class DifferentiableSearch:
         return surrogate, {"val_cross_entropy": loss.task_N.mean()}
 
     def _warmup_weights(self) -> Tensor:
+        """A curriculum: one path alone, then more and more layers draw their operation, then all of them do.
+
+        From scratch the operations of a layer pull the next layers apart, and nothing is learned for hundreds of
+        steps; beside a path that works, the others learn to fit in. The quarters: anchor, ramp (two), all.
+        """
         if not self.paths:
             self.paths = list(balanced_paths(self.p_LK, WARMUP_BLOCK, self.generator))
-        return one_hot(self.paths.pop(0), self.parameters.logits_LK)
+        drawn_share = (self.step / max(1, self.warmup_steps) - 0.25) / 0.5
+        drawn_L = torch.rand(len(self.anchor_L), generator=self.generator) < drawn_share
+        return one_hot(torch.where(drawn_L, self.paths.pop(0), self.anchor_L), self.parameters.logits_LK)
 
     def _sampled_weights(self) -> Tensor:
         alpha_LK = self.parameters().detach()
