@@ -57,7 +57,7 @@ class SearchConfig(CommonConfig):
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
     epochs: int = _option(1, "epochs of the search, warm-up not counted", quick=1)
     warmup_epochs: int = _option(1, "epochs in which only the weights learn, on paths inside the budget", quick=1)
-    lr: float = _option(5e-3, "learning rate of the weights (AdamW, cosine)")
+    lr: float = _option(1e-3, "learning rate of the weights (AdamW, cosine)")
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)")
     temperature: float = _option(5.0, "first temperature τ of the Gumbel relaxations; falls to temperature_end")
     temperature_end: float = _option(0.5, "last temperature τ")
