@@ -71,7 +71,9 @@ def read_json(path: Path, what: str, schema: dict[str, Any] | None = None) -> An
         if misfit is not None:
             field = misfit.json_path.removeprefix("$").lstrip(".") or "file"
             # the message quotes the value, which may be the whole file
-            message = misfit.message if len(misfit.message) <= 300 else f"{misfit.message[:200]} … {misfit.message[-80:]}"
+            message = (
+                misfit.message if len(misfit.message) <= 300 else f"{misfit.message[:200]} … {misfit.message[-80:]}"
+            )
             raise UserError(f"{what} {path}: {field}: {message}.")
     return content
 

@@ -31,7 +31,10 @@ def metadata(session: Any) -> dict[str, str]:
 def example(session: Any) -> dict[str, np.ndarray]:
     spec = session.get_inputs()[0]
     values = np.random.default_rng(0).normal(size=[size if isinstance(size, int) else 1 for size in spec.shape])
-    types: dict[str, np.ndarray] = {"tensor(float)": values.astype(np.float32), "tensor(uint8)": (30 * values + 128).astype(np.uint8)}
+    types: dict[str, np.ndarray] = {
+        "tensor(float)": values.astype(np.float32),
+        "tensor(uint8)": (30 * values + 128).astype(np.uint8),
+    }
     return {spec.name: types[spec.type]}
 
 
