@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import load_table
 from supernet.costs.table import CostTable
-from supernet.derive import candidates, most_probable
+from supernet.derive import broadest_alpha, candidates, most_probable
 from supernet.errors import UserError
 from supernet.space import get_space
 
@@ -135,3 +135,14 @@ def test_candidates_keep_budgets_that_leave_almost_no_room(problem: dict[str, An
     found = [tuple(index_L) for index_L in candidates(**problem, number=4, seed=0)]
     assert set(found) <= allowed
     assert len(set(found)) == len(found)
+
+
+@given(st.floats(0.01, 1.5))
+def test_the_broadest_distribution_is_inside_the_budget_and_no_tighter_than_it_must(share: float) -> None:
+    cost, valid_LK = TABLES[0], FBNET32.valid_LK
+    uniform_ms = cost.base + (cost.cost_LK / valid_LK.sum(1, keepdims=True)).sum()
+    budget = cost.base + share * (uniform_ms - cost.base)
+    alpha_LK = broadest_alpha(cost, valid_LK, budget)
+    expected = cost.base + (softmax(alpha_LK, axis=1) * cost.cost_LK).sum()
+    assert expected == pytest.approx(min(budget, uniform_ms), rel=1e-6)
+    assert share < 1 or not alpha_LK.any()

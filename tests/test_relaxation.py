@@ -17,6 +17,7 @@ from supernet.relaxation import (
     RELAXATIONS,
     ArchitectureParameters,
     ScoreFunction,
+    balanced_paths,
     fair_paths,
     gumbel_softmax,
     one_hot,
@@ -125,6 +126,14 @@ def test_fair_paths_run_each_operation_equally_often(seed: int) -> None:
     assert (counts_LK[~VALID_LK] == 0).all()
     for counts_K, valid_K in zip(counts_LK, VALID_LK, strict=True):
         assert counts_K[valid_K].max() - counts_K[valid_K].min() <= (1 if valid_K.sum() < K else 0)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40))
+def test_balanced_paths_hold_each_operation_as_often_as_p_says(seed: int, number: int) -> None:
+    p_LK = F.softmax(ArchitectureParameters(VALID_LK)().detach() + torch.randn(L, K, generator=generator(seed)), dim=-1)
+    counts_LK = one_hot(balanced_paths(p_LK, number, generator(seed)), p_LK).sum(0)
+    assert (counts_LK[~VALID_LK] == 0).all()
+    assert ((counts_LK - number * p_LK).abs() < 1 + 1e-4).all()
 
 
 def test_one_seed_gives_one_result() -> None:
