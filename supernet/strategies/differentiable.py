@@ -39,6 +39,7 @@ from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
 from supernet.strategies.problem import Outcome, Problem, compare
 
 LOG_EVERY = 20
+ANCHOR_LOGIT = 1.8  # six times the odds: a path then differs from the anchor in some 40% of its layers
 WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 
 
@@ -62,12 +63,16 @@ class DifferentiableSearch:
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
         if config.latency_weight is None:
-            start_LK = broadest_alpha(problem.costs["latency"], space.valid_LK, problem.budgets["latency"])
-            self.parameters.logits_LK.data.copy_(torch.from_numpy(start_LK))
+            start_LK = torch.from_numpy(
+                broadest_alpha(problem.costs["latency"], space.valid_LK, problem.budgets["latency"])
+            ).float()
+            self.parameters.logits_LK.data.copy_(start_LK)
         # in each layer the operation whose latency is nearest the expected one
         latency_LK = torch.from_numpy(problem.costs["latency"].cost_LK)
         distance_LK = (latency_LK - (self.p_LK * latency_LK).sum(1, keepdim=True)).abs()
         self.anchor_L = distance_LK.masked_fill(~valid_LK, torch.inf).argmin(1)
+        if config.latency_weight is None:
+            self.parameters.logits_LK.data += ANCHOR_LOGIT * one_hot(self.anchor_L, start_LK)
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = objective(), objective()
         self.penalties = [
