@@ -45,27 +45,19 @@ def random_networks(number: int) -> list[tuple[str, ...]]:
     return [tuple(str(rng.choice(layer.ops)) for layer in SPACE.layers) for _ in range(number)]
 
 
-def measure(part: str, work: Path, rounds: int, held_out: list[tuple[str, ...]]) -> tuple[Path, dict[str, float]]:
-    """The part's table, from an earlier run or measured now, and the seconds that export and measurement took."""
+def measure(part: str, work: Path, rounds: int, held_out: list[tuple[str, ...]]) -> None:
+    """Writes the part's table, unless an earlier run has finished it."""
     runtime, dtype = PARTS[part]
-    out, seconds_file = work / f"{part}.json", work / f"{part}.seconds.json"
-    if out.is_file() and seconds_file.is_file():
-        return out, json.loads(seconds_file.read_text())
-    started = time.perf_counter()
-    cache = work / "cache"
-    bundle = work / f"bundle-{part}"
-    only_table = {"format": FORMAT_OF[runtime], "dtype": dtype, "cache": cache}
-    export_bundle(SPACE, bundle, **only_table, validation_networks=0 if part == "eager" else 12)
-    export_seconds = time.perf_counter() - started
-    if part != "eager":
-        extra = [network_piece(SPACE, ops, 3, 10, f"held_out_{n}") for n, ops in enumerate(held_out)]
-        export_bundle(SPACE, bundle, **only_table, extra_networks=extra)
+    out, bundle = work / f"{part}.json", work / f"bundle-{part}"
+    if out.is_file():
+        return
+    whole = part != "eager"  # only its entries are compared
+    extra = [network_piece(SPACE, ops, 3, 10, f"held_out_{n}") for n, ops in enumerate(held_out)] if whole else []
+    export_bundle(SPACE, bundle, format=FORMAT_OF[runtime], dtype=dtype, cache=work / "cache",
+                  validation_networks=12 if whole else 0, extra_networks=extra)  # fmt: skip
     command = [sys.executable, str(bundle / "run.py"), "--device", f"host-{part}", "--runtime", runtime,
                "--out", str(out), "--rounds", str(rounds)]  # fmt: skip
     subprocess.run(command, check=True)
-    seconds = {"export": round(export_seconds, 1), "measure": load_table(str(out)).content["protocol"]["seconds"]}
-    seconds_file.write_text(json.dumps(seconds))
-    return out, seconds
 
 
 def build_seconds(work: Path) -> None:
@@ -172,8 +164,6 @@ def main() -> None:
             if "eager_table" in found:
                 summary["eager_table_spearman"] = found["eager_table"]["spearman"]
                 summary["eager_table_mape"] = found["eager_table"]["mape"]
-            seconds = json.loads((options.work / f"{part}.seconds.json").read_text())
-            summary["export_seconds"] = seconds["export"]
             summary["load_before"] = load_table(str(path)).content["protocol"]["before"]["load"]
     if (options.work / "build_seconds.json").is_file():
         summary["build_seconds"] = json.loads((options.work / "build_seconds.json").read_text())
