@@ -68,31 +68,34 @@ def main() -> None:
         )
         print(records[-1], flush=True)
     for budget in BUDGETS:
+        write_results("main_job", summarise(records), records, "python benchmarks/main_job.py")
         report = run(
             folder / f"budget-{budget}", "search.py", "--device", "rpi4", "--quick", "--budget-ms", str(budget)
         )
         derived = report["report"]["derived"]
         records.append({"budget_ms": budget, "predicted_ms": derived["predicted_ms"], "seconds": report["seconds"]})
+    write_results("main_job", summarise(records), records, "python benchmarks/main_job.py")
+    print(json.dumps(summarise(records), indent=1))
 
-    seeds = records[: options.seeds]
-    mean = {
-        name: float(np.mean([r[name] for r in seeds]))
-        for name in ("search_seconds", "train_seconds", "search_step_seconds")
-    }
-    summary = {
-        **mean,
+
+def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of the runs so far."""
+    seeds = [record for record in records if "seed" in record]
+    quick = [record["seconds"] for record in records if "seed" not in record]
+    means = ("search_seconds", "train_seconds", "search_step_seconds")
+    return {
+        **{name: float(np.mean([r[name] for r in seeds])) for name in means},
         "peak_memory_mb": max(r["peak_memory_mb"] for r in seeds),
         **{f"{name}_mean": float(np.mean([r[name] for r in seeds])) for name in ("accuracy", "gap")},
         **{
-            f"{name}_sd": float(np.std([r[name] for r in seeds], ddof=min(1, len(seeds) - 1)))
+            f"{name}_sd": float(np.std([r[name] for r in seeds], ddof=1)) if len(seeds) > 1 else None
             for name in ("accuracy", "gap")
         },
         "max_predicted_over_budget": max(r["predicted_ms"] / r["budget_ms"] for r in records),
-        "quick_search_seconds": float(np.mean([r["seconds"] for r in records[options.seeds :]])),
-        "seeds": options.seeds,
+        "budgets": ", ".join(f"{r['budget_ms']:g}" for r in records),
+        "quick_search_seconds": float(np.mean(quick)) if quick else None,
+        "seeds": len(seeds),
     }
-    write_results("main_job", summary, records, "python benchmarks/main_job.py")
-    print(json.dumps(summary, indent=1))
 
 
 if __name__ == "__main__":
