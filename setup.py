@@ -41,6 +41,9 @@ setup(
         "dev": TEST + ONNX + ["ruff>=0.6", "mypy>=1.10", "pre-commit>=3.5"],
         "onnx": ONNX,
         "tensorboard": ["tensorboard>=2.14"],
+        "litert": ["litert-torch", "ai-edge-litert"],
+        "executorch": ["executorch"],
+        "openvino": ["openvino"],
     },
     entry_points={"console_scripts": ["supernet = supernet.commands.main:main"]},
 )
