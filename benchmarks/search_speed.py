@@ -85,7 +85,7 @@ def child(variant: str, space: str, batch: int, threads: int, seed: int) -> None
         else:
 
             def one_step() -> None:
-                search.paths = [path]  # noqa: B023
+                search.warmup.paths = [path]  # noqa: B023
                 search.weight_step(weight_batch, warm=variant != "d")  # noqa: B023
                 if variant == "c":
                     search.alpha_step(alpha_batch)  # noqa: B023
@@ -112,7 +112,7 @@ def measure(space: str, batch: int, threads: int, paths: int, variants: str, see
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-        )  # fmt: skip
+        )
         for variant in variants
     }
 

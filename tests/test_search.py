@@ -98,7 +98,7 @@ def test_only_sampled_operations_move(tmp_path: Path) -> None:
     running = DifferentiableSearch(config, asked)
     running.step = running.warmup_steps  # where every layer draws its operation
     running.weight_step(running.train.at(0), warm=True)  # momentum for one path's operations
-    path = running.paths[0]
+    path = running.warmup.paths[0]
     before = {name: value.clone() for name, value in running.supernet.named_parameters()}
     running.weight_step(running.train.at(1), warm=True)
     for row, layer in enumerate(running.supernet.layers):

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
-from supernet.derive import broadest_alpha, candidates
+from supernet.derive import candidates
 from supernet.errors import UserError, nearest
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
@@ -31,16 +31,14 @@ from supernet.relaxation import (
     RELAXATIONS,
     ArchitectureParameters,
     ScoreFunction,
-    balanced_paths,
     one_hot,
     sample_paths,
 )
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
+from supernet.strategies import warmup
 from supernet.strategies.problem import Outcome, Problem, compare
 
 LOG_EVERY = 20
-ANCHOR_LOGIT = 1.8  # six times the odds: a path then differs from the anchor in some 40% of its layers
-WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 
 
 class DifferentiableSearch:
@@ -62,17 +60,9 @@ class DifferentiableSearch:
 
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
-        if config.latency_weight is None:
-            start_LK = torch.from_numpy(
-                broadest_alpha(problem.costs["latency"], space.valid_LK, problem.budgets["latency"])
-            ).float()
-            self.parameters.logits_LK.data.copy_(start_LK)
-        # in each layer the operation whose latency is nearest the expected one
-        latency_LK = torch.from_numpy(problem.costs["latency"].cost_LK)
-        distance_LK = (latency_LK - (self.p_LK * latency_LK).sum(1, keepdim=True)).abs()
-        self.anchor_L = distance_LK.masked_fill(~valid_LK, torch.inf).argmin(1)
-        if config.latency_weight is None:
-            self.parameters.logits_LK.data += ANCHOR_LOGIT * one_hot(self.anchor_L, start_LK)
+        budget = problem.budgets["latency"] if config.latency_weight is None else None
+        start_LK, anchor_L = warmup.start(valid_LK, problem.costs["latency"], budget)
+        self.parameters.logits_LK.data.copy_(start_LK)
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = objective(), objective()
         self.penalties = [
@@ -95,6 +85,7 @@ class DifferentiableSearch:
         self.val = Batches(data.val, config.batch_size, stratify=True, **shared)
         self.warmup_steps = config.warmup_epochs * len(self.train)
         self.total_steps = self.warmup_steps + config.epochs * len(self.train)
+        self.warmup = warmup.WarmUp(anchor_L, self.warmup_steps)
         self.optimizer = create_optimizer_v2(supernet, "adamw", config.lr, config.weight_decay, foreach=True)
         self.scheduler = CosineLRScheduler(
             self.optimizer, t_initial=self.total_steps, lr_min=config.lr / 50, t_in_epochs=False,
@@ -102,7 +93,6 @@ class DifferentiableSearch:
         )  # fmt: skip
         self.alpha_optimizer = torch.optim.Adam(self.parameters.parameters(), config.alpha_lr, betas=(0.5, 0.999))
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.paths: list[Tensor] = []  # balanced paths of the warm-up that are still to come
         self.step = 0
         self.sums: dict[str, Tensor] = {}  # of this epoch's losses, for its row
 
@@ -151,7 +141,7 @@ class DifferentiableSearch:
 
     def weight_step(self, batch: Batch, warm: bool) -> dict[str, Tensor]:
         """One step of ω on search-train: a balanced path while warming up, else weights drawn from the relaxation."""
-        weights_LK = self._warmup_weights() if warm else self._sampled_weights()
+        weights_LK = self.warmup.weights(self.p_LK, self.step, self.generator) if warm else self._sampled_weights()
         self.supernet.train()
         loss = self.weight_objective(self.supernet(batch.image, weights_LK)[None], batch)
         self.optimizer.zero_grad(set_to_none=True)  # operations that did not run have no gradient and do not move
@@ -199,18 +189,6 @@ class DifferentiableSearch:
         self.score.fit(path_NL, loss_N, self.p_LK)
         return surrogate, {"val_cross_entropy": loss.task_N.mean()}
 
-    def _warmup_weights(self) -> Tensor:
-        """A curriculum: one path alone, then more and more layers draw their operation, then all of them do.
-
-        From scratch the operations of a layer pull the next layers apart, and nothing is learned for hundreds of
-        steps; beside a path that works, the others learn to fit in. The quarters: anchor, ramp (two), all.
-        """
-        if not self.paths:
-            self.paths = list(balanced_paths(self.p_LK, WARMUP_BLOCK, self.generator))
-        drawn_share = (self.step / max(1, self.warmup_steps) - 0.25) / 0.5
-        drawn_L = torch.rand(len(self.anchor_L), generator=self.generator) < drawn_share
-        return one_hot(torch.where(drawn_L, self.paths.pop(0), self.anchor_L), self.parameters.logits_LK)
-
     def _sampled_weights(self) -> Tensor:
         alpha_LK = self.parameters().detach()
         if self.config.relaxation in ("softmax", "gumbel"):
@@ -250,7 +228,7 @@ class DifferentiableSearch:
             "optimizer": self.optimizer.state_dict(),
             "alpha_optimizer": self.alpha_optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "paths": self.paths,
+            "paths": self.warmup.paths,
             "sums": self.sums,
         }
 
@@ -263,7 +241,7 @@ class DifferentiableSearch:
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.alpha_optimizer.load_state_dict(checkpoint["alpha_optimizer"])
         self.generator.set_state(checkpoint["generator"])
-        self.paths, self.step, self.sums = checkpoint["paths"], checkpoint["step"], checkpoint["sums"]
+        self.warmup.paths, self.step, self.sums = checkpoint["paths"], checkpoint["step"], checkpoint["sums"]
         folder.rows(until_step=self.step)
         return self.step
 
