@@ -18,6 +18,7 @@ from supernet.evaluate import brief_scores, predict, subnet
 from supernet.network import Supernet
 from supernet.runs import RunFolder
 from supernet.space import SearchSpace
+from supernet.strategies.front import non_dominated
 
 CALIBRATION_BATCHES = 10
 
@@ -68,13 +69,6 @@ class Outcome:
     p_LK: np.ndarray | None
     seconds: dict[str, float]
     steps: int
-
-
-def non_dominated(objective_NM: np.ndarray) -> np.ndarray:
-    """(N,) bool: rows (M objectives, smaller is better) that no other row dominates."""
-    no_worse_NN = (objective_NM[:, None] <= objective_NM[None]).all(-1)
-    better_NN = (objective_NM[:, None] < objective_NM[None]).any(-1)
-    return np.logical_not((no_worse_NN & better_NN).any(0))
 
 
 def compare(

@@ -1,0 +1,140 @@
+"""The architectures that may be asked for: those that keep every budget.
+
+A strategy draws, changes and repairs architectures through a region, so that none outside the budgets is ever evaluated.
+An architecture is an (L,) array: the column of each layer's operation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from supernet.costs.table import CostTable
+from supernet.derive import most_probable
+from supernet.errors import UserError
+
+TRIES = 200  # uniform draws before the exact way is taken
+
+
+class Region:
+    """All architectures of `valid_LK` that keep `budgets`, the most that each named cost may be.
+
+    Raises UserError where there is none, with the least possible cost.
+    """
+
+    def __init__(self, valid_LK: np.ndarray, costs: Mapping[str, CostTable], budgets: Mapping[str, float]) -> None:
+        self.valid_LK, self.costs, self.budgets = valid_LK, dict(costs), dict(budgets)
+        self._most_probable(np.zeros(valid_LK.shape))
+
+    def measured(self, index_L: np.ndarray) -> dict[str, float]:
+        """Every cost of an architecture by name."""
+        return {name: cost.total(index_L) for name, cost in self.costs.items()}
+
+    def worst(self, name: str) -> float:
+        """The most that a cost can be here, to scale by: its budget, or the largest sum of the space."""
+        cost = self.costs[name]
+        largest = cost.base + float(np.where(self.valid_LK, cost.cost_LK, -np.inf).max(axis=1).sum())
+        return min(self.budgets.get(name, np.inf), largest)
+
+    def keeps(self, index_L: np.ndarray) -> bool:
+        """Whether the architecture is allowed and keeps every budget."""
+        if not self.valid_LK[np.arange(len(self.valid_LK)), index_L].all():
+            return False
+        return all(self.costs[name].total(index_L) <= budget for name, budget in self.budgets.items())
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """(L,) drawn uniformly, by rejection. Where the budgets are so tight that `TRIES` draws all fail: the best one
+        for random α (perturb-and-MAP, as `derive.candidates`), which is always inside but not quite uniform."""
+        for _ in range(TRIES):
+            index_L = np.where(self.valid_LK, rng.random(self.valid_LK.shape), -1.0).argmax(axis=1)
+            if self.keeps(index_L):
+                return index_L
+        return self._most_probable(rng.gumbel(size=self.valid_LK.shape))
+
+    def neighbours(self, index_L: np.ndarray) -> list[np.ndarray]:
+        """Every architecture inside that differs in exactly one layer, in the order of layers and operations."""
+        other_LK = self.valid_LK & (np.arange(self.valid_LK.shape[1]) != np.asarray(index_L)[:, None])
+        found = []
+        for layer, op in np.argwhere(other_LK):
+            changed_L = np.array(index_L)
+            changed_L[layer] = op
+            if self.keeps(changed_L):
+                found.append(changed_L)
+        return found
+
+    def mutate(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One of the neighbours, uniformly; a random architecture where there is none."""
+        near = self.neighbours(index_L)
+        return near[rng.integers(len(near))] if near else self.random(rng)
+
+    def nearest(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The architecture inside that differs in the fewest layers (exactly: an integer programme), ties at random."""
+        if self.keeps(index_L):
+            return index_L
+        alpha_LK = 0.1 / len(index_L) * rng.random(self.valid_LK.shape)  # together less than one layer's worth
+        alpha_LK[np.arange(len(index_L)), index_L] += 1.0
+        return self._most_probable(alpha_LK)
+
+    def count(self) -> int:
+        """Architectures of the space, budgets apart."""
+        return math.prod(self.valid_LK.sum(axis=1).tolist())
+
+    def every(self) -> Iterator[np.ndarray]:
+        """Every architecture inside, in lexicographic order; branches that cannot keep the budgets are not entered."""
+        limited = [(self.costs[name], budget) for name, budget in self.budgets.items()]
+        # the least that the layers from l on can cost; a little slack for the order of summation, `keeps` decides
+        rest = [
+            np.append(np.where(self.valid_LK, cost.cost_LK, np.inf).min(axis=1)[::-1].cumsum()[::-1], 0.0)
+            for cost, _ in limited
+        ]
+        layers = len(self.valid_LK)
+
+        def grow(prefix: list[int], spent: list[float]) -> Iterator[np.ndarray]:
+            depth = len(prefix)
+            if any(s + r[depth] > b * (1 + 1e-9) + 1e-9 for s, r, (_, b) in zip(spent, rest, limited, strict=True)):
+                return
+            if depth == layers:
+                if self.keeps(np.array(prefix)):
+                    yield np.array(prefix)
+                return
+            for op in np.flatnonzero(self.valid_LK[depth]).tolist():
+                more = [s + float(cost.cost_LK[depth, op]) for s, (cost, _) in zip(spent, limited, strict=True)]
+                yield from grow([*prefix, op], more)
+
+        yield from grow([], [cost.base for cost, _ in limited])
+
+    def _most_probable(self, alpha_LK: np.ndarray) -> np.ndarray:
+        return next(most_probable(alpha_LK, self.valid_LK, list(self.costs.values()), self.budgets))
+
+
+class ListedRegion(Region):
+    """The listed architectures, (N, L) rows: for benchmarks whose costs are no sums (NAS-Bench-201's measured latency).
+
+    `valid_LK` is all that occurs in the rows. Raises UserError for an empty list.
+    """
+
+    def __init__(self, index_NL: np.ndarray) -> None:
+        if not len(index_NL):
+            raise UserError("No architecture is inside the budgets: the list is empty.")
+        self.index_NL = np.unique(index_NL, axis=0)
+        self._inside = {row.tobytes() for row in self.index_NL.astype(np.int64)}
+        valid_LK = (self.index_NL[:, :, None] == np.arange(self.index_NL.max() + 1)).any(axis=0)
+        super().__init__(valid_LK, {}, {})
+
+    def keeps(self, index_L: np.ndarray) -> bool:
+        return np.asarray(index_L, np.int64).tobytes() in self._inside
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        return self.index_NL[rng.integers(len(self.index_NL))]
+
+    def nearest(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        changed_N = (self.index_NL != index_L).sum(axis=1)
+        return self.index_NL[rng.choice(np.flatnonzero(changed_N == changed_N.min()))]
+
+    def count(self) -> int:
+        return len(self.index_NL)
+
+    def every(self) -> Iterator[np.ndarray]:
+        yield from self.index_NL
