@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.config import CommonConfig
 from supernet.costs.table import CostTable
-from supernet.data import Batch
-from supernet.fairness import GroupSums, RunningGap
+from supernet.data import Batch, GroupedData, Split
+from supernet.fairness import METHODS, GroupSums, RunningGap, Setting, parse_methods
 
 
 class Multiplier(nn.Module):
@@ -46,30 +48,42 @@ class Loss(NamedTuple):
 
 
 class DataObjective(nn.Module):
-    """Weighted cross-entropy + Σ over attributes of λ_fair · soft gap, λ_fair a weight or held by a cap.
+    """Cross-entropy, weighted by sample, + Σ over attributes of λ_fair · penalty; λ_fair is a weight or held by a cap.
 
-    The gaps come from running group sums (fairness.RunningGap); they and the multipliers are saved with the module.
-    Use one object for ω and another for α: they see different data.
+    ``methods`` (fairness.METHODS) give the weights and the penalties; a cap is on the soft gap, whichever the penalty is.
+    The soft gaps come from running group sums and are kept in any case; all state is saved with the module.
+    Use one object for ω and another for α: they see different data. count_AGC: images of each group and class, by attribute.
     """
 
     def __init__(
         self,
         num_classes: int,
-        num_groups_A: Sequence[int],
+        count_AGC: Sequence[Tensor],
         notion: str,
         weight: float,
         max_gap: float | None = None,
         smoothing: float = 0.0,
         reduce_sums: Callable[[Tensor], Tensor] | None = None,
+        methods: Sequence[str] = ("gap",),
     ) -> None:
         super().__init__()
         self.max_gap, self.smoothing = max_gap, smoothing
-        gaps = [RunningGap(groups, num_classes, notion, reduce_sums=reduce_sums) for groups in num_groups_A]
+        settings = [Setting(len(c_GC), num_classes, notion, c_GC, reduce_sums) for c_GC in count_AGC]
+        gaps = [RunningGap(s.num_groups, num_classes, notion, reduce_sums=reduce_sums) for s in settings]
         multipliers = [
-            Multiplier(weight) if max_gap is None else Multiplier(0.0, rate=0.1, damping=5.0) for _ in num_groups_A
+            Multiplier(weight) if max_gap is None else Multiplier(0.0, rate=0.1, damping=5.0) for _ in settings
         ]
         self.terms = list(zip(gaps, multipliers, strict=True))  # one of each an attribute
         self.gaps, self.multipliers = nn.ModuleList(gaps), nn.ModuleList(multipliers)
+        self.penalise_gap = "gap" in methods
+        others = [name for name in methods if name != "gap"]
+
+        def built(penalty: bool) -> list[list[nn.Module]]:
+            names = [name for name in others if METHODS[name].penalty == penalty]
+            return [[METHODS[name].build(s) for name in names] for s in settings]
+
+        self.penalties, self.weightings = built(penalty=True), built(penalty=False)  # by attribute
+        self.others = nn.ModuleList(chain(*self.penalties, *self.weightings))
 
     def forward(self, logits_NBC: Tensor, batch: Batch) -> Loss:
         """Losses of N ≥ 1 predictions for the same batch; then the batch joins the running sums, once."""
@@ -78,17 +92,34 @@ class DataObjective(nn.Module):
             logits_NBC.flatten(0, 1), label_NB.flatten(), reduction="none", label_smoothing=self.smoothing
         ).view(label_NB.shape)
         task_N = (batch.weight * entropy_NB).mean(1)
+        total_N = (batch.weight * self._factor_B(entropy_NB.detach().mean(0), batch) * entropy_NB).mean(1)
         prob_NBC = logits_NBC.softmax(-1)
-        total_N, gaps = task_N, []
-        for (gap, multiplier), group_B in zip(self.terms, batch.group.unbind(1), strict=True):
+        gaps = []
+        for (gap, multiplier), penalties, group_B in zip(
+            self.terms, self.penalties, batch.group.unbind(1), strict=True
+        ):
             sums = [gap.sums(prob_BC, batch.label, group_B, batch.weight) for prob_BC in prob_NBC]
             gap_N = torch.stack([gap.value(s) for s in sums])
             violation = self._violation(gap)
-            total_N = total_N + multiplier(violation) * gap_N
+            weight = multiplier(violation)
+            if self.penalise_gap:
+                total_N = total_N + weight * gap_N
+            for penalty in penalties:
+                total_N = total_N + weight * penalty(prob_NBC, batch.label, group_B)
             gap.update(GroupSums(*(torch.stack(parts).mean(0) for parts in zip(*sums, strict=True))))
             multiplier.update(violation)
             gaps.append(gap_N.detach())
         return Loss(total_N, task_N, torch.stack(gaps, dim=1))
+
+    def _factor_B(self, loss_B: Tensor, batch: Batch) -> Tensor:
+        """Mean over the attributes of the product of the methods' factors; 1 without such a method."""
+        factors = []
+        for weightings, group_B in zip(self.weightings, batch.group.unbind(1), strict=True):
+            factor_B = torch.ones_like(loss_B)
+            for weighting in weightings:
+                factor_B = factor_B * weighting(loss_B, batch.label, group_B, batch.weight)
+            factors.append(factor_B)
+        return torch.stack(factors).mean(0)
 
     def _violation(self, gap: RunningGap) -> Tensor:
         return gap.estimate() - (self.max_gap or 0.0)
@@ -96,6 +127,36 @@ class DataObjective(nn.Module):
     def estimate_A(self) -> list[float]:
         """The running soft gap of each attribute."""
         return [float(gap.estimate()) for gap, _ in self.terms]
+
+    def weight_A(self) -> list[float]:
+        """λ_fair of each attribute as it stands."""
+        return [float(multiplier.value) for _, multiplier in self.terms]
+
+
+def data_objective(
+    config: CommonConfig,
+    data: GroupedData,
+    split: Split,
+    smoothing: float = 0.0,
+    reduce_sums: Callable[[Tensor], Tensor] | None = None,
+) -> DataObjective:
+    """The objective that the options ask for, on the images of this split."""
+    shapes = [(len(names), len(data.classes)) for names in data.attributes.values()]
+    counts = []
+    for group_N, (num_groups, num_classes) in zip(split.group_NA.T, shapes, strict=True):
+        known_N = group_N >= 0
+        cell_N = torch.from_numpy(group_N[known_N] * num_classes + split.label_N[known_N])
+        counts.append(torch.bincount(cell_N, minlength=num_groups * num_classes).view(num_groups, num_classes))
+    return DataObjective(
+        len(data.classes),
+        counts,
+        config.fairness,
+        config.fairness_weight,
+        config.max_gap,
+        smoothing,
+        reduce_sums,
+        parse_methods(config.fairness_method),
+    )
 
 
 class BudgetPenalty(nn.Module):

@@ -15,7 +15,7 @@ from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.evaluate import brief_scores, predict
 from supernet.kernels import fast_cpu
-from supernet.objective import DataObjective
+from supernet.objective import data_objective
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
 
 LOG_EVERY = 20
@@ -34,10 +34,7 @@ def train_network(
     augment = data.augment if config.augment else None
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared)
     val = Batches(data.val, 256, shuffle=False, **shared)
-    num_groups_A = [len(names) for names in data.attributes.values()]
-    objective = DataObjective(
-        len(data.classes), num_groups_A, config.fairness, config.fairness_weight, config.max_gap, config.smoothing
-    ).to(device)
+    objective = data_objective(config, data, data.train, config.smoothing).to(device)
     averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
     optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay)
     total_steps = config.epochs * len(train)
@@ -91,6 +88,7 @@ def train_network(
                     "loss": float(sums["loss"]) / sums["steps"],
                     "cross_entropy": float(sums["cross_entropy"]) / sums["steps"],
                     **{f"gap_{name}": gap for name, gap in zip(data.attributes, objective.estimate_A(), strict=True)},
+                    **{f"lambda_gap_{name}": w for name, w in zip(data.attributes, objective.weight_A(), strict=True)},
                     **{f"val_{name}": value for name, value in scores.items()},
                     "lr": optimizer.param_groups[0]["lr"],
                 }

@@ -81,6 +81,8 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--budget-ms", "nan"], ["budget-ms"]),
         (["--max-params", "1e3"], ["params", "1000", "least possible"]),
         (["--fairness", "acuracy_parity"], ["accuracy_parity"]),
+        (["--fairness-method", "minmax"], ["minimax"]),
+        (["--fairness-method", "dro", "--max-gap", "0.1"], ["--max-gap", "dro"]),
         (["--group-mix", "pupil=0.1"], ["pupil", "student"]),
         (["--latency-quantile", "0.9"], ["rpi4", "adapted table"]),
         (["--latency-quantile", "2"], ["--latency-quantile", "below 1"]),

@@ -18,7 +18,7 @@ from supernet.costs.transfer.adapt import quantile_margin_ms
 from supernet.data import GroupedData, load_data
 from supernet.derive import most_probable
 from supernet.errors import UserError
-from supernet.fairness import get_notion
+from supernet.fairness import METHODS, get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
 from supernet.runs import RunFolder, compute_device, read_config
 from supernet.space import SearchSpace, get_space
@@ -74,6 +74,11 @@ def check(config: CommonConfig) -> None:
     if quantile is not None and not 0.5 <= quantile < 1:
         raise UserError(f"--latency-quantile must be at least 0.5 and below 1, not {quantile:g}.")
     get_notion(config.fairness)
+    methods = parse_methods(config.fairness_method)
+    if config.max_gap is not None and not any(METHODS[name].penalty for name in methods):
+        raise UserError(
+            f"--max-gap caps a penalty, and --fairness-method {config.fairness_method} has none: add gap (…,gap), or leave it out."
+        )
 
 
 def read_data(config: CommonConfig, resolution: int) -> GroupedData:

@@ -130,7 +130,7 @@ def _space_resolution(config: TrainConfig) -> int:
 def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace) -> TrainConfig:
     """The data and device options that the user left open, as the search had them."""
     names = ("data", "label_col", "group_cols", "file_col", "cluster_col", "group_mix", "max_train", "fairness",
-             "fairness_weight", "max_gap", "device")  # fmt: skip
+             "fairness_method", "fairness_weight", "max_gap", "device")  # fmt: skip
     if config.resume is not None:  # the run's own options were filled in when it began
         return config
     searched = {name: arch.config[name] for name in names if name in arch.config and name not in options}

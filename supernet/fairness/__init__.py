@@ -11,23 +11,27 @@ from supernet.fairness.gaps import (
     soft_gap,
     soft_gap_per_attribute,
 )
+from supernet.fairness.methods import METHODS, Setting, parse_methods
 from supernet.fairness.notions import EVENTS, GROUPS, NOTIONS, Notion, get_notion
 from supernet.fairness.running import RunningGap, all_reduce_sums
 
 __all__ = [
     "EVENTS",
     "GROUPS",
+    "METHODS",
     "NOTIONS",
     "Gap",
     "GroupSums",
     "Notion",
     "RunningGap",
+    "Setting",
     "aggregate",
     "all_reduce_sums",
     "gap_of_sums",
     "get_notion",
     "group_sums",
     "intersection",
+    "parse_methods",
     "rates",
     "soft_gap",
     "soft_gap_per_attribute",

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from supernet.config import SearchConfig, TrainConfig
-from supernet.fairness import NOTIONS
+from supernet.fairness import METHODS, NOTIONS
 
 PROVENANCE = {
     "measured": "Each operation was measured on the device by itself.",
@@ -96,9 +96,14 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     """What was asked, in a reader's words; `budget_ms` is the budget that held."""
     notion, cap, weight, budget = (asked[name] for name in ("fairness", "max_gap", "fairness_weight", "budget_ms"))
     taken = "none" if budget_ms is None else f"{budget_ms:g} ms" + ("" if budget else ", by default")
-    held = "nothing: the term is off" if not weight else f"a weight of {weight:g} on the soft gap"
-    if cap is not None:
-        held = f"a cap of {cap:g} on the soft gap"
+    methods = asked.get("fairness_method", "gap").split(",")
+    known = [METHODS[name] for name in methods if name in METHODS]
+    held = [method.meaning for method in known if not method.penalty]
+    for penalty in (method.meaning for method in known if method.penalty):
+        if cap is not None:
+            held.append(f"{penalty}, whose weight keeps the soft gap under a cap of {cap:g}")
+        else:
+            held.append(f"{penalty}, weight {weight:g}" if weight else "nothing: the penalty's weight is 0")
     effort = counted(asked["epochs"], "epoch")
     if asked.get("warmup_epochs"):
         effort += f" after {asked['warmup_epochs']} of warm-up"
@@ -107,7 +112,7 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         "budget": taken,
         "data": asked["data"] + (f", training mix {asked['group_mix']}" if asked["group_mix"] else ""),
         "fairness": f"{plain(notion)}: {NOTIONS[notion].meaning}" if notion in NOTIONS else str(notion),
-        "fairness is held by": held,
+        "fairness is held by": "; ".join(held),
         "effort": f"{effort}, batches of {asked['batch_size']}",
     }
     if command == "train":

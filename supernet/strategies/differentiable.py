@@ -25,7 +25,7 @@ from supernet.derive import candidates
 from supernet.errors import UserError, nearest
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
-from supernet.objective import BudgetPenalty, DataObjective
+from supernet.objective import BudgetPenalty, data_objective
 from supernet.relaxation import (
     PATHWISE,
     RELAXATIONS,
@@ -49,14 +49,8 @@ class DifferentiableSearch:
         data, space, device = problem.data, problem.space, problem.device
         self.config, self.data, self.costs = config, data, problem.costs
         valid_LK = torch.from_numpy(space.valid_LK)
-        num_groups_A = [len(names) for names in data.attributes.values()]
         supernet = fast_cpu(Supernet(space, len(data.classes), data.channels))
         supernet = supernet.to(memory_format=torch.channels_last).to(device)
-
-        def objective() -> DataObjective:
-            return DataObjective(
-                len(data.classes), num_groups_A, config.fairness, config.fairness_weight, config.max_gap
-            ).to(device)
 
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
@@ -64,7 +58,9 @@ class DifferentiableSearch:
         start_LK, anchor_L = warmup.start(valid_LK, problem.costs["latency"], budget)
         self.parameters.logits_LK.data.copy_(start_LK)
         self.score = ScoreFunction(valid_LK)
-        self.weight_objective, self.alpha_objective = objective(), objective()
+        self.weight_objective, self.alpha_objective = (
+            data_objective(config, data, split).to(device) for split in (data.train, data.val)
+        )
         self.penalties = [
             BudgetPenalty(problem.costs[name], budget, config.latency_weight if name == "latency" else None)
             for name, budget in problem.budgets.items()
@@ -198,7 +194,8 @@ class DifferentiableSearch:
     def _row(self, warm: bool) -> dict[str, Any]:
         steps = float(self.sums["steps"])
         means = {name: float(value) / steps for name, value in self.sums.items() if name != "steps"}
-        gaps = (self.weight_objective if warm else self.alpha_objective).estimate_A()
+        objective = self.weight_objective if warm else self.alpha_objective
+        gaps, weights = objective.estimate_A(), objective.weight_A()
         p_LK = self.p_LK
         return {
             "step": self.step,
@@ -206,6 +203,7 @@ class DifferentiableSearch:
             "phase": "warm-up" if warm else "search",
             **means,
             **{f"gap_{name}": gap for name, gap in zip(self.data.attributes, gaps, strict=True)},
+            **{f"lambda_gap_{name}": weight for name, weight in zip(self.data.attributes, weights, strict=True)},
             **{f"expected_{name}": float(cost.expected(p_LK)) for name, cost in self.costs.items()},
             **{f"lambda_{penalty.cost.name}": float(penalty.multiplier.value) for penalty in self.penalties},
             "entropy": float(-(p_LK * p_LK.clamp_min(1e-12).log()).sum(1).mean() / math.log(p_LK.shape[1])),

@@ -1,0 +1,294 @@
+"""Each method of reaching fairness follows its paper's formula, leaves unknown groups alone, and resumes exactly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet.data import Batch
+from supernet.errors import UserError
+from supernet.fairness import METHODS, parse_methods
+from supernet.fairness.independence import HSIC, Adversary, hsic
+from supernet.fairness.weights import CellWeights, GroupDRO, MinimaxPareto
+from supernet.objective import DataObjective
+
+COUNTS = (torch.tensor([[30, 10, 20], [5, 25, 10]]), torch.tensor([[20, 10, 10], [5, 15, 10], [10, 10, 10]]))
+
+
+def batch(seed: int, size: int = 24, known: float = 0.8, attributes: int = 2) -> tuple[Tensor, Batch]:
+    """logits_BC and a batch of 3 classes with attributes of 2 and 3 groups, some unknown."""
+    generator = torch.Generator().manual_seed(seed)
+    group_BA = torch.stack([torch.randint(n, (size,), generator=generator) for n in (2, 3)][:attributes], 1)
+    group_BA = torch.where(torch.rand(group_BA.shape, generator=generator) < known, group_BA, -1)
+    label_B = torch.randint(3, (size,), generator=generator)
+    weight_B = 0.5 + torch.rand(size, generator=generator)
+    return torch.randn(size, 3, generator=generator), Batch(torch.zeros(size, 1), label_B, group_BA, weight_B)
+
+
+def objective(methods: str, weight: float = 1.0, max_gap: float | None = None) -> DataObjective:
+    torch.manual_seed(0)
+    return DataObjective(3, COUNTS, "accuracy_parity", weight, max_gap, methods=parse_methods(methods))
+
+
+# --- all of them ---
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_with_several_attributes_resumes_exactly(method: str) -> None:
+    batches = [batch(seed) for seed in range(50)]
+    straight, first, resumed = objective(method), objective(method), objective(method)
+    whole = [straight(logits[None], b).total_N.item() for logits, b in batches]
+    assert [first(logits[None], b).total_N.item() for logits, b in batches[:25]] == whole[:25]
+    resumed.load_state_dict(first.state_dict())
+    assert [resumed(logits[None], b).total_N.item() for logits, b in batches[25:]] == whole[25:]
+    assert all(math.isfinite(value) for value in whole)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_unknown_groups_are_plain_training(method: str) -> None:
+    logits, unknown = batch(0, known=0.0)
+    logits.requires_grad_()
+    asked = objective(method)
+    for _ in range(45):
+        loss = asked(logits[None], unknown)
+    assert torch.allclose(loss.total_N, loss.task_N)
+    (gradient,) = torch.autograd.grad(loss.total_N.sum(), logits)
+    plain = (unknown.weight * F.cross_entropy(logits, unknown.label, reduction="none")).mean()
+    torch.testing.assert_close(gradient, torch.autograd.grad(plain, logits)[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_group_of_a_sample_that_is_unknown_has_no_say(method: str) -> None:
+    """What a method does to the known samples is the same whether the others are there or not."""
+    logits, b = batch(1, attributes=1)
+    known = b.group[:, 0] >= 0
+    only = Batch(*(part[known] for part in b))
+    gradients = []
+    for x, these in ((logits.clone().requires_grad_(), b), (logits[known].clone().requires_grad_(), only)):
+        torch.manual_seed(0)
+        asked = DataObjective(3, COUNTS[:1], "accuracy_parity", 1.0, methods=(method,))
+        for _ in range(41):
+            loss = asked(x[None], these)
+        (gradient,) = torch.autograd.grad((loss.total_N - loss.task_N).sum(), x)
+        gradients.append(gradient)
+    # a mean over more samples is smaller by their number; what is added to the loss by groups is not
+    scale = 1.0 if METHODS[method].penalty else len(known) / int(known.sum())
+    torch.testing.assert_close(gradients[0][known] * scale, gradients[1], rtol=1e-4, atol=1e-6)
+    assert gradients[0][~known].abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_gradient_as_the_score_estimator_needs_it(method: str) -> None:
+    logits, b = batch(2)
+    asked = objective(method)
+    with torch.no_grad():
+        for _ in range(25):
+            loss = asked(torch.stack([logits, logits + 1, -logits]), b)
+    assert loss.total_N.shape == (3,) and loss.gap_NA.shape == (3, 2)
+    assert loss.total_N[0].item() == pytest.approx(loss.total_N[1].item(), abs=1e-5)  # softmax is the same
+
+
+def test_methods_are_named_and_joined() -> None:
+    assert parse_methods("reweigh, gap") == ("reweigh", "gap")
+    with pytest.raises(UserError, match='Did you mean "minimax"'):
+        parse_methods("minmax")
+    logits, b = batch(3)
+    both, gap, weights = (objective(m)(logits[None], b).total_N.item() for m in ("balance,gap", "gap", "balance"))
+    plain = objective("gap", weight=0.0)(logits[None], b).total_N.item()
+    assert both == pytest.approx(gap + weights - plain, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].penalty])
+def test_a_cap_raises_the_weight_of_any_penalty_while_the_soft_gap_is_above_it(method: str) -> None:
+    logits, b = batch(4)
+    low, high = objective(method, max_gap=0.0), objective(method, max_gap=1.0)
+    for _ in range(5):
+        low(logits[None], b), high(logits[None], b)
+    assert min(low.weight_A()) > 0 == max(high.weight_A())
+
+
+# --- group DRO ---
+
+
+def test_dro_weights_and_loss_follow_the_paper() -> None:
+    loss_B, group_B = torch.tensor([1.0, 3.0, 2.0, 0.5]), torch.tensor([0, 1, 1, 0])
+    weight_B = torch.tensor([1.0, 2.0, 1.0, 1.0])
+    dro = GroupDRO(3, rate=0.5)
+    factor_B = dro(loss_B, torch.zeros(4), group_B, weight_B)
+    risk = torch.tensor([0.75, (6 + 2) / 3, 0.0])
+    q = (0.5 * risk).exp() / (0.5 * risk).exp().sum()
+    torch.testing.assert_close(dro.share_G, q)
+    # the batch's weighted sum, as the objective takes it, is Σ q_g risk_g times the weight of the known samples
+    assert (factor_B * weight_B * loss_B).sum().item() == pytest.approx(((q * risk).sum() * 5).item())
+
+
+def test_dro_ends_at_the_worst_group() -> None:
+    dro = GroupDRO(2)
+    for _ in range(400):
+        dro(torch.tensor([0.2, 0.9]), torch.zeros(2), torch.tensor([0, 1]), torch.ones(2))
+    assert dro.share_G[1] > 0.999
+
+
+# --- minimax Pareto ---
+
+
+def minimax(risks, optimum, steps: int = 400) -> tuple[Tensor, Tensor]:
+    """Their algorithm with the weighted problem solved exactly: θ = optimum(μ), risks(θ) → risk_G."""
+    rule = MinimaxPareto(2)
+    rule.share_G.fill_(0.5)
+    for _ in range(steps):
+        rule.update(risks(optimum(rule.share_G)))
+        assert rule.share_G.sum().item() == pytest.approx(1.0, abs=1e-5) and rule.share_G.min() > 0
+    return rule.share_G, risks(optimum(rule.share_G))
+
+
+def test_minimax_equalises_where_groups_trade_off() -> None:
+    # risks θ² and (θ − 1)²: the weighted optimum is θ = μ_1
+    share, risk = minimax(lambda t: torch.stack([t**2, (t - 1) ** 2]), lambda mu: mu[1])
+    torch.testing.assert_close(share, torch.tensor([0.5, 0.5]), atol=0.03, rtol=0)
+    assert risk.max().item() == pytest.approx(0.25, abs=0.03)
+
+
+def test_minimax_does_no_more_harm_than_needed() -> None:
+    """One group cannot be helped by harming the other: that one keeps its own best, at which equal risks would not be."""
+    # group 0: θ_0² + .1, group 1: θ_1² + .5; plain descent on the weighted loss, from (1, 1)
+    theta = {"minimax": torch.ones(2), "dro": torch.ones(2)}
+    rules = {"minimax": MinimaxPareto(2, every=5), "dro": GroupDRO(2, rate=1.0)}
+    floor = torch.tensor([0.1, 0.5])
+    for name, rule in rules.items():
+        for _ in range(300):
+            risk = theta[name] ** 2 + floor
+            factor = rule(risk, torch.zeros(2), torch.tensor([0, 1]), torch.ones(2))
+            theta[name] = theta[name] - 0.1 * factor * theta[name]
+    risk = theta["minimax"] ** 2 + floor
+    torch.testing.assert_close(risk, floor, atol=0.02, rtol=0)
+    assert rules["minimax"].share_G.min() > 0.01
+    # group DRO forgets the group that is not the worst: no harm by itself, but nothing holds it where it is
+    assert rules["dro"].share_G[0] < 1e-10
+
+
+def test_minimax_is_plain_training_until_it_has_seen_risks() -> None:
+    rule = MinimaxPareto(2, every=3)
+    group_B, loss_B = torch.tensor([0, 0, 0, 1]), torch.tensor([1.0, 1.0, 1.0, 2.0])
+    factors = [rule(loss_B, torch.zeros(4), group_B, torch.ones(4)) for _ in range(4)]
+    assert all((factor == 1).all() for factor in factors[:3])
+    assert factors[3][3] > 1 > factors[3][0]  # from ¾ and ¼ towards the worse group
+
+
+# --- fixed weights ---
+
+
+def test_reweighing_makes_group_and_class_independent_and_keeps_their_shares() -> None:
+    count = COUNTS[0].double()
+    weighed = CellWeights(COUNTS[0], equal=False).factor_GC.double() * count
+    torch.testing.assert_close(weighed.sum(1), count.sum(1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(weighed.sum(0), count.sum(0), rtol=1e-5, atol=1e-5)
+    share = weighed / weighed.sum()
+    torch.testing.assert_close(share, share.sum(1, keepdim=True) * share.sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_balancing_weighs_every_cell_alike_and_has_mean_one() -> None:
+    weighed = CellWeights(COUNTS[0], equal=True).factor_GC * COUNTS[0]
+    torch.testing.assert_close(weighed, torch.full((2, 3), 100 / 6))
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_an_empty_cell_costs_nobody_anything(equal: bool) -> None:
+    count = torch.tensor([[10, 0], [5, 5]])
+    weights = CellWeights(count, equal)
+    assert (weights.factor_GC * count).sum().item() == pytest.approx(20, rel=1e-5)
+    factor_B = weights(torch.ones(3), torch.tensor([0, 1, 1]), torch.tensor([0, 1, -1]), torch.ones(3))
+    assert factor_B[2] == 1 and torch.isfinite(factor_B).all()
+
+
+# --- independence ---
+
+
+def test_hsic_is_zero_on_average_over_all_pairings() -> None:
+    """Exactly: the mean over every permutation of the groups, which is what independence is."""
+    torch.manual_seed(0)
+    x, group = torch.randn(6).double(), torch.tensor([0, 0, 0, 1, 1, 2])
+    kernel = (-((x[:, None] - x) ** 2)).exp()
+    values = [
+        hsic(kernel, (group[list(order)][:, None] == group[list(order)]).double())
+        for order in itertools.permutations(range(6))
+    ]
+    assert torch.stack(values).mean().item() == pytest.approx(0, abs=1e-12) and torch.stack(values).std() > 1e-3
+
+
+def test_hsic_of_the_same_predictions_for_all_is_zero_and_grows_with_the_gap() -> None:
+    label, group = torch.zeros(40, dtype=torch.int64), torch.arange(40) % 2
+    term = HSIC("accuracy_parity")
+    found = []
+    for gap in (0.0, 0.1, 0.3):
+        own = 0.8 - gap * group
+        found.append(term(torch.stack([own, 1 - own], 1)[None], label, group).item())
+    assert found[0] == pytest.approx(0, abs=1e-6) and found[1] == pytest.approx(0.01, rel=0.2)
+    assert found[2] > found[1]
+
+
+@pytest.mark.parametrize("notion", ["accuracy_parity", "demographic_parity", "equalized_odds"])
+def test_hsic_has_the_gradient_of_its_value(notion: str) -> None:
+    logits, b = batch(5, size=16)
+    term = HSIC(notion)
+    x = logits.double()[None].requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: term(x.softmax(-1), b.label, b.group[:, 0]), (x,))
+
+
+def test_the_adversarys_gradient_is_reversed() -> None:
+    """What comes back to the classifier is minus the gradient of the adversary's own loss, and the adversary learns."""
+    torch.manual_seed(0)
+    logits, b = batch(6, known=1.0)
+    group = b.group[:, 0]
+    adversary = Adversary(2, 3, "demographic_parity").double()
+    prob = logits.double().softmax(1).requires_grad_()
+    before = [p.detach().clone() for p in adversary.guess.parameters()]
+    (reversed_gradient,) = torch.autograd.grad(adversary(prob[None], b.label, group).sum(), prob)
+    assert any(not torch.equal(p, q) for p, q in zip(adversary.guess.parameters(), before, strict=True))
+    ones = torch.ones(prob.shape, dtype=torch.double)  # the mask: everybody is in every event
+    guessed = adversary.guess(torch.cat([prob, ones], 1))
+    own = (
+        F.cross_entropy(guessed[group == 0], group[group == 0])
+        + F.cross_entropy(guessed[group == 1], group[group == 1])
+    ) / 2
+    (gradient,) = torch.autograd.grad(own, prob)
+    torch.testing.assert_close(reversed_gradient, -gradient)
+
+
+def test_the_adversary_finds_what_there_is_and_no_more() -> None:
+    torch.manual_seed(0)
+    label, group = torch.zeros(64, dtype=torch.int64), torch.arange(64) % 2
+    told = torch.stack([0.2 + 0.6 * group, 0.8 - 0.6 * group], 1).float()
+    same = torch.full((64, 2), 0.5)
+    found = []
+    for prob in (told, same):
+        adversary = Adversary(2, 2, "accuracy_parity")
+        for _ in range(200):
+            value = adversary(prob[None], label, group)
+        found.append(value.item())
+    assert found[0] > 0.6 and found[1] == pytest.approx(0, abs=0.02)  # at most log 2 = .693
+
+
+@pytest.mark.parametrize(
+    ("method", "rate", "left"), [("gap", 0.3, 0.1), ("hsic", 1.0, 0.02), ("adversary", 0.03, 0.4)]
+)
+def test_a_penalty_closes_a_gap(method: str, rate: float, left: float) -> None:
+    """Descent on the penalty alone, from a classifier with a gap of .46; a game with an adversary is a slow one."""
+    torch.manual_seed(0)
+    group = torch.arange(64) % 2
+    b = Batch(torch.zeros(64, 1), torch.zeros(64, dtype=torch.int64), group[:, None], torch.ones(64))
+    shift = torch.tensor([1.0, -1.0], requires_grad=True)
+    asked = DataObjective(2, [torch.tensor([[32, 0], [32, 0]])], "accuracy_parity", 1.0, methods=(method,))
+    for _ in range(100):
+        logits = torch.stack([shift[group], torch.zeros(64)], 1)
+        loss = asked(logits[None], b)
+        (gradient,) = torch.autograd.grad((loss.total_N - loss.task_N).sum(), shift)
+        with torch.no_grad():
+            shift -= rate * gradient
+    rate_G = shift.sigmoid()
+    assert abs(rate_G[0] - rate_G[1]) < left
