@@ -110,6 +110,7 @@ SPACES: dict[str, SearchSpace] = {
     "fbnet224": _fbnet("fbnet224", 224, 2, (1, 2, 2, 2, 1, 2, 1), 1984),
     "micro32": _micro(_FBNET32),
 }
+TABLE_SPACES = sorted(name for name, space in SPACES.items() if space.parent is None)  # that tables are made for
 
 
 def get_space(name: str) -> SearchSpace:

@@ -20,7 +20,7 @@ from supernet.costs.transfer.sampling import SAMPLERS
 from supernet.costs.transfer.shipped import random_architectures, shipped_source
 from supernet.costs.transfer.source import Samples, from_measurements, from_other_space, robust_fit
 from supernet.errors import UserError
-from supernet.space import get_space
+from supernet.space import TABLE_SPACES, get_space
 
 SPACE = get_space("fbnet32")
 RANDOM_NL = random_architectures(SPACE, 600, seed=5)
@@ -225,15 +225,8 @@ def test_the_space_of_imagenet_size_gets_its_sources_from_the_small_one() -> Non
     assert source.columns == "totals" and len(source.devices) == 27
 
 
-def test_samples_of_a_part_of_a_space_measure_for_the_whole(tmp_path: Path) -> None:
-    micro, path = get_space("micro32"), tmp_path / "sheet.csv"
-    architectures = adapting.sample_architectures(micro, 8)
-    for ops in architectures:
-        micro.index_L(ops)
-    path.write_text("\n".join(["ops,latency_ms", *(f"{' '.join(ops)},{9 + k}" for k, ops in enumerate(architectures))]))
-    index_nL, latency = adapting.read_measurement_sheet(path, micro)
-    assert [SPACE.names(index_L) for index_L in index_nL] == architectures and len(latency) == 8
-    assert adapting.adapt(micro, "part", index_nL, latency, SOURCE).content["space"] == "fbnet32"
+def test_a_part_of_a_space_has_no_table_of_its_own() -> None:
+    assert get_space("micro32").table_space in TABLE_SPACES and "micro32" not in TABLE_SPACES
 
 
 def test_leave_one_out_does_not_see_the_sample_it_foretells() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from latency_luts.runtimes import RUNTIMES
 from supernet.commands import lut_transfer
 from supernet.errors import UserError
-from supernet.space import SPACES, get_space
+from supernet.space import SPACES, TABLE_SPACES, get_space
 
 EPILOG = """\
 examples:
@@ -62,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", default="fbnet32", choices=sorted(SPACES), help="default: fbnet32")
+    parser.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, help="default: fbnet32")
     parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
     parser.add_argument("--dtype", default="float32", choices=("float32", "int8"), help="default: float32")
     parser.add_argument("--channels", type=int, default=3, help="channels of the image (default: 3)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from supernet.space import SPACES, get_space
+from supernet.space import TABLE_SPACES, get_space
 
 SHEET = "measured.csv"
 
@@ -13,7 +13,7 @@ SHEET = "measured.csv"
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds both to `supernet lut`."""
     sample = commands.add_parser("sample", help="choose and export the networks whose measurement tells most")
-    sample.add_argument("--space", default="fbnet32", choices=sorted(SPACES), help="default: fbnet32")
+    sample.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, help="default: fbnet32")
     sample.add_argument("-n", type=int, default=20, dest="number", help="networks (default: 20)")
     sample.add_argument("--out", required=True, type=Path, help="folder of the bundle and the sheet")
     sample.add_argument("--channels", type=int, default=3, help="channels of the image (default: 3)")
@@ -23,7 +23,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
     adapt = commands.add_parser("adapt", help="a table from those measurements and other devices' tables")
     adapt.add_argument("--device", required=True, help="name of the device, written into the table")
-    adapt.add_argument("--space", default="fbnet32", choices=sorted(SPACES), help="default: fbnet32")
+    adapt.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, help="default: fbnet32")
     adapt.add_argument("--measured", required=True, type=Path, help="the filled-in sheet (columns ops, latency_ms)")
     adapt.add_argument("--out", type=Path, help="the table to write (default: DEVICE.json)")
     adapt.set_defaults(run=run_adapt)

@@ -58,7 +58,7 @@ class LatencyTable:
         if self.content["space"] != space.table_space:
             raise UserError(
                 f"The latency table of {self.device} was made for {self.content['space']} and does not hold for "
-                f"{space.name}. Build one on the device: supernet lut build --device {self.device} --space {space.name}"
+                f"{space.name}. Build one on the device: supernet lut build --device {self.device} --space {space.table_space}"
             )
         scale, offset_ms = self._validation.get("scale", 1.0), self._validation.get("offset_ms", 0.0)
         latency_LK = np.zeros(space.valid_LK.shape)
@@ -73,7 +73,7 @@ class LatencyTable:
         if missing:
             raise UserError(
                 f"The latency table of {self.device} lacks {', '.join(dict.fromkeys(missing))}. "
-                f"Measure them on the device: supernet lut build --device {self.device} --space {space.name}"
+                f"Measure them on the device: supernet lut build --device {self.device} --space {space.table_space}"
             )
         return CostTable("latency", "ms", offset_ms + scale * self.content["base_ms"], latency_LK)
 

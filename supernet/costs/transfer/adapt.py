@@ -19,7 +19,7 @@ from supernet.costs.transfer.sampling import d_optimal
 from supernet.costs.transfer.shipped import random_architectures, shipped_source
 from supernet.costs.transfer.source import Samples, Source
 from supernet.errors import UserError
-from supernet.space import SearchSpace, get_space
+from supernet.space import SearchSpace
 
 FEWEST = 5
 POOR_SPEARMAN = 0.8  # of the left-out samples: below it the other devices do not explain this one
@@ -41,9 +41,7 @@ def sample_architectures(space: SearchSpace, n: int, seed: int = 0) -> list[tupl
     pool_NL = np.unique(random_architectures(space, 2000, seed), axis=0)
     if len(pool_NL) < n:
         raise UserError(f"{space.name} has too few architectures for {n} samples: at most {len(pool_NL)}.")
-    whole = get_space(space.table_space)
-    as_whole_NL = np.array([whole.ops.index(op) for op in space.ops])[pool_NL]
-    rows = d_optimal(shipped_source(whole).basis(as_whole_NL), n, np.random.default_rng(seed))
+    rows = d_optimal(shipped_source(space).basis(pool_NL), n, np.random.default_rng(seed))
     return [space.names(pool_NL[row]) for row in rows]
 
 
@@ -56,14 +54,13 @@ def write_measurement_sheet(path: Path, architectures: Sequence[Sequence[str]], 
 
 
 def read_measurement_sheet(path: Path, space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
-    """(n, L) architectures of the tables' space, and (n,) ms. Rows of one architecture are runs: their median counts.
+    """(n, L) architectures, and (n,) ms. Rows of one architecture are runs: their median counts.
 
     Raises UserError, with the line, for a missing column, a wrong operation or a latency that is no positive number;
     rows without latency are left out.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist. `supernet lut sample` writes such a file, to be filled in.")
-    space = get_space(space.table_space)
     runs: dict[tuple[int, ...], list[float]] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
@@ -92,14 +89,13 @@ def read_measurement_sheet(path: Path, space: SearchSpace) -> tuple[np.ndarray, 
 def adapt(
     space: SearchSpace, device: str, index_nL: np.ndarray, latency_ms_n: np.ndarray, source: Source | None = None
 ) -> Adapted:
-    """The adapted table, for the tables' space (which `index_nL` is of).
+    """The adapted table of a space that tables are made for (`TABLE_SPACES`).
 
     `validation` is leave-one-out: each measured network foretold from the others.
 
     `predictive_std_ms` is the standard deviation of one measurement of a network that was not measured (root mean
     square over random architectures), for budgets that must hold with a given probability: see `quantile_margin_ms`.
     """
-    space = get_space(space.table_space)
     source = source or shipped_source(space)
     samples = Samples(source.basis(index_nL), latency_ms_n)
     posterior = bayes.fit(source, samples)

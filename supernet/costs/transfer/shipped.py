@@ -66,7 +66,7 @@ def shipped_source(space: SearchSpace, path: Path | None = None) -> Source:
     base_ms_S = np.array([device["base_ms"] for device in content["devices"].values()])
     index_NL = random_architectures(home, 2000)
     source = from_tables(space_encoder(home), devices, base_ms_S, table_SLK, index_NL)
-    if space.table_space == MEASURED_SPACE:
+    if space.name == MEASURED_SPACE:
         return source
     known_ms = source.latency_ms(index_NL)
     reference_NL = random_architectures(space, 2000)
