@@ -112,12 +112,13 @@ class Supernet(nn.Module):
         Keep the weights on the CPU: they are read here, and reading them from a GPU would stop it.
         """
         x = self.bn1(self.conv_stem(x_BCHW))
-        for ops, weights_K, values_K in zip(self._layers(), weights_LK, weights_LK.tolist(), strict=True):
+        plain = not weights_LK.requires_grad
+        for row, (ops, values_K) in enumerate(zip(self._layers(), weights_LK.tolist(), strict=True)):
             terms = []
-            for op, weight, value in zip(ops, weights_K, values_K, strict=True):
+            for k, value in enumerate(values_K):
                 if value != 0:
-                    term = op(x)
-                    terms.append(term if value == 1 and not weight.requires_grad else weight * term)
+                    term = ops[k](x)
+                    terms.append(term if value == 1 and plain else weights_LK[row, k] * term)
             x = sum(terms[1:], start=terms[0])
         return self.classifier(self.global_pool(self.bn2(self.conv_head(x))))
 

@@ -82,7 +82,8 @@ class DifferentiableSearch:
         self.warmup_steps = config.warmup_epochs * len(self.train)
         self.total_steps = self.warmup_steps + config.epochs * len(self.train)
         self.warmup = warmup.WarmUp(anchor_L, self.warmup_steps)
-        self.optimizer = create_optimizer_v2(supernet, "adamw", config.lr, config.weight_decay, foreach=True)
+        self.weights = list(supernet.parameters())  # walking through all modules at each step would take its time
+        self.optimizer = create_optimizer_v2(supernet, "adamw", config.lr, config.weight_decay, fused=True)
         self.scheduler = CosineLRScheduler(
             self.optimizer, t_initial=self.total_steps, lr_min=config.lr / 50, t_in_epochs=False,
             warmup_t=min(50, self.total_steps // 10), warmup_lr_init=config.lr / 50,
@@ -138,11 +139,10 @@ class DifferentiableSearch:
     def weight_step(self, batch: Batch, warm: bool) -> dict[str, Tensor]:
         """One step of ω on search-train: a balanced path while warming up, else weights drawn from the relaxation."""
         weights_LK = self.warmup.weights(self.p_LK, self.step, self.generator) if warm else self._sampled_weights()
-        self.supernet.train()
         loss = self.weight_objective(self.supernet(batch.image, weights_LK)[None], batch)
         self.optimizer.zero_grad(set_to_none=True)  # operations that did not run have no gradient and do not move
         loss.total_N.sum().backward()
-        nn.utils.clip_grad_norm_(self.supernet.parameters(), 5.0, foreach=True)
+        nn.utils.clip_grad_norm_(self.weights, 5.0, foreach=True)
         self.optimizer.step()
         self.scheduler.step_update(self.step + 1)
         return {"loss": loss.total_N.detach().sum(), "cross_entropy": loss.task_N.detach().sum()}
