@@ -27,9 +27,10 @@ class CommonConfig:
     cluster_col: str | None = _option(None, "CSV column that tells who an image is of (writer, patient), for intervals")
     group_mix: str | None = _option(None, "draw a biased training set, e.g. student=0.05")
     max_train: int | None = _option(None, "use so many training images at most", quick=512)
-    fairness: str = _option("accuracy_parity", "fairness notion of the soft gap")
+    fairness: str = _option("accuracy_parity", "fairness notion of the soft gap; may say how it is aggregated over groups and classes, e.g. equalized_odds:mean:worst")
     fairness_method: str = _option("gap", "how fairness is reached: gap, hsic or adversary (penalties, with --fairness-weight or --max-gap), dro, minimax, reweigh or balance (weights of groups); several joined by commas")  # fmt: skip
     fairness_weight: float = _option(1.0, "weight λ_fair of the penalty (the soft gap) in the loss; 0 turns it off")
+    intersections: bool = _option(False, "with several attributes: their combinations count as one more attribute")
     max_gap: float | None = _option(None, "instead of a weight: a cap on the soft gap, held by a multiplier that adapts itself")  # fmt: skip
     batch_size: int = _option(32, "images a step")
     weight_decay: float = _option(1e-2, "weight decay of the network's weights")
@@ -70,6 +71,7 @@ class SearchConfig(CommonConfig):
 class TrainConfig(CommonConfig):
     """Options of `train`."""
 
+    baseline: str | None = _option(None, "folder of an earlier train run on the same test images: the report compares with it, in pairs")
     arch: str = _option("", "derived.json of a search (or its folder), or the name of any timm model as a baseline")
     space: str = _option("fbnet32", "for a timm baseline: the search space whose input size is used")
     budget_ms: float | None = _option(None, "latency budget in milliseconds, for the report; default: the search's")
@@ -85,8 +87,8 @@ class TrainConfig(CommonConfig):
 
 
 GROUPS = {
-    "task": "arch device space budget_ms latency_quantile accept_poor_table max_params max_macs max_gap fairness fairness_method fairness_weight latency_weight",
-    "data": "data label_col group_cols file_col cluster_col group_mix max_train augment",
+    "task": "arch baseline device space budget_ms latency_quantile accept_poor_table max_params max_macs max_gap fairness fairness_method fairness_weight latency_weight",
+    "data": "data label_col group_cols intersections file_col cluster_col group_mix max_train augment",
     "run": "out resume export seed compute_device threads bootstrap",
 }  # of options in the help text; the rest is the method's
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from supernet.data import Batch, GroupedData
+from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions
 from supernet.network import Supernet, build_efficientnet
 from supernet.ops import arch_strings
@@ -53,7 +54,10 @@ def brief_scores(
     prob_NC: np.ndarray, label_N: np.ndarray, group_NA: np.ndarray, data: GroupedData, notion: str
 ) -> dict[str, float]:
     """accuracy, balanced_accuracy (mean over groups) and hard gap of a notion, to follow a run; of attributes the worst."""
-    report = evaluate_predictions(prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0)
+    notions = {notion: get_notion(notion)}
+    report = evaluate_predictions(
+        prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0, notions=notions
+    )
     attributes = report["attributes"].values()
     return {
         "accuracy": report["accuracy"]["value"],

@@ -44,17 +44,19 @@ def evaluate_predictions(
     cluster: Array | None = None,
     n_boot: int = 1000,
     seed: int = 0,
+    notions: Mapping[str, Notion] = NOTIONS,
 ) -> dict[str, Any]:
     """Everything the report says about these predictions, as a JSON-ready dict.
 
     prob_NC: probabilities. group_NA: int, −1 = unknown. attributes: name → names of its groups, in the order of the
     columns of group_NA. cluster: an id a sample; whole clusters are resampled. n_boot: resamples, 0 for no intervals.
+    notions: those to report, by the name that they get there.
 
     A figure is ``{"value", "low", "high"}``, None where it is undefined: an empty group, or no resample. A gap
     also counts its ``empty_cells`` (left out) and names its ``worst_event`` ("class 3").
     Raises UserError for shapes or values that do not fit, and for an attribute with fewer than two groups present.
     """
-    data = Predictions.checked(prob_NC, label_N, group_NA, classes, attributes, cluster)
+    data = Predictions.checked(prob_NC, label_N, group_NA, classes, attributes, cluster, notions)
     point, draws = data.statistics(), data.bootstrap(n_boot, seed)
 
     def figure(
@@ -130,6 +132,7 @@ def paired_bootstrap(
     cluster: Array | None = None,
     n_boot: int = 1000,
     seed: int = 0,
+    notions: Mapping[str, Notion] = NOTIONS,
 ) -> dict[str, Any]:
     """A against B on the same samples, every resample drawn for both: differences A − B with 95% intervals.
 
@@ -140,7 +143,7 @@ def paired_bootstrap(
     if n_boot < 1:
         raise UserError(f"A paired bootstrap needs at least one resample, not {n_boot}.")
     pair = [
-        Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster) for prob in (prob_a_NC, prob_b_NC)
+        Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions) for prob in (prob_a_NC, prob_b_NC)
     ]
     point, draws = [data.statistics() for data in pair], [data.bootstrap(n_boot, seed) for data in pair]
 
@@ -159,7 +162,7 @@ def paired_bootstrap(
             attribute: {
                 "balanced_accuracy": compare("balanced_accuracy", less_is_better=False, of=attribute),
                 "worst_group_accuracy": compare("worst_group_accuracy", less_is_better=False, of=attribute),
-                "gaps": {name: compare(f"gap/{name}", less_is_better=True, of=attribute) for name in NOTIONS},
+                "gaps": {name: compare(f"gap/{name}", less_is_better=True, of=attribute) for name in notions},
             }
             for attribute in attributes
         },
@@ -185,7 +188,7 @@ def _figure(statistic: str, value: float, draws_R: Array, cut: bool = True) -> d
 def _gaps(data: Predictions, group_N: Array, num_groups: int) -> dict[str, tuple[float, dict[str, Any]]]:
     """Every notion's gap and its empty cells and worst event, hard ones from fairlearn's rates."""
     found, cells = {}, {}
-    for name, notion in NOTIONS.items():
+    for name, notion in data.notions.items():
         if notion.scores not in cells:  # several notions aggregate the same rates
             cells[notion.scores] = _cells(data, notion, group_N, num_groups)
         rate_GE, count_GE = cells[notion.scores]

@@ -10,7 +10,7 @@ Shapes: N samples, C classes, A attributes, G groups, E events, R resamples, U u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Predictions:
     attributes: Mapping[str, Sequence[str]]
     unit_N: Array
     num_units: int
+    notions: Mapping[str, Notion] = field(default_factory=lambda: NOTIONS)
 
     @classmethod
     def checked(
@@ -44,6 +45,7 @@ class Predictions:
         classes: Sequence[str],
         attributes: Mapping[str, Sequence[str]],
         cluster: Array | None = None,
+        notions: Mapping[str, Notion] = NOTIONS,
     ) -> Predictions:
         """Raises UserError for shapes or values that do not fit, and for an attribute with fewer than two groups."""
         prob_NC, label_N, group_NA = np.asarray(prob_NC, np.float64), np.asarray(label_N), np.asarray(group_NA)
@@ -68,11 +70,11 @@ class Predictions:
                 seen = f'only the group "{present[0]}"' if present else "no known group"
                 raise UserError(f'Attribute "{attribute}" has {seen} here; a fairness metric compares two or more.')
         if cluster is None:
-            return cls(prob_NC, label_N, group_NA, attributes, np.arange(size), size)
+            return cls(prob_NC, label_N, group_NA, attributes, np.arange(size), size, notions)
         if len(cluster) != size:
             raise UserError(f"{len(cluster)} cluster ids for {size} predictions.")
         ids, unit_N = np.unique(cluster, return_inverse=True)
-        return cls(prob_NC, label_N, group_NA, attributes, unit_N, len(ids))
+        return cls(prob_NC, label_N, group_NA, attributes, unit_N, len(ids), notions)
 
     @property
     def predicted_N(self) -> Array:
@@ -144,7 +146,7 @@ class Predictions:
                     "pqd": lowest_R / highest_R,
                     **{
                         f"gap/{name}": self._gap(notion, weights_RU, table_RGP, group_N)
-                        for name, notion in NOTIONS.items()
+                        for name, notion in self.notions.items()
                     },
                 }
                 found |= {prefix + name: value for name, value in of_attribute.items()}

@@ -15,7 +15,7 @@ from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table, require_good
 from supernet.costs.table import CostTable
 from supernet.costs.transfer.adapt import quantile_margin_ms
-from supernet.data import GroupedData, load_data
+from supernet.data import GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
 from supernet.errors import UserError
 from supernet.fairness import METHODS, get_notion, parse_methods
@@ -83,7 +83,7 @@ def check(config: CommonConfig) -> None:
 
 def read_data(config: CommonConfig, resolution: int) -> GroupedData:
     """The data set that the options name, resized."""
-    return load_data(
+    data = load_data(
         config.data,
         resolution=resolution,
         group_mix=config.group_mix,
@@ -94,6 +94,7 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
         file_col=config.file_col or "file_name",
         cluster_col=config.cluster_col,
     )
+    return with_intersections(data) if config.intersections else data
 
 
 def prepare(config: SearchConfig) -> Problem:

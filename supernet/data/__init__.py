@@ -27,9 +27,10 @@ from supernet.data.grouped import (
     fingerprint,
     unknown_notes,
 )
+from supernet.data.intersections import with_intersections
 from supernet.errors import UserError, nearest
 
-__all__ = ["DATASETS", "UNKNOWN", "Augment", "Batch", "Batches", "GroupedData", "Split", "load_data"]
+__all__ = ["DATASETS", "UNKNOWN", "Augment", "Batch", "Batches", "GroupedData", "Split", "load_data", "with_intersections"]
 
 DATASETS: dict[str, Callable[[str, Columns], Source]] = {
     "writers": writers.load,

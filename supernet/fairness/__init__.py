@@ -12,12 +12,14 @@ from supernet.fairness.gaps import (
     soft_gap_per_attribute,
 )
 from supernet.fairness.methods import METHODS, Setting, parse_methods
-from supernet.fairness.notions import EVENTS, GROUPS, NOTIONS, Notion, get_notion
+from supernet.fairness.notions import EVENT_WORDS, EVENTS, GROUP_WORDS, GROUPS, NOTIONS, Notion, get_notion
 from supernet.fairness.running import RunningGap, all_reduce_sums
 
 __all__ = [
     "EVENTS",
+    "EVENT_WORDS",
     "GROUPS",
+    "GROUP_WORDS",
     "METHODS",
     "NOTIONS",
     "Gap",

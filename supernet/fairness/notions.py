@@ -22,6 +22,15 @@ from torch import Tensor
 
 from supernet.errors import UserError, nearest
 
+GROUP_WORDS = {
+    "difference": "highest − lowest group",
+    "mean": "mean distance of a group from everybody",
+    "sum": "summed distances of the groups from everybody",
+    "ratio": "1 − lowest / highest group",
+    "worst": "1 − lowest group",
+    "square": "mean squared distance of a group from everybody",
+}
+EVENT_WORDS = {"worst": "worst class", "mean": "mean over the classes", "sum": "sum over the classes"}
 Scores = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _FAR = 1e30  # stands for infinity where infinity would make 0 · ∞ in a gradient
 _FEATURES, _BANDWIDTH = 32, 0.5
@@ -50,12 +59,15 @@ class Notion:
 def get_notion(notion: str | Notion, groups: str | None = None, events: str | None = None) -> Notion:
     """The named notion, with its aggregation over groups or over events changed if asked.
 
+    The name may say it too: "equalized_odds:mean" (over groups), "equalized_odds:ratio:mean" (over groups, over classes).
     Raises UserError for a name that is not in ``NOTIONS``, ``GROUPS`` or ``EVENTS``.
     """
     if isinstance(notion, str):
-        if notion not in NOTIONS:
-            raise UserError(f'No fairness notion is called "{notion}".{nearest(notion, NOTIONS)}')
-        notion = NOTIONS[notion]
+        name, *changed = notion.split(":")
+        if name not in NOTIONS or len(changed) > 2:
+            raise UserError(f'No fairness notion is called "{notion}".{nearest(name, NOTIONS)}')
+        notion = NOTIONS[name]
+        groups, events = (asked or said for asked, said in zip((groups, events), [*changed, "", ""], strict=False))
     groups, events = groups or notion.groups, events or notion.events
     if groups not in GROUPS:
         raise UserError(f'No aggregation over groups is called "{groups}".{nearest(groups, GROUPS)}')

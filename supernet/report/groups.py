@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from supernet.fairness import NOTIONS
+from supernet.fairness import NOTIONS, get_notion
 from supernet.report import plots, words
 from supernet.report.svg import short
 
 POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
-NEVER_ZERO = ("worst_group_accuracy",)  # 1 − accuracy of the worst group
 MOST_GROUPS, MOST_MATRICES, MOST_CLASSES, MOST_CONFUSIONS = 24, 4, 12, 8
 SHOWN, NOT_SHOWN = "shown", "not shown"
 Figure = Mapping[str, Any]
@@ -63,7 +62,6 @@ def _interval_row(
 
 def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> dict[str, Any]:
     verdict = _verdict(key, figure)
-    known = NOTIONS.get(key)
     label = f"asked for: {words.plain(key)}" if key == notion else words.plain(key)
     plain = "unknown" if figure["value"] is None else f"{figure['value']:.4f}"
     if figure["value"] is not None and figure["low"] is not None:
@@ -72,7 +70,7 @@ def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> d
         "key": key,
         "label": words.plain(key),
         "asked": key == notion,
-        "meaning": known.meaning if known else "",
+        "meaning": words.notion_meaning(key),
         "plain": plain,
         "told": words.interval(figure, unit=" points") if key in POINTS else plain,
         "worst": words.event_words(figure.get("worst_event"), classes),
@@ -84,7 +82,7 @@ def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> d
 
 def _verdict(key: str, figure: Figure) -> str:
     """Whether there is any gap: its 95% interval is cut at 0, so one that reaches 0 shows none."""
-    if figure["low"] is None or key in NEVER_ZERO:
+    if figure["low"] is None or (key.split(":")[0] in NOTIONS and get_notion(key).groups == "worst"):
         return ""
     return SHOWN if figure["low"] > 0 else NOT_SHOWN
 

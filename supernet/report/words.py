@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from supernet.config import SearchConfig, TrainConfig
-from supernet.fairness import METHODS, NOTIONS
+from supernet.fairness import EVENT_WORDS, GROUP_WORDS, METHODS, NOTIONS, get_notion
 
 PROVENANCE = {
     "measured": "Each operation was measured on the device by itself.",
@@ -111,13 +111,24 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         "device": str(asked["device"]),
         "budget": taken,
         "data": asked["data"] + (f", training mix {asked['group_mix']}" if asked["group_mix"] else ""),
-        "fairness": f"{plain(notion)}: {NOTIONS[notion].meaning}" if notion in NOTIONS else str(notion),
+        "fairness": f"{plain(notion)}: {notion_meaning(notion)}",
         "fairness is held by": "; ".join(held),
         "effort": f"{effort}, batches of {asked['batch_size']}",
     }
     if command == "train":
         return {"architecture": asked["arch"], **told}
     return {**told, "strategy": f"{asked['strategy']}, {asked['relaxation']} relaxation, space {asked['space']}"}
+
+
+def notion_meaning(key: str) -> str:
+    """What a notion asks for, with its aggregations where they are not its own; nothing for an unknown one."""
+    name, *changed = key.split(":")
+    if name not in NOTIONS:
+        return ""
+    if not changed:
+        return NOTIONS[name].meaning
+    notion = get_notion(key)
+    return f"{notion.meaning}; {GROUP_WORDS[notion.groups]}, {EVENT_WORDS[notion.events]}"
 
 
 def model_facts(found: Mapping[str, Any]) -> dict[str, str]:
