@@ -27,7 +27,10 @@ class CommonConfig:
     cluster_col: str | None = _option(None, "CSV column that tells who an image is of (writer, patient), for intervals")
     group_mix: str | None = _option(None, "draw a biased training set, e.g. student=0.05")
     max_train: int | None = _option(None, "use so many training images at most", quick=512)
-    fairness: str = _option("accuracy_parity", "fairness notion of the soft gap; may say how it is aggregated over groups and classes, e.g. equalized_odds:mean:worst")
+    fairness: str = _option(
+        "accuracy_parity",
+        "fairness notion of the soft gap; may say how it is aggregated over groups and classes, e.g. equalized_odds:mean:worst",
+    )
     fairness_method: str = _option("gap", "how fairness is reached: gap, hsic or adversary (penalties, with --fairness-weight or --max-gap), dro, minimax, reweigh or balance (weights of groups); several joined by commas")  # fmt: skip
     fairness_weight: float = _option(1.0, "weight λ_fair of the penalty (the soft gap) in the loss; 0 turns it off")
     intersections: bool = _option(False, "with several attributes: their combinations count as one more attribute")
@@ -71,7 +74,9 @@ class SearchConfig(CommonConfig):
 class TrainConfig(CommonConfig):
     """Options of `train`."""
 
-    baseline: str | None = _option(None, "folder of an earlier train run on the same test images: the report compares with it, in pairs")
+    baseline: str | None = _option(
+        None, "folder of an earlier train run on the same test images: the report compares with it, in pairs"
+    )
     arch: str = _option("", "derived.json of a search (or its folder), or the name of any timm model as a baseline")
     space: str = _option("fbnet32", "for a timm baseline: the search space whose input size is used")
     budget_ms: float | None = _option(None, "latency budget in milliseconds, for the report; default: the search's")

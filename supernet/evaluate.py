@@ -55,9 +55,7 @@ def brief_scores(
 ) -> dict[str, float]:
     """accuracy, balanced_accuracy (mean over groups) and hard gap of a notion, to follow a run; of attributes the worst."""
     notions = {notion: get_notion(notion)}
-    report = evaluate_predictions(
-        prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0, notions=notions
-    )
+    report = evaluate_predictions(prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0, notions=notions)
     attributes = report["attributes"].values()
     return {
         "accuracy": report["accuracy"]["value"],

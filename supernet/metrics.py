@@ -143,7 +143,8 @@ def paired_bootstrap(
     if n_boot < 1:
         raise UserError(f"A paired bootstrap needs at least one resample, not {n_boot}.")
     pair = [
-        Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions) for prob in (prob_a_NC, prob_b_NC)
+        Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions)
+        for prob in (prob_a_NC, prob_b_NC)
     ]
     point, draws = [data.statistics() for data in pair], [data.bootstrap(n_boot, seed) for data in pair]
 

@@ -24,7 +24,7 @@ CONSTRAINTS = {
     "equal_opportunity": "true_positive_rate_parity",
     "equalized_odds": "equalized_odds",
 }  # of fairlearn; it has none for the other notions, and equalized odds implies what comes nearest
-STEPS, RATE, RIDGE = 300, 0.05, 1e-2
+STEPS, RATE, RIDGE = 200, 0.05, 1e-2
 
 
 class Adjusted(NamedTuple):
@@ -35,7 +35,14 @@ class Adjusted(NamedTuple):
 
 
 def adjust_by_group(
-    prob_VC: Array, label_V: Array, group_V: Array, prob_NC: Array, group_N: Array, notion: str, weight: float, seed: int
+    prob_VC: Array,
+    label_V: Array,
+    group_V: Array,
+    prob_NC: Array,
+    group_N: Array,
+    notion: str,
+    weight: float,
+    seed: int,
 ) -> Adjusted:
     """Fits on V, adjusts N. A sample whose group is unknown, or has nobody in V, is left as it was."""
     known_V = group_V >= 0
@@ -49,7 +56,9 @@ def adjust_by_group(
         constraint = CONSTRAINTS.get(notion.split(":")[0], "equalized_odds")
         predicted_N = _thresholds(prob_VC, label_V, group_V, prob_NC[fitted_N], group_N[fitted_N], constraint, seed)
         adjusted_NC[fitted_N] = np.eye(2)[predicted_N]
-        method = f"fairlearn's ThresholdOptimizer, constraint {constraint} (predictions drawn at random between thresholds)"
+        method = (
+            f"fairlearn's ThresholdOptimizer, constraint {constraint} (predictions drawn at random between thresholds)"
+        )
         return Adjusted(adjusted_NC, method)
     adjusted_NC[fitted_N] = _scaling(prob_VC, label_V, group_V, prob_NC[fitted_N], group_N[fitted_N], notion, weight)
     method = f"a temperature and class offsets for each group, fitted to cross-entropy + {weight:g} · soft gap"
@@ -92,14 +101,16 @@ def _scaling(
     log_cold_G = torch.zeros(num_groups, requires_grad=True)  # log (1 / temperature)
     offset_GC = torch.zeros(num_groups, num_classes, requires_grad=True)
 
-    def adjusted(prob_BC: Array, group_B: Array) -> Tensor:
-        log_BC, at_B = torch.from_numpy(np.log(np.clip(prob_BC, 1e-12, None))).float(), torch.from_numpy(group_B)
+    def logs(prob_BC: Array) -> Tensor:
+        return torch.from_numpy(np.log(np.clip(prob_BC, 1e-12, None))).float()
+
+    def adjusted(log_BC: Tensor, at_B: Tensor) -> Tensor:
         return log_BC * log_cold_G.exp()[at_B, None] + offset_GC[at_B]
 
-    label, group = torch.from_numpy(label_V), torch.from_numpy(group_V)
+    log_VC, label, group = logs(prob_VC), torch.from_numpy(label_V), torch.from_numpy(group_V)
     optimizer = torch.optim.Adam([log_cold_G, offset_GC], RATE)
     for _ in range(STEPS):
-        logits_VC = adjusted(prob_VC, group_V)
+        logits_VC = adjusted(log_VC, group)
         loss = F.cross_entropy(logits_VC, label) + RIDGE * offset_GC.square().mean()
         if weight:
             loss = loss + weight * soft_gap(logits_VC.softmax(1), label, group, num_groups, notion)
@@ -107,4 +118,4 @@ def _scaling(
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        return adjusted(prob_NC, group_N).softmax(1).numpy()
+        return adjusted(logs(prob_NC), torch.from_numpy(group_N)).softmax(1).numpy()

@@ -270,6 +270,15 @@ def test_unknown_names_are_user_errors_with_the_nearest_name():
         get_notion("accuracy_parity", events="wurst")
 
 
+def test_a_name_may_say_how_to_aggregate() -> None:
+    assert get_notion("equalized_odds:mean") == get_notion("equalized_odds", groups="mean")
+    assert get_notion("equalized_odds::mean") == get_notion("equalized_odds", events="mean")
+    assert get_notion("equalized_odds:ratio:mean") == get_notion("equalized_odds", "ratio", "mean")
+    for wrong in ("equalized_odds:maen", "equalized_odds:ratio:maen", "equalized_odds:a:b:c"):
+        with pytest.raises(UserError):
+            get_notion(wrong)
+
+
 def test_attributes_and_intersections():
     rng = np.random.default_rng(0)
     group_BA = torch.tensor(np.stack([rng.integers(-1, 2, 90), rng.integers(0, 3, 90)], 1))

@@ -274,9 +274,7 @@ def test_the_adversary_finds_what_there_is_and_no_more() -> None:
     assert found[0] > 0.6 and found[1] == pytest.approx(0, abs=0.02)  # at most log 2 = .693
 
 
-@pytest.mark.parametrize(
-    ("method", "rate", "left"), [("gap", 0.3, 0.1), ("hsic", 1.0, 0.02), ("adversary", 0.03, 0.4)]
-)
+@pytest.mark.parametrize(("method", "rate", "left"), [("gap", 0.3, 0.1), ("hsic", 1.0, 0.02), ("adversary", 0.03, 0.4)])
 def test_a_penalty_closes_a_gap(method: str, rate: float, left: float) -> None:
     """Descent on the penalty alone, from a classifier with a gap of .46; a game with an adversary is a slow one."""
     torch.manual_seed(0)

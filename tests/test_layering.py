@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
     {"errors", "schema", "space", "architecture", "config"},
     {"ops", "relaxation", "costs", "fairness", "data", "kernels"},
-    {"network", "objective", "derive", "metrics", "models", "export", "resampling"},
+    {"network", "objective", "derive", "metrics", "models", "export", "resampling", "postprocessing"},
     {"training", "evaluate", "report", "runs", "lut"},
     {"strategies"},
     {"commands"},

@@ -9,11 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from report_content import DIGITS, search_content, train_content
 
 from supernet.report import render, write_report
+from supernet.report.card import model_card
 from supernet.report.svg import Scale, scale_of, spread, tag
 from supernet.report.words import command_line, event_words, interval, latency_verdict, table_words
 
@@ -70,7 +72,7 @@ def check(html: str) -> Page:
 
 
 SEARCH = ["asked", "latency", "architecture", "layers", "course", "front", "data", "next", "again"]
-TRAIN = ["asked", "groups", "confusions", "latency", "architecture", "course", "data", "next", "again"]
+TRAIN = ["asked", "groups", "confusions", "adjusted", "latency", "architecture", "course", "data", "next", "again"]
 
 
 def test_a_search_report_has_every_section_and_the_facts() -> None:
@@ -114,7 +116,8 @@ def test_a_train_report_has_every_section_and_the_facts() -> None:
 def test_both_files_are_written_and_the_json_holds_the_facts(make, tmp_path: Path) -> None:
     content = make()
     write_report(tmp_path, content)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    card = ["model_card.md"] if content["command"] == "train" else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*card, "report.html", "report.json"]
     kept = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert kept == json.loads(json.dumps(content))
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(kept)
@@ -291,3 +294,52 @@ def test_ticks_are_round() -> None:
 def test_labels_are_moved_apart(wanted: list[float]) -> None:
     placed = sorted(spread(wanted, 13))
     assert all(b - a >= 13 - 1e-9 for a, b in pairwise(placed))
+
+
+# --- the model card ---
+
+
+def test_the_card_states_every_group_with_its_interval_and_where_the_latency_comes_from() -> None:
+    content = train_content(compared=True)
+    card = model_card(content)
+    assert card == model_card(content)  # a pure function of the facts
+    for group, row in content["metrics"]["attributes"]["writer"]["groups"].items():
+        assert f"| {group} | {row['count']:,} | {interval(row['accuracy'])} | {interval(row['ece'])} |" in card
+    assert content["data"]["fingerprint"] in card and "predicted, not measured" in card
+    assert table_words(content["table"]) in card and "One gap for another." in card
+    assert "needs the group at" in card and "licence: not known" in card
+
+
+def test_the_cards_front_matter_is_yaml_that_invents_nothing() -> None:
+    front = yaml.safe_load(model_card(train_content(classes=("a: b", '"', "- c")))[4:].split("\n---\n")[0])
+    assert front["library_name"] == "timm" and "license" not in front
+    (result,) = front["model-index"][0]["results"]
+    assert (
+        result["metrics"][0]["value"] == pytest.approx(random_accuracy(), abs=1e-4)
+        and result["dataset"]["split"] == "test"
+    )
+
+
+def random_accuracy() -> float:
+    return train_content(classes=("a: b", '"', "- c"))["metrics"]["accuracy"]["value"]
+
+
+def test_the_card_of_a_baseline_claims_no_latency() -> None:
+    card = model_card(train_content(arch="mobilenetv2_050"))
+    assert "Not predicted" in card and " ms on " not in card
+
+
+def test_hostile_names_stay_text_in_the_card() -> None:
+    names = (HOSTILE, "a | b", "[x](y)", "two\nlines")
+    card = model_card(train_content(classes=names, attributes={"a|b": ("<b>", "`x`")}))
+    assert "<script>" not in card and "<b>" not in card and "two lines" in card and "[x](y)" not in card
+    heads = [line for line in card.splitlines() if line.startswith("| a\\|b ")]
+    assert heads and all(len(re.findall(r"(?<!\\)\|", line)) == 5 for line in heads)
+
+
+def test_comparisons_are_sections_where_there_are_any() -> None:
+    page = check(render(train_content(compared=True)))
+    assert {"adjusted", "baseline"} <= set(page.sections) and "One gap for another." in page.text
+    assert "this run is better" in page.text and "must be known at prediction time" in page.text
+    without = check(render({**train_content(), "adjusted": {}}))
+    assert not {"adjusted", "baseline"} & set(without.sections)

@@ -43,7 +43,8 @@ def postprocess(
 def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjusted: Mapping[str, np.ndarray]) -> None:
     """predictions.npz: what a later run's --baseline reads, with labels and groups so that only like is compared."""
     arrays = {f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes)}
-    np.savez_compressed(folder / FILE, prob=prob_NC, label=data.test.label_N, group=data.test.group_NA, **arrays)
+    arrays |= {"prob": prob_NC, "label": data.test.label_N, "group": data.test.group_NA}
+    np.savez_compressed(folder / FILE, allow_pickle=False, **arrays)
 
 
 def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
@@ -53,7 +54,9 @@ def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"--baseline {folder}: {path} cannot be read: give the folder of a finished train run.") from error
+        raise UserError(
+            f"--baseline {folder}: {path} cannot be read: give the folder of a finished train run."
+        ) from error
     same = (
         {"prob", "label", "group"} <= set(arrays)
         and np.array_equal(arrays["label"], data.test.label_N)
@@ -61,7 +64,9 @@ def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
         and arrays["prob"].shape == (len(data.test), len(data.classes))
     )
     if not same:
-        raise UserError(f"--baseline {folder}: its test images or groups are not those of this run: nothing to compare in pairs.")
+        raise UserError(
+            f"--baseline {folder}: its test images or groups are not those of this run: nothing to compare in pairs."
+        )
     return arrays
 
 

@@ -71,8 +71,10 @@ def run(options: argparse.Namespace) -> None:
     arch = derived_architecture(config, problem, outcome.candidates[0])
     arch.save(folder.path / "derived.json")
     write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])
-    write_report(folder.path, report_content(config, problem, outcome, arch, time.monotonic() - started))
+    content = report_content(config, problem, outcome, arch, time.monotonic() - started)
+    write_report(folder.path, content)
     print(closing_words(config, arch, outcome.candidates[0], folder))
+    print("".join(f"{note}\n" for note in content["notes"] if note.startswith("--max-gap")), end="")
 
 
 def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate) -> Architecture:
@@ -109,7 +111,7 @@ def report_content(
     config: SearchConfig, problem: Problem, outcome: Outcome, arch: Architecture, seconds: float
 ) -> dict[str, Any]:
     """The facts of report.json."""
-    from supernet.commands.setting import data_facts, layer_facts, table_facts
+    from supernet.commands.setting import cap_notes, data_facts, layer_facts, table_facts
 
     best = outcome.candidates[0]
     return {
@@ -119,8 +121,8 @@ def report_content(
         "seconds": {**outcome.seconds, "total": seconds},
         "steps": outcome.steps,
         "asked": asdict(config),
-        "notes": list(problem.notes),
-        "data": data_facts(problem.data),
+        "notes": [*problem.notes, *cap_notes(config, problem.data, problem.folder.rows())],
+        "data": data_facts(config, problem.data),
         "table": table_facts(problem.table),
         "derived": {
             "ops": list(arch.ops),

@@ -25,6 +25,7 @@ from supernet.space import SearchSpace, get_space
 from supernet.strategies.problem import Problem
 
 Config = TypeVar("Config", bound=CommonConfig)
+LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
 _FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
 
 
@@ -97,6 +98,24 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
     return with_intersections(data) if config.intersections else data
 
 
+def cap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each attribute whose soft gap ends above the cap: there dual ascent found no way to hold it."""
+    if config.max_gap is None or not rows:
+        return []
+    lines = []
+    for attribute in data.attributes:
+        key = f"gap_{attribute}"
+        course = [row[key] for row in rows if row.get("phase") != "warm-up" and key in row]
+        if course and course[-1] > config.max_gap:
+            stayed = "stayed above" if min(course) > config.max_gap else "fell under, and ended above"
+            lines.append(
+                f"--max-gap {config.max_gap:g} was not held: the soft gap by {attribute} {stayed} it, at {course[-1]:.4f} in the "
+                f"end, with its weight risen to {rows[-1][f'lambda_{key}']:.2g}. With this data, budget and number of "
+                f"epochs the cap may be infeasible."
+            )
+    return lines
+
+
 def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
     device = use_machine(config)
@@ -145,8 +164,8 @@ def check_feasible(space: SearchSpace, costs: dict[str, CostTable], budgets: dic
     next(most_probable(np.zeros(space.valid_LK.shape), space.valid_LK, list(costs.values()), budgets))
 
 
-def data_facts(data: GroupedData) -> dict[str, Any]:
-    """What a report says of the data: names, fingerprint, images of each group in each split."""
+def data_facts(config: CommonConfig, data: GroupedData) -> dict[str, Any]:
+    """What a report says of the data: names, licence if known, fingerprint, images of each group in each split."""
     counts = {
         split: {
             attribute: {group: int((part.group_NA[:, column] == code).sum()) for code, group in enumerate(groups)}
@@ -156,6 +175,7 @@ def data_facts(data: GroupedData) -> dict[str, Any]:
     }
     return {
         "name": data.name,
+        "licence": LICENCES.get(config.data.partition(":")[0]),
         "fingerprint": data.fingerprint,
         "classes": list(data.classes),
         "groups": {attribute: list(groups) for attribute, groups in data.attributes.items()},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supernet.config import TrainConfig, add_options
-from supernet.errors import UserError, nearest
+from supernet.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,15 +25,15 @@ examples:
       a biased training set, and no fairness term
   python train.py --arch mobilenetv2_050
       a baseline: any timm model through the very same path
+  python train.py --arch runs/search-rpi4-1/derived.json --fairness-method minimax --baseline runs/train-rpi4-1
+      another way to be fair, compared with the first run image by image
   python train.py --resume runs/train-rpi4-1
       go on where an interrupted run stopped
 
 The run folder then holds: model.safetensors and model.json (for timm.create_model), model.onnx and model-int8.onnx (with the
-extra: pip install 'supernet[onnx]'), a copy of derived.json, report.html and report.json (accuracy and gaps per group with intervals), metrics.jsonl, config.json and checkpoint.pt.
+extra: pip install 'supernet[onnx]'), a copy of derived.json, report.html, report.json and
+model_card.md (accuracy and gaps per group with intervals), predictions.npz (for a later --baseline), metrics.jsonl, config.json and checkpoint.pt.
 """
-
-
-EXPORTS = ("onnx", "int8", "litert", "executorch", "none")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,11 +55,14 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from supernet.architecture import Architecture
-    from supernet.commands.setting import data_facts, open_run, read_data, use_machine
+    from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
+    from supernet.commands.exports import check_exports, export
+    from supernet.commands.setting import cap_notes, data_facts, open_run, read_data, use_machine
     from supernet.costs.analytic import count
     from supernet.costs.memory import peak_activation_bytes
     from supernet.data import Batches
     from supernet.evaluate import predict
+    from supernet.fairness import NOTIONS, get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
     from supernet.report import write_report
@@ -77,6 +80,7 @@ def run(options: argparse.Namespace) -> None:
     device = use_machine(config)
     size = arch.input.size if arch is not None else _space_resolution(config)
     data = read_data(config, size)
+    baseline = None if config.baseline is None else read_baseline(config.baseline, data)
     torch.manual_seed(config.seed)
     network, spec = build(config, arch, data)
     folder = RunFolder.open(config, "train", data.fingerprint)
@@ -89,12 +93,17 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{interrupted}. Go on with: supernet train --resume {folder.path}") from None
 
     save_model(folder.path, network, data.classes, spec, DERIVED if arch is not None else config.arch)
-    test = Batches(data.test, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device)
-    prob_NC = predict(network, test.epoch())
+    val_prob_VC, prob_NC = (
+        predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
+        for part in (data.val, data.test)
+    )
     metrics = evaluate_predictions(
         prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
         cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed,
+        notions=NOTIONS | {config.fairness: get_notion(config.fairness)},
     )  # fmt: skip
+    adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
+    save_predictions(folder.path, data, prob_NC, adjusted)
     macs, params = count(network, 1, spec.channels, spec.size, spec.size)
     files = export(config, network, spec, arch, data, folder.path)
     peak_bytes = peak_activation_bytes(network, spec.channels, spec.size)
@@ -104,11 +113,13 @@ def run(options: argparse.Namespace) -> None:
         "name": folder.path.name,
         "seconds": {"total": time.monotonic() - started},
         "asked": asdict(config),
-        "notes": list(data.notes),
-        "data": data_facts(data),
+        "notes": [*data.notes, *cap_notes(config, data, folder.rows())],
+        "data": data_facts(config, data),
         "arch": arch_facts(config, arch) | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
         "files": files,
         "metrics": metrics,
+        "adjusted": adjusted_facts,
+        "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
         "history": folder.rows(),
         **latency_facts(arch),
         **folder.circumstances(),
@@ -129,7 +140,7 @@ def _space_resolution(config: TrainConfig) -> int:
 
 def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace) -> TrainConfig:
     """The data and device options that the user left open, as the search had them."""
-    names = ("data", "label_col", "group_cols", "file_col", "cluster_col", "group_mix", "max_train", "fairness",
+    names = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "group_mix", "max_train", "fairness",
              "fairness_method", "fairness_weight", "max_gap", "device")  # fmt: skip
     if config.resume is not None:  # the run's own options were filled in when it began
         return config
@@ -154,44 +165,6 @@ def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> 
             f"{data.name} has {len(data.classes)} classes and {data.channels} channels (or other class names)."
         )
     return build_network(arch, config.drop, config.drop_path), spec
-
-
-def check_exports(config: TrainConfig) -> None:
-    """Raises UserError for an unknown kind of export, before an hour of training."""
-    for kind in config.export.split(","):
-        if kind not in EXPORTS:
-            raise UserError(f'--export: unknown kind "{kind}".{nearest(kind, EXPORTS)}')
-
-
-def export(
-    config: TrainConfig, network: nn.Module, spec: InputSpec, arch: Architecture | None, data: GroupedData, folder: Path
-) -> dict[str, str]:
-    """Writes the files for a device's runtime; file name → what was checked of it. A missing extra is said, not raised."""
-    from supernet.data import Batches
-    from supernet.export import export_executorch, export_litert, export_onnx, onnx_metadata, quantise_onnx
-
-    network = network.to("cpu")
-    found, onnx_file = {}, folder / "model.onnx"
-    for kind in dict.fromkeys(config.export.split(",")):
-        try:
-            if kind == "onnx" or (kind == "int8" and not onnx_file.exists()):
-                difference = export_onnx(network, onnx_file, spec, onnx_metadata(spec, data.classes, arch))
-                found["model.onnx"] = f"float32, batch 1; differs from torch by {difference:.1e} at most"
-            if kind == "int8":
-                calibration = Batches(data.train, min(128, len(data.train)), mean=spec.mean, std=spec.std)
-                agreement = quantise_onnx(onnx_file, folder / "model-int8.onnx", calibration.at(0).image.numpy())
-                found["model-int8.onnx"] = (
-                    f"int8, batch 1; same class as float32 on {agreement:.1%} of its calibration images"
-                )
-            elif kind == "litert":
-                export_litert(network, folder / "model.tflite", spec)
-                found["model.tflite"] = "LiteRT, float32, batch 1"
-            elif kind == "executorch":
-                export_executorch(network, folder / "model.pte", spec)
-                found["model.pte"] = "ExecuTorch with XNNPACK, float32, batch 1"
-        except UserError as error:
-            print(f"No {kind} file: {error}")
-    return found
 
 
 def arch_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, Any]:
@@ -223,6 +196,20 @@ def latency_facts(arch: Architecture | None) -> dict[str, Any]:
     }
 
 
+def comparison_words(baseline: dict[str, Any], notion: str) -> list[str]:
+    """A line an attribute: this run beside the baseline, in pairs; and what became worse."""
+    fairer = {"A": "smaller", "B": "larger", "not shown": "a difference is not shown"}
+    lines = []
+    for attribute, found in baseline["as_trained"].items():
+        gap = found["gap"]
+        if gap["low"] is not None:
+            lines.append(
+                f"  {notion} gap by {attribute} against {baseline['folder']}: {gap['value']:+.4f} "
+                f"[{gap['low']:+.4f}, {gap['high']:+.4f}], {fairer[gap['verdict']]}"
+            )
+    return lines + [f"Warning: {warning}" for warning in baseline["warnings"]]
+
+
 def closing_words(content: dict[str, Any], folder: Path) -> str:
     """What the terminal shows at the end."""
 
@@ -242,6 +229,8 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
         lines.append(
             f"Predicted latency {arch['predicted_ms']:.2f} ms of {arch['budget_ms']:g} ms on {arch['device']}."
         )
+    lines += [note for note in content["notes"] if note.startswith("--max-gap")]
+    lines += comparison_words(content["baseline"], notion) if content["baseline"] else []
     lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
     lines += [f"{name}: {words}" for name, words in content["files"].items()]
     lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]

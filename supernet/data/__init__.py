@@ -30,7 +30,17 @@ from supernet.data.grouped import (
 from supernet.data.intersections import with_intersections
 from supernet.errors import UserError, nearest
 
-__all__ = ["DATASETS", "UNKNOWN", "Augment", "Batch", "Batches", "GroupedData", "Split", "load_data", "with_intersections"]
+__all__ = [
+    "DATASETS",
+    "UNKNOWN",
+    "Augment",
+    "Batch",
+    "Batches",
+    "GroupedData",
+    "Split",
+    "load_data",
+    "with_intersections",
+]
 
 DATASETS: dict[str, Callable[[str, Columns], Source]] = {
     "writers": writers.load,

@@ -25,7 +25,9 @@ def with_intersections(data: GroupedData) -> GroupedData:
     name = JOIN.join(data.attributes)
     combinations = [JOIN.join(groups) for groups in product(*data.attributes.values())]
     splits = {split: getattr(data, split) for split in ("train", "val", "test")}
-    codes = {split: _codes(part, [len(groups) for groups in data.attributes.values()]) for split, part in splits.items()}
+    codes = {
+        split: _codes(part, [len(groups) for groups in data.attributes.values()]) for split, part in splits.items()
+    }
     present = np.unique(np.concatenate(list(codes.values())))
     present = present[present != UNKNOWN]
     if len(present) < 2:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from supernet.report import words
+from supernet.report.card import model_card
 from supernet.report.views import SECTIONS, page_view
 from supernet.schema import write_json
 
@@ -25,17 +26,22 @@ _PAGES.globals |= {
 
 
 def write_report(folder: Path, content: dict[str, Any]) -> None:
-    """Writes report.json and report.html, each whole or not at all; `content` as docs/formats.md has it.
+    """Writes report.json, report.html and of a training model_card.md, each whole or not at all; see docs/formats.md.
 
     Raises ValueError for a number that is not finite: what is unknown is None.
     """
     write_json(folder / "report.json", content)
-    part = folder / "report.html.part"
-    try:
-        part.write_text(render(json.loads(json.dumps(content))), encoding="utf-8")
-        part.replace(folder / "report.html")
-    finally:
-        part.unlink(missing_ok=True)
+    content = json.loads(json.dumps(content))
+    pages = {"report.html": render(content)}
+    if content["command"] == "train":
+        pages["model_card.md"] = model_card(content)
+    for name, page in pages.items():
+        part = folder / f"{name}.part"
+        try:
+            part.write_text(page, encoding="utf-8")
+            part.replace(folder / name)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def render(content: dict[str, Any]) -> str:

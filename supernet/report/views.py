@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from supernet.report import charts, plots, words
+from supernet.report.comparisons import adjusted_view, baseline_view
 from supernet.report.groups import attribute_view
 
 Content = dict[str, Any]
@@ -81,6 +82,9 @@ def train_view(content: Content) -> Content:
         "arch": content["arch"],
         "model_json": words.run_folder(content) + "/model.json",
         "files": content.get("files") or {},
+        "adjusted": [adjusted_view(name, found) for name, found in (content.get("adjusted") or {}).items()],
+        "baseline": baseline_view(content["baseline"]) if content.get("baseline") else None,
+        "asked_notion": words.plain(notion),
     }
 
 

@@ -1,0 +1,180 @@
+"""model_card.md from the facts of report.json, in the layout of the Hugging Face Hub (Mitchell et al., FAT* 2019).
+
+Nothing is stated that the facts do not hold: what is not known is said to be so, or left for a person to fill in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from supernet.report import words
+from supernet.report.comparisons import figure
+
+Content = Mapping[str, Any]
+
+
+def model_card(content: Content) -> str:
+    """The card of a train run."""
+    sections = (_front_matter, _title, _model, _uses, _data, _evaluation, _latency, _training, _limits, _use)
+    return "\n".join(line for section in sections for line in section(content)) + "\n"
+
+
+def _front_matter(content: Content) -> Iterable[str]:
+    """Strings as JSON, which YAML is a superset of: class and group names come from users' files."""
+    metrics, data = content["metrics"], content["data"]
+    yield from ("---", "library_name: timm", "pipeline_tag: image-classification", "tags:", "- supernet", "- fairness")
+    yield from ("model-index:", f"- name: {json.dumps(content['name'])}", "  results:", "  - task:")
+    yield from ("      type: image-classification", "    dataset:", f"      name: {json.dumps(data['name'])}")
+    yield from (f"      type: {json.dumps(data['name'])}", "      split: test", "    metrics:", "    - type: accuracy")
+    yield from (f"      value: {metrics['accuracy']['value']:.4f}", "---", "")
+
+
+def _title(content: Content) -> Iterable[str]:
+    metrics, notion = content["metrics"], content["asked"]["fairness"]
+    yield from (f"# {_text(content['name'])}", "")
+    yield f"An image classifier trained by supernet on {_text(content['data']['name'])}. Test accuracy {words.interval(metrics['accuracy'])}."
+    for attribute, found in metrics["attributes"].items():
+        gap, worst = found["gaps"][notion], found["worst_group_accuracy"]
+        yield (
+            f"By {_text(attribute)}: lowest accuracy {words.interval(worst)} ({_text(found['worst_group'])}), "
+            f"{words.plain(notion)} gap {figure(gap)}."
+        )
+    yield ""
+
+
+def _model(content: Content) -> Iterable[str]:
+    arch, data = content["arch"], content["data"]
+    found = "searched by supernet" if arch["ops"] is not None else "a timm model, not searched"
+    yield from ("## Model details", "")
+    yield f"- Architecture: {_text(arch['name'])}, {found}"
+    yield f"- Size: {words.amount(arch['params'])} parameters, {words.amount(arch['macs'])} multiply-accumulates an image"
+    yield f"- Classes: {', '.join(_text(name) for name in data['classes'])}"
+    yield f"- Made on {content['date'][:10]}, commit {content.get('commit') or 'unknown'}"
+    yield from ("- Licence of the model: not stated; to be filled in by whoever releases it", "")
+
+
+def _uses(content: Content) -> Iterable[str]:
+    classes = ", ".join(_text(name) for name in content["data"]["classes"])
+    yield from ("## Uses", "")
+    yield f"To tell these classes apart on images like the test images: {classes}. It was measured on nothing else."
+    yield from ("Not for guessing the group of a person.", "")
+
+
+def _data(content: Content) -> Iterable[str]:
+    data = content["data"]
+    yield from ("## Data", "")
+    yield f"{_text(data['name'])}, fingerprint `{data['fingerprint']}`, licence: {data.get('licence') or 'not known to supernet; to be filled in'}."
+    for attribute, groups in data["groups"].items():
+        rows = [
+            [_text(group), *(f"{data['counts'][s][attribute][group]:,}" for s in ("train", "val", "test"))]
+            for group in groups
+        ]
+        yield from ("", *_table([_text(attribute), "search-train", "search-val", "test"], rows))
+    yield from ("", *(f"- {_text(note)}" for note in content["notes"]), "")
+
+
+def _evaluation(content: Content) -> Iterable[str]:
+    metrics, notion = content["metrics"], content["asked"]["fairness"]
+    drawn = metrics["bootstrap"]
+    units = "clusters (writers, patients)" if drawn["unit"] == "cluster" else "images"
+    yield from ("## Evaluation", "")
+    yield (
+        f"On {metrics['samples']:,} test images; in brackets 95% intervals from {drawn['resamples']:,} bootstrap resamples of "
+        f"{drawn['units']:,} {units}. They hold for these weights; another seed trains others."
+    )
+    yield from (
+        "",
+        f"- Accuracy {words.interval(metrics['accuracy'])}, calibration error (ECE) {words.interval(metrics['ece'])}",
+    )
+    for attribute, found in metrics["attributes"].items():
+        rows = [
+            [_text(group), f"{row['count']:,}", words.interval(row["accuracy"]), words.interval(row["ece"])]
+            for group, row in found["groups"].items()
+        ]
+        yield from (
+            "",
+            f"### By {_text(attribute)}",
+            "",
+            *_table(["group", "images", "accuracy", "calibration error"], rows),
+            "",
+        )
+        if found["unknown"]:
+            yield f"The group is unknown for {found['unknown']:,} test images, which count for the overall figures only."
+            yield ""
+        gaps = [
+            [
+                words.plain(key) + (" (asked for)" if key == notion else ""),
+                figure(gap),
+                _text(words.notion_meaning(key)),
+            ]
+            for key, gap in found["gaps"].items()
+        ]
+        yield from _table(["notion", "value", "meaning"], gaps)
+    for attribute, found in (content.get("adjusted") or {}).items():
+        yield from (
+            "",
+            f"Without searching: these outputs adjusted for each {_text(attribute)} (fitted on search-val; needs the group at ",
+        )
+        yield f"prediction time) have accuracy {words.interval(found['accuracy'])} and {words.plain(notion)} gap {figure(found['gap'])}."
+    for warning in (content.get("baseline") or {}).get("warnings", ()):
+        yield from ("", f"**{_text(warning)}**")
+    yield ""
+
+
+def _latency(content: Content) -> Iterable[str]:
+    arch, table = content["arch"], content.get("table")
+    yield from ("## Latency", "")
+    if arch["predicted_ms"] is None:
+        yield from ("Not predicted: no table holds this network's operations. Measure it: `supernet verify`.", "")
+        return
+    error = arch["predicted_error"]
+    spread = "its error is unknown" if error is None else f"± {error:.1%} on whole networks that were measured"
+    yield f"{arch['predicted_ms']:.2f} ms on {_text(str(arch['device']))}, **predicted, not measured**; {spread}."
+    if table:
+        yield f"{words.table_words(table)} Source: {_text(table['source'])} (licence {_text(str(table['licence']))})."
+    yield ""
+
+
+def _training(content: Content) -> Iterable[str]:
+    asked = content["asked"]
+    yield from ("## Training", "")
+    for term, told in words.asked_words("train", asked, content["arch"]["budget_ms"]).items():
+        yield f"- {term}: {_text(told)}"
+    versions = ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items())
+    yield from (f"- seed {asked['seed']}; {versions}; {_text(str(content.get('machine') or ''))}", "")
+    yield from ("```sh", words.command_line("train", asked), "```", "")
+
+
+def _limits(content: Content) -> Iterable[str]:
+    metrics, table = content["metrics"], content.get("table")
+    yield from ("## Bias, risks and limits", "")
+    yield "- A gap that is not shown is no proof that there is none: look at its interval and at the number of images."
+    yield "- Only the groups above were looked at. A group that the data does not name may be served worse."
+    for attribute, found in metrics["attributes"].items():
+        if found["empty_groups"]:
+            yield f"- Nobody in test is {', '.join(_text(group) for group in found['empty_groups'])} ({_text(attribute)}): nothing is known of them."
+    yield "- One training run, one seed; test images of the same source as the training images."
+    if content["arch"]["predicted_ms"] is not None and not (table and table.get("validation")):
+        yield "- How far predicted latencies of this table are from whole networks on the device is unknown."
+    yield ""
+
+
+def _use(content: Content) -> Iterable[str]:
+    path = json.dumps(words.run_folder(content) + "/model.json")
+    yield from ("## How to get started", "", "```python", "import timm", "import supernet", "")
+    yield from (f'model = timm.create_model("supernet_derived", model_json={path}, pretrained=True).eval()', "```")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _text(value: str) -> str:
+    """A user's name inside Markdown: on one line, and neither a table cell, a tag, a link nor emphasis of its own."""
+    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", " ".join(str(value).split()))

@@ -1,0 +1,116 @@
+"""Runs compared in pairs: only like with like, and a warning where one attribute pays for another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions, trade_warnings
+from supernet.commands.setting import cap_notes
+from supernet.config import TrainConfig
+from supernet.data import GroupedData, Split, with_intersections
+from supernet.data.grouped import Augment
+from supernet.errors import UserError
+
+CONFIG = TrainConfig(bootstrap=60, baseline="runs/before")
+
+
+def data(seed: int = 0, size: int = 400) -> GroupedData:
+    """Three classes, two attributes, some groups unknown; images are blank."""
+    rng = np.random.default_rng(seed)
+
+    def split() -> Split:
+        group_NA = np.column_stack([rng.integers(-1, 2, size), rng.integers(0, 3, size)])
+        return Split(np.zeros((size, 1, 4, 4), np.uint8), rng.integers(3, size=size), group_NA)
+
+    return GroupedData(
+        "blank", split(), split(), split(), ("a", "b", "c"), {"sex": ("f", "m"), "age": ("1", "2", "3")}, (0.0,), (1.0,), 4, 1,
+        "0" * 16, Augment(), (),
+    )  # fmt: skip
+
+
+def predicted(split: Split, hard_for: dict[int, int], seed: int = 0) -> np.ndarray:
+    """Right three times in four; hardly ever for the group `hard_for[attribute]` of an attribute."""
+    rng = np.random.default_rng(seed)
+    right = rng.random(len(split)) < 0.75
+    for attribute, group in hard_for.items():
+        right &= (split.group_NA[:, attribute] != group) | (rng.random(len(split)) < 0.2)
+    prob = np.full((len(split), 3), 0.1)
+    prob[np.arange(len(split)), np.where(right, split.label_N, (split.label_N + 1) % 3)] = 0.8
+    return prob
+
+
+def test_a_run_against_itself_is_not_shown_to_differ(tmp_path: Path) -> None:
+    d = data()
+    prob = predicted(d.test, {0: 1})
+    facts, adjusted = postprocess(CONFIG, d, predicted(d.val, {0: 1}), prob)
+    assert set(facts) == {"sex", "age"} and set(facts["age"]["groups"]) == {"1", "2", "3"}
+    save_predictions(tmp_path, d, prob, adjusted)
+    found = against_baseline(CONFIG, d, prob, read_baseline(str(tmp_path), d))
+    assert found["accuracy"]["value"] == 0 and found["accuracy"]["verdict"] == "not shown"
+    assert found["as_trained"]["sex"]["gap"]["verdict"] == "not shown" and found["warnings"] == []
+    assert set(found["adjusted"]) == {"sex", "age"}
+
+
+def test_one_attribute_paying_for_another_is_warned_of(tmp_path: Path) -> None:
+    d = data(size=1500)
+    before, after = predicted(d.test, {0: 1}), predicted(d.test, {1: 2})
+    save_predictions(tmp_path, d, before, {"sex": before, "age": before})
+    found = against_baseline(CONFIG, d, after, read_baseline(str(tmp_path), d))
+    assert found["as_trained"]["sex"]["gap"]["verdict"] == "A" and found["as_trained"]["age"]["gap"]["verdict"] == "B"
+    (line,) = found["warnings"]
+    assert "by sex became smaller" in line and "by age became larger" in line and "not shown" not in line
+    assert trade_warnings({"age": found["as_trained"]["age"]}) == []
+
+
+def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
+    d, other = data(0), data(1)
+    prob = predicted(d.test, {})
+    save_predictions(tmp_path, d, prob, {"sex": prob, "age": prob})
+    with pytest.raises(UserError, match="not those of this run"):
+        read_baseline(str(tmp_path), other)
+    (tmp_path / "predictions.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="finished train run"):
+        read_baseline(str(tmp_path), d)
+    with pytest.raises(UserError, match="finished train run"):
+        read_baseline(str(tmp_path / "none"), d)
+
+
+def test_intersections_are_one_more_attribute() -> None:
+    d = data()
+    joined = with_intersections(d)
+    assert joined.attributes["sex × age"] == tuple(f"{s} × {a}" for s in "fm" for a in "123")
+    names = joined.attributes["sex × age"]
+    for split in ("train", "val", "test"):
+        for sex, age, both in getattr(joined, split).group_NA:
+            assert both == (-1 if sex < 0 else names.index(f"{'fm'[sex]} × {age + 1}"))
+    assert (d.test.group_NA == joined.test.group_NA[:, :2]).all()
+
+
+def test_combinations_that_nobody_is_in_are_left_out_and_said() -> None:
+    d = data()
+    for split in (d.train, d.val, d.test):  # no f × 3 anywhere, m × 3 not in test
+        split.group_NA[(split.group_NA[:, 0] == 0) & (split.group_NA[:, 1] == 2), 1] = 1
+    d.test.group_NA[d.test.group_NA[:, 1] == 2, 1] = 0
+    joined = with_intersections(d)
+    assert joined.attributes["sex × age"] == ("f × 1", "f × 2", "m × 1", "m × 2", "m × 3")
+    (note,) = joined.notes
+    assert "Nobody in test is m × 3" in note
+    with pytest.raises(UserError, match="two attributes or more"):
+        with_intersections(GroupedData(**{**d.__dict__, "attributes": {"sex": ("f", "m")}}))
+
+
+def test_a_cap_that_is_not_held_is_said_with_its_weight() -> None:
+    config, d = TrainConfig(max_gap=0.02), data()
+    rows = [
+        {"phase": "warm-up", "gap_sex": 0.01, "gap_age": 0.01, "lambda_gap_sex": 0.0, "lambda_gap_age": 0.0},
+        {"phase": "search", "gap_sex": 0.05, "gap_age": 0.01, "lambda_gap_sex": 0.4, "lambda_gap_age": 0.0},
+        {"phase": "search", "gap_sex": 0.04, "gap_age": 0.015, "lambda_gap_sex": 1.2, "lambda_gap_age": 0.0},
+    ]
+    (line,) = cap_notes(config, d, rows)
+    assert (
+        line.startswith("--max-gap 0.02 was not held") and "by sex stayed above it, at 0.0400" in line and "1.2" in line
+    )
+    assert cap_notes(TrainConfig(), d, rows) == [] and cap_notes(config, d, []) == []

@@ -1,0 +1,72 @@
+"""Outputs adjusted by group: fairlearn's thresholds for two classes, scaling by group for more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
+
+from supernet.postprocessing import CONSTRAINTS, adjust_by_group
+
+
+def predictions(seed: int, size: int, num_classes: int):
+    """Probabilities, labels and groups: group 1 is told apart less well, a tenth of the groups is unknown."""
+    rng = np.random.default_rng(seed)
+    label, group = rng.integers(num_classes, size=size), (rng.random(size) < 0.3).astype(int)
+    logit = rng.normal(size=(size, num_classes))
+    logit[np.arange(size), label] += np.where(group, 1.0, 3.0)
+    logit[:, 0] += 1.5 * group  # and is taken for class 0 too often
+    prob = np.exp(logit) / np.exp(logit).sum(1, keepdims=True)
+    return prob, label, np.where(rng.random(size) < 0.1, -1, group)
+
+
+@pytest.mark.parametrize(
+    ("notion", "rate"), [("demographic_parity", selection_rate), ("equal_opportunity", true_positive_rate)]
+)
+def test_two_classes_meet_fairlearns_constraint(notion: str, rate) -> None:
+    val, (prob, label, group) = predictions(0, 1500, 2), predictions(1, 1500, 2)
+    adjusted, method = adjust_by_group(*val, prob, group, notion, 1.0, seed=0)
+    known = group >= 0
+    gaps = [
+        MetricFrame(
+            metrics=rate, y_true=label[known], y_pred=p.argmax(1)[known], sensitive_features=group[known]
+        ).difference()
+        for p in (prob, adjusted)
+    ]
+    assert gaps[1] < 0.08 < gaps[0]
+    assert CONSTRAINTS[notion] in method and set(adjusted[known].ravel()) == {0.0, 1.0}
+    assert (adjusted[~known] == prob[~known]).all()
+
+
+def test_more_classes_get_calibrated_by_group_and_fairer_in_the_notion_asked_for() -> None:
+    val, (prob, label, group) = predictions(0, 1500, 4), predictions(1, 1500, 4)
+    adjusted, method = adjust_by_group(*val, prob, group, "demographic_parity", 1.0, seed=0)
+    assert "temperature" in method and adjusted.sum(1) == pytest.approx(1)
+    known = group >= 0
+
+    def loss(p):
+        return -np.log(p[np.arange(len(label)), label])[known].mean()
+
+    def gap(p):
+        return max(abs(p[group == 0, k].mean() - p[group == 1, k].mean()) for k in range(4))
+
+    assert loss(adjusted) < loss(prob) and gap(adjusted) < gap(prob) / 2
+    assert (adjusted[~known] == prob[~known]).all()
+
+
+def test_a_group_that_validation_has_nobody_of_is_left_as_it_was() -> None:
+    (prob_V, label_V, group_V), (prob, _, group) = predictions(0, 300, 3), predictions(1, 300, 3)
+    adjusted, _ = adjust_by_group(
+        prob_V, label_V, np.where(group_V == 1, -1, group_V), prob, group, "accuracy_parity", 1.0, 0
+    )
+    assert (adjusted[group == 1] == prob[group == 1]).all() and not (adjusted[group == 0] == prob[group == 0]).all()
+
+
+@pytest.mark.parametrize("notion", ["equalized_odds", "loss_parity"])
+def test_where_thresholds_cannot_be_fitted_two_classes_are_scaled(notion: str) -> None:
+    """A group without both classes, or a notion of probabilities."""
+    prob_V, label_V, group_V = predictions(0, 300, 2)
+    if notion == "equalized_odds":
+        label_V = np.where(group_V == 1, 0, label_V)
+    _, method = adjust_by_group(prob_V, label_V, group_V, prob_V, group_V, notion, 0.0, 0)
+    assert "temperature" in method
