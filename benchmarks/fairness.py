@@ -1,0 +1,301 @@
+"""How much of the gap goes away, at what cost in accuracy, and how much of that is the architecture's doing.
+
+    python benchmarks/fairness.py [--parts main,wide] [--seeds 10] [--processes 2] [--folder runs/fairness]
+
+`writers` with 5% students, rpi4. main: `fbnet32`, 10 ms, 2,000 training images, accuracy parity. wide: `micro32`, 15 ms, 6,000
+images, three other notions. Each seed draws other training images. Of a seed, what is alike is done once: the data, the warm-up
+of the supernet (plain cross-entropy), and a training that two methods share. Methods:
+
+    fixed          as many k3_e3 blocks as the budget holds (MobileNet-like)   random    drawn within the budget
+    ce             searched by cross-entropy alone                            fair      searched with the soft gap
+    …+fair         the same network, trained with the fair method as well
+
+Seed by seed, the parts in turn, so that results are of use early. A finished run is a line of FOLDER/PART-SEED.jsonl and is not
+run again; results/fairness.json is written anew as seeds end (`--collect`: from what is there). Intervals: bootstrap over seeds and
+test images together, the same draw for both sides of a difference. Seconds are CPU seconds of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import copy
+import json
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fairness_summary import summarise
+from results_io import write_results
+
+from supernet.commands.setting import prepare
+from supernet.config import SearchConfig, TrainConfig
+from supernet.data import Batches, GroupedData, Split
+from supernet.derive import most_probable
+from supernet.evaluate import predict
+from supernet.kernels import keep_freed_memory
+from supernet.network import build_efficientnet
+from supernet.ops import arch_strings
+from supernet.runs import RunFolder
+from supernet.strategies.differentiable import DifferentiableSearch
+from supernet.strategies.problem import Problem
+from supernet.training import train_network
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS: dict[str, dict[str, Any]] = {
+    "main": {
+        "space": "fbnet32", "budget_ms": 10.0, "max_train": 2000, "notions": ["accuracy_parity"],
+        "warmup_epochs": 5, "epochs": 5, "train_epochs": 10,
+    },
+    "wide": {
+        "space": "micro32", "budget_ms": 15.0, "max_train": 6000,
+        "notions": ["demographic_parity", "equal_opportunity", "equalized_odds"],
+        "warmup_epochs": 2, "epochs": 2, "train_epochs": 4,
+    },
+}  # fmt: skip
+FAIR_SEARCH = {"fairness_method": "gap", "fairness_weight": 5.0}
+FAIR_TRAINING = {"fairness_method": "balance,gap", "fairness_weight": 1.0}
+PLAIN = {"fairness_method": "gap", "fairness_weight": 0.0}
+VAL_IMAGES_IN_TRAINING = 256  # trainings look at search-val after each epoch and decide nothing by it
+
+
+def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
+    """Every run of a seed that is not on disk yet, each written as it ends; the lines tell what was done."""
+    os.environ["TQDM_DISABLE"] = "1"
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    setting = dict(PARTS[part])
+    if tiny:
+        setting |= {
+            "max_train": 128,
+            "warmup_epochs": 1,
+            "epochs": 1,
+            "train_epochs": 1,
+            "notions": setting["notions"][:1],
+        }
+    journal = folder / f"{part}-{seed}.jsonl"
+    done = {row["run"]: row for row in read_rows(journal)}
+    told: list[str] = []
+
+    def keep(run: str, row: dict[str, Any], started: float) -> dict[str, Any]:
+        row = {"run": run, "part": part, "seed": seed, "seconds": time.process_time() - started, **row}
+        with journal.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        done[run] = row
+        told.append(f"{part} seed {seed} {run}: {row['seconds']:.0f} CPU s")
+        print(told[-1], flush=True)
+        return row
+
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        config = SearchConfig(
+            space=setting["space"], budget_ms=setting["budget_ms"], max_train=setting["max_train"], group_mix="student=0.05",
+            warmup_epochs=setting["warmup_epochs"], epochs=setting["epochs"], seed=seed, threads=1, out=str(work / "problem"),
+            fairness=setting["notions"][0], **PLAIN,
+        )  # fmt: skip
+        problem = prepare(config)
+        searches = {"ce": config} | {
+            f"fair/{notion}": replace(config, fairness=notion, **FAIR_SEARCH) for notion in setting["notions"]
+        }
+        missing = {name: own for name, own in searches.items() if f"search {name}" not in done}
+        if missing:
+            started = time.process_time()
+            warm = warmed_up(config, problem, work / "warm")
+            keep("warm-up", {}, started)
+            for name, own in missing.items():
+                started = time.process_time()
+                keep(f"search {name}", searched(own, problem, warm, work / name.replace("/", "-")), started)
+        ops = {
+            "fixed": fixed(problem),
+            "random": drawn(problem, seed),
+            **{name: tuple(done[f"search {name}"]["ops"]) for name in searches},
+        }
+        trainings = list(plan(setting["notions"]))
+        for method, arch, notion, fair in trainings:
+            if method in done:
+                continue
+            started = time.process_time()
+            same = next(
+                (
+                    r
+                    for r in done.values()
+                    if r.get("ops") == list(ops[arch]) and r.get("recipe") == [fair, notion if fair else ""]
+                ),
+                None,
+            )
+            row = {"ops": list(ops[arch]), "recipe": [fair, notion if fair else ""]}
+            if same is not None:
+                keep(
+                    method,
+                    row
+                    | {key: same[key] for key in ("predicted", "predicted_ms", "accuracy")}
+                    | {"shared_with": same["run"]},
+                    started,
+                )
+                continue
+            options = FAIR_TRAINING if fair else PLAIN
+            predicted_N = trained(
+                problem, ops[arch], setting["train_epochs"], notion, options, seed, work / f"train-{method.replace('/', '-')}"
+            )
+            label_N = problem.data.test.label_N
+            keep(
+                method,
+                row
+                | {
+                    "predicted": pack((predicted_N - label_N) % len(problem.data.classes)),
+                    "predicted_ms": problem.costs["latency"].total(problem.space.index_L(ops[arch])),
+                    "accuracy": float((predicted_N == label_N).mean()),
+                },
+                started,
+            )
+    return told
+
+
+def plan(notions: list[str]) -> Iterator[tuple[str, str, str, bool]]:
+    """(method, whose architecture, notion, fair training?), the comparisons that matter most first."""
+    first = notions[0]
+    yield from (("ce", "ce", first, False), (f"fair+fair/{first}", f"fair/{first}", first, True))
+    yield from ((f"fair/{first}", f"fair/{first}", first, False), ("fixed", "fixed", first, False))
+    yield from ((f"fixed+fair/{first}", "fixed", first, True), ("random", "random", first, False))
+    yield (f"ce+fair/{first}", "ce", first, True)
+    for notion in notions[1:]:
+        yield from (
+            (f"fair+fair/{notion}", f"fair/{notion}", notion, True),
+            (f"fair/{notion}", f"fair/{notion}", notion, False),
+        )
+        yield from ((f"fixed+fair/{notion}", "fixed", notion, True), (f"ce+fair/{notion}", "ce", notion, True))
+
+
+def warmed_up(config: SearchConfig, problem: Problem, folder: Path) -> DifferentiableSearch:
+    """A search at the end of its warm-up."""
+    running = DifferentiableSearch(config, problem)
+    running.total_steps = running.warmup_steps
+    running.run(RunFolder(make(folder)))
+    return running
+
+
+def searched(config: SearchConfig, problem: Problem, warm: DifferentiableSearch, folder: Path) -> dict[str, Any]:
+    """Goes on from the warm-up with another objective; the derived architecture."""
+    running = DifferentiableSearch(config, problem)
+    for name in ("supernet", "architecture_parameters", "score", "penalties"):
+        running.state[name].load_state_dict(warm.state[name].state_dict())
+    running.optimizer.load_state_dict(copy.deepcopy(warm.optimizer.state_dict()))
+    running.generator.set_state(warm.generator.get_state())
+    running.step = warm.step
+    running.run(RunFolder(make(folder)))
+    alpha_LK = running.parameters().detach().double().numpy()
+    costs = list(problem.costs.values())
+    index_L = next(most_probable(alpha_LK, problem.space.valid_LK, costs, problem.budgets))
+    return {
+        "ops": list(problem.space.names(index_L)),
+        "predicted_ms": problem.costs["latency"].total(index_L),
+        "soft_gap": running.alpha_objective.estimate_A()[0],
+    }
+
+
+def fixed(problem: Problem) -> tuple[str, ...]:
+    """As many 3×3 blocks of expansion 3 as the budget holds (of expansion 1 where the space has no 3), else skip."""
+    space = problem.space
+    allowed_LK = np.zeros(space.valid_LK.shape, bool)
+    for layer, valid_K in enumerate(space.valid_LK):
+        names = [op for op, valid in zip(space.ops, valid_K, strict=True) if valid]
+        block = next((op for op in ("k3_e3", "k3_e1") if op in names), "skip")
+        allowed_LK[layer, [space.ops.index(op) for op in {block, "skip"} if op in names]] = True
+    alpha_LK = np.array([[1.0 if op != "skip" else 0.0 for op in space.ops]] * len(space.layers))
+    return space.names(next(most_probable(alpha_LK, allowed_LK, list(problem.costs.values()), problem.budgets)))
+
+
+def drawn(problem: Problem, seed: int) -> tuple[str, ...]:
+    """A random architecture within the budget that uses it: perturb-and-MAP on uniform probabilities plus their cost."""
+    space, latency = problem.space, problem.costs["latency"]
+    rng = np.random.default_rng(seed)
+    ops = None
+    for _ in range(50):  # the dearest of a few draws: a network far under the budget would lose by capacity alone
+        index_L = next(most_probable(rng.gumbel(size=space.valid_LK.shape), space.valid_LK, [latency], problem.budgets))
+        if ops is None or latency.total(index_L) > latency.total(space.index_L(ops)):
+            ops = space.names(index_L)
+        if latency.total(index_L) > 0.95 * problem.budget_ms:
+            break
+    assert ops is not None
+    return ops
+
+
+def trained(
+    problem: Problem, ops: tuple[str, ...], epochs: int, notion: str, options: dict[str, Any], seed: int, folder: Path
+) -> np.ndarray:
+    """(N,) predicted classes on test of the network trained from scratch."""
+    data, space = problem.data, problem.space
+    config = TrainConfig(epochs=epochs, fairness=notion, seed=seed, threads=1, export="none", **options)
+    torch.manual_seed(seed)
+    network = build_efficientnet(
+        arch_strings(space, ops), stem_channels=space.stem_channels, stem_stride=space.stem_stride,
+        head_channels=space.head_channels, num_classes=len(data.classes), in_chans=data.channels,
+    )  # fmt: skip
+    network = train_network(config, fewer_val(data), network, RunFolder(make(folder)), torch.device("cpu"))
+    test = Batches(data.test, 256, shuffle=False, mean=data.mean, std=data.std)
+    return predict(network, test.epoch()).argmax(1)
+
+
+def fewer_val(data: GroupedData) -> GroupedData:
+    val = data.val
+    return replace(
+        data, val=Split(*(array[:VAL_IMAGES_IN_TRAINING] for array in (val.images_NCHW, val.label_N, val.group_NA)))
+    )
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def pack(error_N: np.ndarray) -> str:
+    """(predicted − true) modulo C of each test image: nearly all 0."""
+    return base64.b64encode(zlib.compress(error_N.astype(np.uint8).tobytes(), 9)).decode()
+
+
+def read_rows(journal: Path) -> list[dict[str, Any]]:
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="main,wide")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "fairness")
+    parser.add_argument("--collect", action="store_true", help="only write the results from the runs so far")
+    parser.add_argument(
+        "--tiny", action="store_true", help="128 images and one epoch each, results into FOLDER: does it run?"
+    )
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    parts = options.parts.split(",")
+
+    def collect() -> None:
+        records = [row for journal in sorted(options.folder.glob("*-*.jsonl")) for row in read_rows(journal)]
+        where = {"folder": options.folder} if options.tiny else {}
+        summary = summarise(records, PARTS)
+        write_results("fairness", summary, records, "python benchmarks/fairness.py", **where)
+        print(json.dumps(summary, indent=1), flush=True)
+
+    if not options.collect:
+        jobs = [(part, seed) for seed in range(options.seeds) for part in parts]
+        with ProcessPoolExecutor(options.processes) as pool:
+            futures = [pool.submit(one_seed, part, seed, options.folder, options.tiny) for part, seed in jobs]
+            for future in as_completed(futures):
+                future.result()
+                collect()
+    collect()
+
+
+if __name__ == "__main__":
+    main()
