@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from supernet.fairness import RunningGap, all_reduce_sums
+from supernet.distributed import all_reduce_sums
+from supernet.fairness import RunningGap
 
 
 def gap_steps(model: torch.nn.Module, running: RunningGap, batches: list[tuple[Tensor, Tensor, Tensor]]) -> list[float]:

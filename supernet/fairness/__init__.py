@@ -13,7 +13,7 @@ from supernet.fairness.gaps import (
 )
 from supernet.fairness.methods import METHODS, Setting, parse_methods
 from supernet.fairness.notions import EVENT_WORDS, EVENTS, GROUP_WORDS, GROUPS, NOTIONS, Notion, get_notion
-from supernet.fairness.running import RunningGap, all_reduce_sums
+from supernet.fairness.running import RunningGap
 
 __all__ = [
     "EVENTS",
@@ -28,7 +28,6 @@ __all__ = [
     "RunningGap",
     "Setting",
     "aggregate",
-    "all_reduce_sums",
     "gap_of_sums",
     "get_notion",
     "group_sums",

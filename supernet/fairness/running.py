@@ -30,10 +30,8 @@ The value is an estimate around the true gap, so it can be negative. ``benchmark
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from supernet.fairness.gaps import Gap, GroupSums, aggregate, gap_of_sums, group_sums, rates
@@ -100,7 +98,8 @@ class RunningGap(nn.Module):
     def update(self, sums: GroupSums) -> None:
         """Let a batch's sums (those of ``self.sums``, so of all processes) join the past."""
         self.past_HSGE *= self.decay
-        self.past_HSGE[int(self.step) % 2] += torch.stack(sums).to(self.past_HSGE.dtype)
+        half = (self.step % 2)[None]  # an index on the device: reading it would stop a GPU
+        self.past_HSGE.index_add_(0, half, torch.stack(sums).to(self.past_HSGE.dtype)[None])
         self.batches.mul_(self.decay).add_(1)
         self.step += 1
 
@@ -138,26 +137,3 @@ class RunningGap(nn.Module):
             (choice_HGE,) = torch.autograd.grad(gap_H.sum(), at_HGE)
         moved_HGE = fresh_HGE.flip(0) - rate_HGE
         return (gap_H.detach() + (choice_HGE * moved_HGE).sum((-2, -1))).mean()
-
-
-class _AllReduceSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        joint = local.clone()
-        dist.all_reduce(joint)
-        return joint
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        joint = grad.clone()
-        dist.all_reduce(joint)
-        return joint
-
-
-def all_reduce_sums(local: Tensor) -> Tensor:
-    """The sum of every process's tensor, differentiable; in a single process the tensor itself.
-
-    Every process then holds the same loss, and its gradient counts once for each of them; DDP takes the mean over
-    processes, which makes it the gradient of one process with the joint batch.
-    """
-    return _AllReduceSum.apply(local) if dist.is_available() and dist.is_initialized() else local
