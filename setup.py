@@ -32,6 +32,7 @@ setup(
         "pandas>=2",
         "scikit-learn>=1.4",
         "jsonschema>=4.18",
+        "pyyaml>=6",
         "jinja2>=3.1",
         "safetensors>=0.4",
         "tqdm>=4.66",
@@ -44,6 +45,7 @@ setup(
         "litert": ["litert-torch", "ai-edge-litert"],
         "executorch": ["executorch"],
         "openvino": ["openvino"],
+        "ray": ["ray[tune]>=2.40"],
     },
     entry_points={"console_scripts": ["supernet = supernet.commands.main:main"]},
 )

@@ -33,6 +33,7 @@ from supernet.evaluate import standalone
 from supernet.kernels import fast_cpu, keep_freed_memory
 from supernet.runs import RunFolder
 from supernet.space import SearchSpace, get_space
+from supernet.strategies import progress
 from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.problem import Problem, compare
 
@@ -234,7 +235,7 @@ def whole(warmup_steps: int, steps: int) -> None:
     for holder, method, name in (
         (search, "weight_step", "ω steps"), (search, "alpha_step", "α steps"), (search.train, "at", "data"),
         (search.val, "at", "data"), (problem.folder, "log", "log and checkpoint"),
-        (problem.folder, "save_checkpoint", "log and checkpoint"), (search, "_postfix", "log and checkpoint"),
+        (problem.folder, "save_checkpoint", "log and checkpoint"), (progress, "line", "log and checkpoint"),
     ):  # fmt: skip
         timed(totals, holder, method, name)
     loop = seconds(lambda: search.run(problem.folder))

@@ -42,6 +42,10 @@ class CommonConfig:
     out: str | None = _option(None, "run folder; default: runs/<command>-<device>-<number>")
     resume: str | None = _option(None, "run folder of an interrupted run: continues it with its own options")
     compute_device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps …")
+    precision: str = _option(
+        "float32", "float32, or bf16: forward passes in bfloat16 (autocast); measure first on a CPU"
+    )
+    compile: bool = _option(False, "torch.compile: minutes at the start, in place of our CPU kernels")
     threads: int | None = _option(None, "CPU threads; default: torch's own choice")
     bootstrap: int = _option(1000, "bootstrap draws for each interval", quick=200)
 
@@ -94,7 +98,7 @@ class TrainConfig(CommonConfig):
 GROUPS = {
     "task": "arch baseline device space budget_ms latency_quantile accept_poor_table max_params max_macs max_gap fairness fairness_method fairness_weight latency_weight",
     "data": "data label_col group_cols intersections file_col cluster_col group_mix max_train augment",
-    "run": "out resume export seed compute_device threads bootstrap",
+    "run": "out resume export seed compute_device precision compile threads bootstrap",
 }  # of options in the help text; the rest is the method's
 
 

@@ -125,6 +125,12 @@ class Supernet(nn.Module):
     def _layers(self) -> Iterable[nn.ModuleList]:
         return cast(Iterable[nn.ModuleList], self.layers)
 
+    def compile_ops(self) -> None:
+        """torch.compile for each operation, when it first runs. The whole would be compiled anew for each path."""
+        for op in chain.from_iterable(self._layers()):
+            if not isinstance(op, nn.Identity):
+                op.compile()
+
     def copy_weights(self, ops: Sequence[str], network: EfficientNet) -> None:
         """Copies the weights of one path, with batch-norm statistics, into its derived network."""
         for name in ("conv_stem", "bn1", "conv_head", "bn2", "classifier"):

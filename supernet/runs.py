@@ -7,6 +7,7 @@ import pickle
 import platform
 import signal
 import subprocess
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib import metadata
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from supernet import __version__
+from supernet import __version__, distributed
 from supernet.config import CommonConfig
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json, write_json
@@ -29,30 +30,40 @@ class Interrupted(Exception):
 
 
 class RunFolder:
-    """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events where it is installed."""
+    """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events where it is installed.
+
+    Of several processes only the first one writes; all must see the folder to resume it.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.writes = path, distributed.rank() == 0
+        self._board: Any = None
+        if not self.writes:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self._board = None
-        else:
-            self._board = SummaryWriter(str(path / "tensorboard"))
+            return
+        self._board = SummaryWriter(str(path / "tensorboard"))
 
     @classmethod
     def open(cls, config: CommonConfig, command: str, fingerprint: str) -> RunFolder:
-        """A new folder with its config, or the one that is resumed.
+        """A new folder with its config, or the one that is resumed; the first process chooses for all.
 
         Raises UserError if --out is there already and not empty, or if a resumed run's data is no longer the same.
         """
+        path = cls._prepare(config, command, fingerprint) if distributed.rank() == 0 else Path()
+        return cls(distributed.from_first(path))
+
+    @staticmethod
+    def _prepare(config: CommonConfig, command: str, fingerprint: str) -> Path:
         content = {"command": command, "fingerprint": fingerprint, **asdict(config)}
         if config.resume is not None:
             path = Path(config.resume)
             before = read_json(path / "config.json", "run config")["fingerprint"]
             if before != fingerprint:
                 raise UserError(f"The data is not what {path} began with (fingerprint {fingerprint}, was {before}): start a new run.")  # fmt: skip
-            return cls(path)
+            return path
         if config.out is not None:
             path = Path(config.out)
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -61,10 +72,12 @@ class RunFolder:
             device = Path(config.device).stem
             path = next(p for n in range(1, 100_000) if not (p := Path("runs") / f"{command}-{device}-{n}").exists())
         write_json(path / "config.json", content)
-        return cls(path)
+        return path
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes checkpoint.pt whole or not at all."""
+        if not self.writes:
+            return
         part = self.path / "checkpoint.pt.part"
         try:
             torch.save(state, part)
@@ -84,6 +97,8 @@ class RunFolder:
 
     def log(self, row: dict[str, Any]) -> None:
         """Appends a row to metrics.jsonl; `step` says where it belongs."""
+        if not self.writes:
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self._board is not None:
@@ -94,7 +109,7 @@ class RunFolder:
     def rows(self, until_step: int | None = None) -> list[dict[str, Any]]:
         """The rows so far. With `until_step`, later ones are dropped from the file: a resumed run writes them again."""
         path = self.path / "metrics.jsonl"
-        if not path.exists():
+        if not path.exists() or not self.writes:
             return []
         lines = path.read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines if line.endswith("}")]
@@ -114,7 +129,10 @@ class RunFolder:
 
 
 class StopSignal:
-    """`with StopSignal() as stop:` — SIGINT and SIGTERM only set `stop.came`; a second one ends the run at once."""
+    """`with StopSignal() as stop:` — SIGINT and SIGTERM only set `stop.came`; a second one ends the run at once.
+
+    With several processes it does not: the terminal and torchrun both pass a signal on, and torchrun kills after 30 s.
+    """
 
     def __enter__(self) -> StopSignal:
         self.came = False
@@ -125,7 +143,12 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.came = True
-        signal.signal(number, self._before[number])
+        if distributed.world_size() == 1:
+            signal.signal(number, self._before[number])
+
+    def reached(self) -> bool:
+        """Whether a signal came to any process: the same answer in all of them, so that all stop at the same step."""
+        return distributed.any_process(self.came)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -169,6 +192,11 @@ def compute_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--compute-device {name}: torch cannot use it here ({str(error).splitlines()[0]}).") from error
     return device
+
+
+def precision(name: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context of a forward pass: bf16 is autocast to bfloat16 (weights stay float32), float32 nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if name == "bf16" else nullcontext()
 
 
 def versions() -> dict[str, str]:

@@ -11,12 +11,13 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from tqdm import tqdm
 
+from supernet import distributed
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.evaluate import brief_scores, predict
 from supernet.kernels import fast_cpu
 from supernet.objective import data_objective
-from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
+from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 
 LOG_EVERY = 20
 
@@ -29,12 +30,18 @@ def train_network(
     Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
     one's on search-val: nothing is selected. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
-    fast_cpu(network).to(memory_format=torch.channels_last).to(device)
+    if config.compile:
+        network.compile()
+    else:
+        fast_cpu(network)
+    distributed.join_batch_norms(network.to(memory_format=torch.channels_last).to(device))
+    weights = list(network.parameters())
     shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
+    slices: dict[str, Any] = {"rank": distributed.rank(), "world_size": distributed.world_size()}
     augment = data.augment if config.augment else None
-    train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared)
+    train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared, **slices)
     val = Batches(data.val, 256, shuffle=False, **shared)
-    objective = data_objective(config, data, data.train, config.smoothing).to(device)
+    objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)
     averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
     optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay)
     total_steps = config.epochs * len(train)
@@ -52,17 +59,23 @@ def train_network(
         torch.set_rng_state(checkpoint["rng"])
         step, sums = checkpoint["step"], checkpoint["sums"]
     folder.rows(until_step=step)
+    if distributed.rank():  # each process drops out other neurons
+        torch.manual_seed(config.seed + 1_000_003 * distributed.rank() + step)
 
     with StopSignal() as stop, tqdm(
-        total=total_steps, initial=step, desc="train", unit="step", smoothing=0.05, mininterval=1
+        total=total_steps, initial=step, desc="train", unit="step", smoothing=0.05, mininterval=1,
+        disable=not folder.writes,
     ) as bar:  # fmt: skip
         while step < total_steps:
             batch = train.at(step)
             network.train()
-            loss = objective(network(batch.image)[None], batch)
+            with precision(config.precision, device):
+                logits_BC = network(batch.image)
+            loss = objective(logits_BC.float()[None], batch)
             optimizer.zero_grad(set_to_none=True)
             loss.total_N.sum().backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            distributed.average_gradients(weights)
+            nn.utils.clip_grad_norm_(weights, 5.0)
             optimizer.step()
             step += 1
             scheduler.step_update(step)
@@ -73,8 +86,9 @@ def train_network(
                 "cross_entropy": sums.get("cross_entropy", 0.0) + loss.task_N.detach().sum(),
                 "steps": sums.get("steps", 0) + 1,
             }
-            epoch_ends = step % len(train) == 0
-            if epoch_ends or stop.came or step % LOG_EVERY == 0:
+            epoch_ends, stopping = step % len(train) == 0, stop.reached()
+            if epoch_ends or stopping or step % LOG_EVERY == 0:
+                sums |= {name: distributed.mean(sums[name]) for name in ("loss", "cross_entropy")}
                 check_finite(float(sums["loss"]), f"step {step}", folder)
                 bar.set_postfix_str(
                     f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {max(objective.estimate_A()):+.3f}"
@@ -93,15 +107,16 @@ def train_network(
                     "lr": optimizer.param_groups[0]["lr"],
                 }
                 folder.log(row)
-                bar.write(
-                    f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}"
-                )
+                if folder.writes:
+                    bar.write(
+                        f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}"
+                    )
                 sums = {}
-            if epoch_ends or stop.came:
+            if epoch_ends or stopping:
                 folder.save_checkpoint(
                     {"step": step, "state": state.state_dict(), "optimizer": optimizer.state_dict(),
                      "rng": torch.get_rng_state(), "sums": sums, "fingerprint": data.fingerprint}
                 )  # fmt: skip
-            if stop.came and step < total_steps:
+            if stopping and step < total_steps:
                 raise Interrupted(f"Interrupted at step {step} of {total_steps}")
     return averaged.module

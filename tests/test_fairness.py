@@ -24,13 +24,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
+from supernet.distributed import all_reduce_sums
 from supernet.errors import UserError
 from supernet.fairness import (
     EVENTS,
     GROUPS,
     NOTIONS,
     RunningGap,
-    all_reduce_sums,
     gap_of_sums,
     get_notion,
     group_sums,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from supernet import __version__
-from supernet.commands import lut, search, train, verify
+from supernet.commands import lut, search, sweep, train, verify
 from supernet.errors import UserError
 
 
@@ -16,12 +17,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     parser = argparse.ArgumentParser(prog=prog, description="Finds and trains image classifiers that fit a device's latency budget and serve every group of people.")  # fmt: skip
     parser.add_argument("--version", action="version", version=f"supernet {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (search, train, lut, verify):
+    for command in (search, train, sweep, lut, verify):
         command.add_parser(subparsers)
     options = parser.parse_args(argv)
     try:
         options.run(options)
     except UserError as error:
+        if os.environ.get("RANK", "0") != "0":  # torchrun: the first process says it for all
+            raise SystemExit(2) from None
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted. What was written stays.")

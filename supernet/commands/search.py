@@ -27,6 +27,8 @@ examples:
       students are rare in training; hold the soft gap under 2 points
   python search.py --device ./my-board.json --data photos/ --label-col label --group-cols sex,age
       your own device's table, your own images
+  torchrun --nproc-per-node 2 search.py --device rpi4
+      on two GPUs (or CPUs): each step's batch is shared out
   python search.py --resume runs/search-rpi4-1
       go on where an interrupted run stopped
 
@@ -51,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
+    from supernet import distributed
     from supernet.commands.setting import open_run, prepare
     from supernet.report import write_report
     from supernet.runs import Interrupted
@@ -63,11 +66,16 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f'Unknown strategy "{config.strategy}".{nearest(config.strategy, STRATEGIES)}')
     problem = prepare(config)
     folder = problem.folder
-    print("\n".join((*problem.notes, f"Run folder: {folder.path}")), flush=True)
+    if distributed.world_size() > 1 and config.strategy != "differentiable":
+        raise UserError(f"--strategy {config.strategy} runs in one process: start it without torchrun.")
+    if folder.writes:
+        print("\n".join((*problem.notes, f"Run folder: {folder.path}")), flush=True)
     try:
         outcome = STRATEGIES[config.strategy](config, problem)
     except Interrupted as interrupted:
         raise UserError(f"{interrupted}. Go on with: supernet search --resume {folder.path}") from None
+    if not folder.writes:
+        return
     arch = derived_architecture(config, problem, outcome.candidates[0])
     arch.save(folder.path / "derived.json")
     write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])

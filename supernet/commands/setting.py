@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from supernet import distributed
 from supernet.config import CommonConfig, SearchConfig, from_options
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table, require_good
@@ -17,7 +20,7 @@ from supernet.costs.table import CostTable
 from supernet.costs.transfer.adapt import quantile_margin_ms
 from supernet.data import GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
-from supernet.errors import UserError
+from supernet.errors import UserError, nearest
 from supernet.fairness import METHODS, get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
 from supernet.runs import RunFolder, compute_device, read_config
@@ -26,15 +29,19 @@ from supernet.strategies.problem import Problem
 
 Config = TypeVar("Config", bound=CommonConfig)
 LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
+PRECISIONS = ("float32", "bf16")
 _FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
 
 
 def use_machine(config: CommonConfig) -> torch.device:
-    """Threads, memory and compute device as asked. Raises UserError if the device is not there."""
+    """Threads, memory, compute device and fellow processes (torchrun) as asked. Raises UserError if it is not there."""
+    if config.compile and shutil.which(os.environ.get("CXX", "c++")) is None:
+        raise UserError("--compile needs a C++ compiler; install one (g++), or leave the option out.")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     keep_freed_memory()
-    return compute_device(config.compute_device)
+    distributed.start()
+    return compute_device(distributed.own_device(config.compute_device))
 
 
 def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> Config:
@@ -75,6 +82,8 @@ def check(config: CommonConfig) -> None:
     if quantile is not None and not 0.5 <= quantile < 1:
         raise UserError(f"--latency-quantile must be at least 0.5 and below 1, not {quantile:g}.")
     get_notion(config.fairness)
+    if config.precision not in PRECISIONS:
+        raise UserError(f'Unknown --precision "{config.precision}".{nearest(config.precision, PRECISIONS)}')
     methods = parse_methods(config.fairness_method)
     if config.max_gap is not None and not any(METHODS[name].penalty for name in methods):
         raise UserError(

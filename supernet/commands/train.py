@@ -27,6 +27,8 @@ examples:
       a baseline: any timm model through the very same path
   python train.py --arch runs/search-rpi4-1/derived.json --fairness-method minimax --baseline runs/train-rpi4-1
       another way to be fair, compared with the first run image by image
+  torchrun --nproc-per-node 2 train.py --arch runs/search-rpi4-1/derived.json
+      on two GPUs (or CPUs): each step's batch is shared out
   python train.py --resume runs/train-rpi4-1
       go on where an interrupted run stopped
 
@@ -84,13 +86,16 @@ def run(options: argparse.Namespace) -> None:
     torch.manual_seed(config.seed)
     network, spec = build(config, arch, data)
     folder = RunFolder.open(config, "train", data.fingerprint)
-    if arch is not None:
-        arch.save(folder.path / "derived.json")
-    print("\n".join((*data.notes, f"Run folder: {folder.path}")), flush=True)
+    if folder.writes:
+        if arch is not None:
+            arch.save(folder.path / "derived.json")
+        print("\n".join((*data.notes, f"Run folder: {folder.path}")), flush=True)
     try:
         network = train_network(config, data, network, folder, device)
     except Interrupted as interrupted:
         raise UserError(f"{interrupted}. Go on with: supernet train --resume {folder.path}") from None
+    if not folder.writes:
+        return
 
     save_model(folder.path, network, data.classes, spec, DERIVED if arch is not None else config.arch)
     val_prob_VC, prob_NC = (

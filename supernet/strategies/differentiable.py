@@ -7,7 +7,6 @@ expectation. How α gets the gradient of the first is the relaxation's matter (r
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from supernet import distributed
 from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.derive import candidates
@@ -34,8 +34,8 @@ from supernet.relaxation import (
     one_hot,
     sample_paths,
 )
-from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite
-from supernet.strategies import warmup
+from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
+from supernet.strategies import progress, warmup
 from supernet.strategies.problem import Outcome, Problem, compare
 
 LOG_EVERY = 20
@@ -49,8 +49,12 @@ class DifferentiableSearch:
         data, space, device = problem.data, problem.space, problem.device
         self.config, self.data, self.costs = config, data, problem.costs
         valid_LK = torch.from_numpy(space.valid_LK)
-        supernet = fast_cpu(Supernet(space, len(data.classes), data.channels))
-        supernet = supernet.to(memory_format=torch.channels_last).to(device)
+        supernet = Supernet(space, len(data.classes), data.channels)
+        if config.compile:
+            supernet.compile_ops()
+        else:
+            fast_cpu(supernet)
+        supernet = distributed.join_batch_norms(supernet.to(memory_format=torch.channels_last).to(device))
 
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
@@ -59,7 +63,8 @@ class DifferentiableSearch:
         self.parameters.logits_LK.data.copy_(start_LK)
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = (
-            data_objective(config, data, split).to(device) for split in (data.train, data.val)
+            data_objective(config, data, split, reduce_sums=distributed.all_reduce_sums).to(device)
+            for split in (data.train, data.val)
         )
         self.penalties = [
             BudgetPenalty(problem.costs[name], budget, config.latency_weight if name == "latency" else None)
@@ -75,7 +80,10 @@ class DifferentiableSearch:
                 "penalties": nn.ModuleList(self.penalties),
             }
         )
-        shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "seed": config.seed, "device": device}
+        shared: dict[str, Any] = {
+            "mean": data.mean, "std": data.std, "seed": config.seed, "device": device,
+            "rank": distributed.rank(), "world_size": distributed.world_size(),
+        }  # fmt: skip
         augment = data.augment if config.augment else None
         self.train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **shared)
         self.val = Batches(data.val, config.batch_size, stratify=True, **shared)
@@ -112,7 +120,8 @@ class DifferentiableSearch:
         """
         first_step = self._restore(folder)
         with StopSignal() as stop, tqdm(
-            total=self.total_steps, initial=self.step, desc="search", unit="step", smoothing=0.05, mininterval=1
+            total=self.total_steps, initial=self.step, desc="search", unit="step", smoothing=0.05, mininterval=1,
+            disable=not folder.writes,
         ) as bar:  # fmt: skip
             while self.step < self.total_steps:
                 warm = self.step < self.warmup_steps
@@ -123,26 +132,28 @@ class DifferentiableSearch:
                 bar.update()
                 for name, value in (parts | {"steps": torch.tensor(1.0)}).items():
                     self.sums[name] = self.sums.get(name, 0.0) + value
-                epoch_ends = self.step % len(self.train) == 0
-                if epoch_ends or stop.came or self.step % LOG_EVERY == 0:
+                epoch_ends, stopping = self.step % len(self.train) == 0, stop.reached()
+                if epoch_ends or stopping or self.step % LOG_EVERY == 0:
+                    self.sums = {name: distributed.mean(value) for name, value in self.sums.items()}
                     check_finite(float(self.sums["loss"]), f"step {self.step}", folder)
-                    bar.set_postfix_str(self._postfix(warm))
+                    bar.set_postfix_str(progress.line(self, warm))
                 if epoch_ends:
-                    folder.log(self._row(warm))
+                    folder.log(progress.row(self, warm))
                     self.sums = {}
-                if epoch_ends or stop.came:
+                if epoch_ends or stopping:
                     folder.save_checkpoint(self._checkpoint())
-                if stop.came and self.step < self.total_steps:
+                if stopping and self.step < self.total_steps:
                     raise Interrupted(f"Interrupted at step {self.step} of {self.total_steps}")
         return first_step
 
     def weight_step(self, batch: Batch, warm: bool) -> dict[str, Tensor]:
         """One step of ω on search-train: a balanced path while warming up, else weights drawn from the relaxation."""
         weights_LK = self.warmup.weights(self.p_LK, self.step, self.generator) if warm else self._sampled_weights()
-        loss = self.weight_objective(self.supernet(batch.image, weights_LK)[None], batch)
+        loss = self.weight_objective(self._logits(batch, weights_LK)[None], batch)
         self.optimizer.zero_grad(set_to_none=True)  # operations that did not run have no gradient and do not move
         loss.total_N.sum().backward()
-        nn.utils.clip_grad_norm_(self.weights, 5.0, foreach=True)
+        distributed.average_gradients(self.weights)
+        nn.utils.clip_grad_norm_(self.weights, 5.0)
         self.optimizer.step()
         self.scheduler.step_update(self.step + 1)
         return {"loss": loss.total_N.detach().sum(), "cross_entropy": loss.task_N.detach().sum()}
@@ -160,7 +171,7 @@ class DifferentiableSearch:
         # α's gradient alone: ω's, the dearest part of the backward pass, is not asked for
         grads = torch.autograd.grad(loss, list(self.parameters.parameters()))
         for parameter, grad in zip(self.parameters.parameters(), grads, strict=True):
-            parameter.grad = grad
+            parameter.grad = distributed.mean(grad)
         self.alpha_optimizer.step()
         return parts
 
@@ -169,7 +180,7 @@ class DifferentiableSearch:
         relax = PATHWISE[self.config.relaxation]
         number = self.config.paths if self.config.relaxation == "gumbel-hard" else 1
         logits_NBC = torch.stack(
-            [self.supernet(batch.image, relax(alpha_LK, self.temperature, self.generator)) for _ in range(number)]
+            [self._logits(batch, relax(alpha_LK, self.temperature, self.generator)) for _ in range(number)]
         )
         loss = self.alpha_objective(logits_NBC, batch)
         return loss.total_N.mean(), {"val_cross_entropy": loss.task_N.detach().mean()}
@@ -178,45 +189,23 @@ class DifferentiableSearch:
         """The score-function estimator: forward passes of `paths` sampled paths, no backward pass through the supernet."""
         path_NL = sample_paths(alpha_LK, self.config.paths, self.generator)
         with torch.no_grad():
-            logits_NBC = torch.stack([self.supernet(batch.image, one_hot(p_L, alpha_LK)) for p_L in path_NL])
+            logits_NBC = torch.stack([self._logits(batch, one_hot(p_L, alpha_LK)) for p_L in path_NL])
             loss = self.alpha_objective(logits_NBC, batch)
-        loss_N = loss.total_N.cpu()
+        loss_N = distributed.mean(loss.total_N).cpu()  # the one wait for a GPU: the next paths depend on it
         surrogate = self.score.surrogate_loss(alpha_LK, path_NL, loss_N)
         self.score.fit(path_NL, loss_N, self.p_LK)
         return surrogate, {"val_cross_entropy": loss.task_N.mean()}
+
+    def _logits(self, batch: Batch, weights_LK: Tensor) -> Tensor:
+        with precision(self.config.precision, batch.image.device):
+            logits_BC = self.supernet(batch.image, weights_LK)
+        return logits_BC.float() if self.config.precision == "bf16" else logits_BC
 
     def _sampled_weights(self) -> Tensor:
         alpha_LK = self.parameters().detach()
         if self.config.relaxation in ("softmax", "gumbel"):
             return PATHWISE[self.config.relaxation](alpha_LK, self.temperature, self.generator)
         return one_hot(sample_paths(alpha_LK, 1, self.generator)[0], alpha_LK)
-
-    def _row(self, warm: bool) -> dict[str, Any]:
-        steps = float(self.sums["steps"])
-        means = {name: float(value) / steps for name, value in self.sums.items() if name != "steps"}
-        objective = self.weight_objective if warm else self.alpha_objective
-        gaps, weights = objective.estimate_A(), objective.weight_A()
-        p_LK = self.p_LK
-        return {
-            "step": self.step,
-            "epoch": self.step // len(self.train),
-            "phase": "warm-up" if warm else "search",
-            **means,
-            **{f"gap_{name}": gap for name, gap in zip(self.data.attributes, gaps, strict=True)},
-            **{f"lambda_gap_{name}": weight for name, weight in zip(self.data.attributes, weights, strict=True)},
-            **{f"expected_{name}": float(cost.expected(p_LK)) for name, cost in self.costs.items()},
-            **{f"lambda_{penalty.cost.name}": float(penalty.multiplier.value) for penalty in self.penalties},
-            "entropy": float(-(p_LK * p_LK.clamp_min(1e-12).log()).sum(1).mean() / math.log(p_LK.shape[1])),
-            "lr": self.optimizer.param_groups[0]["lr"],
-        }
-
-    def _postfix(self, warm: bool) -> str:
-        row = self._row(warm)
-        gaps = [row[f"gap_{name}"] for name in self.data.attributes]
-        return (
-            f"{row['phase']} ce {row['cross_entropy']:.3f} gap {max(gaps):+.3f} "
-            f"latency {row['expected_latency']:.1f} ms λ_lat {row.get('lambda_latency', 0):.2f}"
-        )
 
     def _checkpoint(self) -> dict[str, Any]:
         return {

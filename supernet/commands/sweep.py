@@ -1,0 +1,238 @@
+"""`supernet sweep`: devices × budgets × fairness weights × seeds as Ray Tune trials, joined into one front.
+
+A trial is an ordinary run folder, and what is finished or half done is told by the folders alone: the same command again
+goes on. Ray only decides what runs when and where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from supernet.config import SearchConfig, from_options
+from supernet.errors import UserError, nearest
+from supernet.schema import read_json, write_json
+
+if TYPE_CHECKING:
+    from ray.tune import ResultGrid
+
+EPILOG = """\
+sweep.yaml:
+  out: runs/sweep               # a run folder for each trial, front.json and report.md
+  devices: [rpi4, pixel3]
+  budgets_ms: [10, 15, 20]      # left out: each device's default
+  fairness_weights: [0, 1]      # left out: 1
+  seeds: [0, 1, 2]              # left out: 0
+  options: {space: fbnet32, max_train: 4000}    # of `supernet search`, the same in all trials
+  cpus: 1                       # a trial; also gpus
+"""
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["out", "devices"],
+    "additionalProperties": False,
+    "properties": {
+        "out": {"type": "string", "minLength": 1},
+        "devices": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "string"}},
+        "budgets_ms": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "number"}},
+        "fairness_weights": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "number"}},
+        "seeds": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "integer", "minimum": 0}},
+        "options": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+        "cpus": {"type": "number", "exclusiveMinimum": 0},
+        "gpus": {"type": "number", "minimum": 0},
+    },
+}
+OWN = ("device", "budget_ms", "fairness_weight", "seed", "out", "resume")  # what a sweep sets itself
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One search: its run folder, its options, and all of them with the defaults."""
+
+    folder: Path
+    options: dict[str, Any]
+    config: SearchConfig
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "report.json").exists()  # written last
+
+    def arguments(self) -> list[str]:
+        """For `supernet`: begins the run, or goes on with it."""
+        if (self.folder / "config.json").exists():
+            return ["search", "--resume", str(self.folder)]
+        flags = [("--" if value is not False else "--no-") + name.replace("_", "-") + ("" if isinstance(value, bool) else f"={value}")
+                 for name, value in self.options.items()]  # fmt: skip
+        return ["search", *flags, "--out", str(self.folder)]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "sweep", help="many searches as Ray trials", description="Runs searches over devices, budgets, fairness weights and seeds, and joins their\n"
+        "results. Start it again to go on where it stopped. Needs the extra: pip install 'supernet[ray]'.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--config", type=Path, required=True, help="the sweep, a YAML file", metavar="SWEEP.YAML")
+    parser.add_argument("--ray-address", help="a running Ray cluster, e.g. auto or ray://host:10001; default: this machine. "
+                        "All its machines must see `out` under the same path", metavar="ADDRESS")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The story of the command."""
+    content = read_sweep(options.config)
+    trials = plan(content)
+    open_trials = [trial for trial in trials if not trial.done]
+    print(f"{len(trials)} trials, {len(trials) - len(open_trials)} of them done. Folder: {content['out']}", flush=True)
+    failures = run_trials(open_trials, content, options.ray_address) if open_trials else []
+    done = [trial for trial in trials if trial.done]
+    if done:
+        print(join(done, Path(content["out"])))
+    if failures:
+        raise UserError(f"{len(failures)} of {len(trials)} trials failed, the first: {failures[0]}")
+
+
+def read_sweep(path: Path) -> dict[str, Any]:
+    """The file's content with an absolute `out`. Raises UserError with the field's path."""
+    import yaml
+
+    if not path.is_file():
+        raise UserError(f"sweep {path} does not exist, or is no file.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"sweep {path} is not valid YAML: {error}.") from error
+    for name in content if isinstance(content, dict) else ():
+        if name not in SCHEMA["properties"]:
+            raise UserError(f'sweep {path}: "{name}" is not known.{nearest(str(name), SCHEMA["properties"])}')
+    misfit = best_match(Draft202012Validator(SCHEMA).iter_errors(content))
+    if misfit is not None:
+        raise UserError(f"sweep {path}: {misfit.json_path.removeprefix('$').lstrip('.') or 'file'}: {misfit.message[:200]}.")  # fmt: skip
+    return {"options": {}, "cpus": 1, "gpus": 0, **content, "out": str(Path(content["out"]).resolve())}
+
+
+def plan(content: dict[str, Any]) -> list[Trial]:
+    """The trials, each checked as `supernet search` checks its options; those begun earlier must be the same ones."""
+    from supernet.commands.setting import check
+    from supernet.costs.latency import load_table
+    from supernet.space import get_space
+
+    known = SearchConfig.__dataclass_fields__
+    for name in content["options"]:
+        if name in OWN or name not in (*known, "quick"):
+            raise UserError(f'sweep: options: "{name}" is not to be set there.{nearest(name, set(known) - set(OWN))}')
+    trials = []
+    for device in content["devices"]:
+        load_table(device)
+    axes = (content["devices"], content.get("budgets_ms", [None]), content.get("fairness_weights", [1.0]), content.get("seeds", [0]))  # fmt: skip
+    for device, budget_ms, weight, seed in itertools.product(*axes):
+        options = {**content["options"], "device": device, "fairness_weight": weight, "seed": seed}
+        if budget_ms is not None:
+            options["budget_ms"] = budget_ms
+        budget = "default" if budget_ms is None else f"{budget_ms:g}ms"
+        folder = Path(content["out"]) / f"{Path(device).stem}-{budget}-fair{weight:g}-seed{seed}"
+        config = from_options(SearchConfig, argparse.Namespace(**{"quick": False, **options}))
+        for name, item in known.items():
+            value = getattr(config, name)
+            kind = type(item.default)
+            if value is not None and item.default is not None and not isinstance(value, (float, int) if kind is float else kind):  # fmt: skip
+                raise UserError(f"sweep: options: {name}: {value!r} is not of type {kind.__name__}.")
+        check(config)
+        get_space(config.space)
+        if (folder / "config.json").exists():
+            before = read_json(folder / "config.json", "run config")
+            changed = [n for n, v in asdict(config).items() if n not in ("out", "resume") and before.get(n, v) != v]
+            if changed:
+                raise UserError(f"{folder} was begun with another {', '.join(changed)}: choose another `out`.")
+        trials.append(Trial(folder, options, config))
+    if len({trial.folder for trial in trials}) < len(trials):
+        raise UserError("sweep: devices: two tables have one file name; rename one.")
+    return trials
+
+
+def search_trial(config: dict[str, Any]) -> dict[str, Any]:
+    """What Ray runs: one search in a process of its own, its words in log.txt. Raises RuntimeError if it fails."""
+    trial = config["trial"]
+    folder = Path(trial["folder"])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", "from supernet.commands.main import main; main()", *trial["arguments"]]
+    log = folder.with_name(folder.name + ".log")  # beside the folder, which --out wants to be new
+    with log.open("a", encoding="utf-8") as file:
+        failed = subprocess.run(command, cwd=trial["directory"], stdout=file, stderr=subprocess.STDOUT).returncode
+    if failed:
+        raise RuntimeError(f"{folder.name}: {log.read_text(encoding='utf-8').strip().splitlines()[-1]}")
+    return {"finished": 1}
+
+
+def run_trials(trials: list[Trial], content: dict[str, Any], address: str | None) -> list[str]:
+    """Runs them all and gives the failures, a line each. Raises UserError where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("`supernet sweep` needs Ray: pip install 'supernet[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray import tune
+
+    root = str(Path(__file__).parent.parent.parent)  # a checkout's workers find the package too
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False, include_dashboard=None if address else False)  # fmt: skip
+    here = str(Path.cwd())
+    asked = [{"folder": str(t.folder), "arguments": t.arguments(), "directory": here} for t in trials]
+    try:
+        grid: ResultGrid = tune.Tuner(
+            tune.with_resources(search_trial, {"cpu": content["cpus"], "gpu": content["gpus"]}),
+            param_space={"trial": tune.grid_search(asked)},
+            run_config=tune.RunConfig(storage_path=str(Path(content["out"]) / "ray"), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
+    return [str(error).strip().splitlines()[-1] for error in grid.errors]
+
+
+def join(trials: list[Trial], out: Path) -> str:
+    """Writes front.json and report.md of finished trials; the report's text.
+
+    A trial is on the front if no other *of its device* is as good in error, gap and latency and better in one.
+    """
+    from supernet.strategies.front import non_dominated
+
+    rows = []
+    for trial in trials:
+        best = read_json(trial.folder / "front.json", "front")[0]
+        names = ("ops", "accuracy", "balanced_accuracy", "gap")
+        asked = {name: getattr(trial.config, name) for name in ("device", "budget_ms", "fairness_weight", "seed")}
+        rows.append({"trial": trial.folder.name, **asked, "predicted_ms": best["costs"]["latency"], **{n: best[n] for n in names}})  # fmt: skip
+    for device in dict.fromkeys(row["device"] for row in rows):
+        own = [row for row in rows if row["device"] == device]
+        front_N = non_dominated(np.array([[1 - r["balanced_accuracy"], r["gap"], r["predicted_ms"]] for r in own]))
+        for row, on_front in zip(own, front_N, strict=True):
+            row["non_dominated"] = bool(on_front)
+    write_json(out / "front.json", rows)
+    lines = ["| device | budget ms | λ_fair | seeds | predicted ms | balanced accuracy | gap | on the front |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    keys = ("device", "budget_ms", "fairness_weight")
+    for key in dict.fromkeys(tuple(row[k] for k in keys) for row in rows):
+        same = [row for row in rows if tuple(row[k] for k in keys) == key]
+        figures = [spread([row[name] for row in same], form) for name, form in (("predicted_ms", ".2f"), ("balanced_accuracy", ".3f"), ("gap", ".3f"))]  # fmt: skip
+        device, budget_ms, weight = key
+        budget = "default" if budget_ms is None else f"{budget_ms:g}"
+        on_front = sum(row["non_dominated"] for row in same)
+        lines.append(f"| {device} | {budget} | {weight:g} | {len(same)} | {' | '.join(figures)} | {on_front} |")
+    text = "\n".join([*lines, "", "Accuracy and gap on search-val with the supernets' weights (mean ± sd over seeds): retrain to know the true numbers."])  # fmt: skip
+    (out / "report.md").write_text(text + "\n", encoding="utf-8")
+    return text
+
+
+def spread(values: list[float], form: str) -> str:
+    """Mean, and standard deviation where there are several."""
+    mean = format(float(np.mean(values)), form)
+    return mean if len(values) == 1 else f"{mean} ± {format(float(np.std(values, ddof=1)), form)}"

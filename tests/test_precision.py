@@ -1,0 +1,84 @@
+"""One code path for every device: no step reads a tensor of the device, bf16 and torch.compile change speed alone."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from timm.optim import create_optimizer_v2
+from torch import Tensor
+
+from supernet.commands.setting import check, prepare
+from supernet.config import SearchConfig
+from supernet.errors import UserError
+from supernet.strategies import differentiable
+from supernet.strategies.differentiable import DifferentiableSearch
+
+TINY = SearchConfig(
+    space="micro32", max_train=32, batch_size=16, budget_ms=11.0, warmup_epochs=1, threads=1, compute_device="cpu"
+)  # fmt: skip
+
+
+def search(folder: Path, device: str = "cpu", **options: Any) -> DifferentiableSearch:
+    config = replace(TINY, out=str(folder), **options)
+    return DifferentiableSearch(config, replace(prepare(config), device=torch.device(device)))
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_step_waits_for_the_device_only_for_the_losses_of_alpha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: bool) -> None:  # fmt: skip
+    """A tensor on "meta" has no values: whoever reads one (item, float, tolist, a mask as an index) raises."""
+    asked = []
+
+    def cpu(values: Tensor) -> Tensor:
+        asked.append(values.shape)
+        return torch.zeros(values.shape)
+
+    def without_fused(*arguments: Any, fused: bool) -> torch.optim.Optimizer:
+        return create_optimizer_v2(*arguments, foreach=False)  # fused kernels are for real devices
+
+    monkeypatch.setattr(differentiable, "create_optimizer_v2", without_fused)
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **named: nullcontext())  # does not know "meta"
+    running = search(tmp_path / "run", "meta")
+    monkeypatch.setattr(Tensor, "cpu", cpu)
+    for step in range(2):
+        parts = running.weight_step(running.train.at(step), warm)
+        assert not asked and parts["loss"].is_meta
+    running.alpha_step(running.val.at(0))
+    assert asked == [(TINY.paths,)]
+    assert not running.parameters.logits_LK.is_meta
+
+
+def test_bf16_is_float32_to_its_rounding(tmp_path: Path) -> None:
+    steps = {}
+    for precision in ("float32", "bf16"):
+        running = search(tmp_path / precision, precision=precision)
+        parts = running.weight_step(running.train.at(0), warm=True) | running.alpha_step(running.val.at(0))
+        assert all(weight.dtype == torch.float32 for weight in running.weights)
+        steps[precision] = torch.stack([parts["cross_entropy"], parts["val_cross_entropy"]])
+    torch.testing.assert_close(steps["bf16"], steps["float32"], rtol=0.05, atol=0)
+    assert not torch.equal(steps["bf16"], steps["float32"])
+
+
+def test_unknown_precision() -> None:
+    with pytest.raises(UserError, match='Unknown --precision "fp16"'):
+        check(replace(TINY, precision="fp16"))
+
+
+def test_compile_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="--compile needs a C"):
+        prepare(replace(TINY, out=str(tmp_path / "run"), compile=True))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's compiler has many
+def test_compiled_steps_are_the_same(tmp_path: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        running = search(tmp_path / str(compiled), compile=compiled)
+        losses.append(torch.stack([running.weight_step(running.train.at(s), warm=True)["loss"] for s in range(2)]))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=0)

@@ -1,0 +1,130 @@
+"""A sweep: the file is checked, trials are ordinary run folders, the joined front is per device. Ray itself only in one test."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supernet.commands import sweep
+from supernet.commands.main import main
+from supernet.errors import UserError
+
+
+def written(path: Path, **content: Any) -> Path:
+    """JSON is YAML."""
+    file = path / "sweep.yaml"
+    file.write_text(json.dumps({"out": str(path / "out"), "devices": ["rpi4"], **content}), encoding="utf-8")
+    return file
+
+
+def trials(path: Path, **content: Any) -> list[sweep.Trial]:
+    return sweep.plan(sweep.read_sweep(written(path, **content)))
+
+
+def finish(trial: sweep.Trial, accuracy: float, gap: float, ms: float) -> None:
+    trial.folder.mkdir(parents=True)
+    best = {"ops": ["skip"], "accuracy": accuracy, "balanced_accuracy": accuracy, "gap": gap, "costs": {"latency": ms}}
+    (trial.folder / "front.json").write_text(json.dumps([best]))
+    (trial.folder / "report.json").write_text("{}")
+
+
+def test_every_combination_is_a_trial(tmp_path: Path) -> None:
+    found = trials(
+        tmp_path, devices=["rpi4", "pixel3"], budgets_ms=[10, 20.5], fairness_weights=[0, 1], seeds=[0, 1, 2]
+    )
+    assert len(found) == len({trial.folder for trial in found}) == 24
+    assert found[0].folder.name == "rpi4-10ms-fair0-seed0"
+    assert {(t.config.device, t.config.budget_ms, t.config.fairness_weight, t.config.seed) for t in found} >= {("pixel3", 20.5, 1, 2)}  # fmt: skip
+
+
+def test_a_trial_begins_or_goes_on(tmp_path: Path) -> None:
+    (trial,) = trials(tmp_path, options={"max_train": 64, "augment": False, "quick": True})
+    assert trial.arguments() == ["search", "--max-train=64", "--no-augment", "--quick", "--device=rpi4", "--fairness-weight=1.0", "--seed=0", "--out", str(trial.folder)]  # fmt: skip
+    trial.folder.mkdir(parents=True)
+    (trial.folder / "config.json").write_text(json.dumps({"max_train": 64, "augment": False}))
+    assert trial.arguments() == ["search", "--resume", str(trial.folder)] and not trial.done
+    (trial.folder / "report.json").write_text("{}")
+    assert trial.done
+    with pytest.raises(UserError, match="another max_train"):
+        trials(tmp_path, options={"max_train": 65, "augment": False})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"device": ["rpi4"]}, 'sweep.yaml: "device" is not known. Did you mean "devices"'),
+        ({"devices": []}, "sweep.yaml: devices: "),
+        ({"seeds": [0, "one"]}, r"sweep.yaml: seeds\[1\]: "),
+        ({"seeds": [0, 0]}, "sweep.yaml: seeds: "),
+        ({"options": {"epoch": 2}}, 'options: "epoch" is not to be set there. Did you mean "epochs"'),
+        ({"options": {"seed": 2}}, 'options: "seed" is not to be set there'),
+        ({"options": {"epochs": "two"}}, "options: epochs: 'two' is not of type int"),
+        ({"options": {"epochs": 0}}, "--epochs must be at least 1"),
+        ({"options": {"space": "fbnet33"}}, "fbnet33"),
+        ({"devices": ["rpi5"]}, "rpi5"),
+        ({"budgets_ms": [-1]}, "--budget-ms must be at least 0"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: dict[str, Any], words: str) -> None:  # fmt: skip
+    file = written(tmp_path, **content)
+    with pytest.raises(UserError, match=words):
+        sweep.plan(sweep.read_sweep(file))
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", "--config", str(file)])
+    assert ended.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["devices: [", "- rpi4", "", "\tx: 1"])
+def test_what_is_no_sweep(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"sweep\.yaml"):
+        sweep.read_sweep(tmp_path / "sweep.yaml")
+    with pytest.raises(UserError, match="does not exist"):
+        sweep.read_sweep(tmp_path / "none.yaml")
+
+
+def test_without_ray_the_command_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'supernet\[ray\]'"):
+        sweep.run_trials(trials(tmp_path), {}, None)
+
+
+def test_fronts_are_per_device_and_seeds_are_averaged(tmp_path: Path) -> None:
+    found = trials(tmp_path, devices=["rpi4", "pixel3"], fairness_weights=[0, 1], seeds=[0, 1])
+    for trial in found:
+        slow = 1 if trial.config.device == "rpi4" else 50
+        finish(trial, 0.9 - 0.1 * trial.config.fairness_weight, 0.1, slow * (1 + trial.config.seed))
+    text = sweep.join(found, tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "front.json").read_text())
+    assert [row["trial"] for row in rows if row["non_dominated"]] == [
+        "rpi4-default-fair0-seed0", "pixel3-default-fair0-seed0"
+    ]  # fmt: skip
+    assert "| rpi4 | default | 0 | 2 | 1.50 ± 0.71 | 0.900 ± 0.000 | 0.100 ± 0.000 | 1 |" in text
+    assert (tmp_path / "out" / "report.md").read_text() == text + "\n"
+
+
+def test_a_finished_sweep_needs_no_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(trials(tmp_path)[0], 0.9, 0.1, 20.0)
+    main(["sweep", "--config", str(tmp_path / "sweep.yaml")])
+    assert "1 trials, 1 of them done" in capsys.readouterr().out
+
+
+def test_a_failed_trial_says_its_last_line(tmp_path: Path) -> None:
+    trial = {"folder": str(tmp_path / "run"), "arguments": ["search", "--nothing"], "directory": str(tmp_path)}
+    with pytest.raises(RuntimeError, match=r"run: .*unrecognized arguments: --nothing"):
+        sweep.search_trial({"trial": trial})
+
+
+@pytest.mark.slow
+def test_ray_runs_the_trials(tmp_path: Path) -> None:
+    pytest.importorskip("ray")  # some 200 MB: not among the tests' own needs
+    quick = {"space": "micro32", "quick": True, "max_train": 128}
+    file = written(tmp_path, budgets_ms=[10, 0.001], options=quick)
+    with pytest.raises(SystemExit):  # nothing is that fast: one trial fails, the other is kept
+        main(["sweep", "--config", str(file)])
+    rows = json.loads((tmp_path / "out" / "front.json").read_text())
+    assert [row["trial"] for row in rows] == ["rpi4-10ms-fair1-seed0"] and rows[0]["predicted_ms"] <= 10
