@@ -42,7 +42,9 @@ def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
     alone.pop("folder")
     for name, value in alone.items():
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-        np.testing.assert_allclose(ours[name], value, rtol=1e-6, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(
+            ours[name], value, rtol=1e-5, atol=1e-6, err_msg=name
+        )  # samples are weighed in float32
 
 
 @pytest.mark.parametrize("affine", [True, False])
