@@ -45,7 +45,7 @@ setup(
         "litert": ["litert-torch", "ai-edge-litert"],
         "executorch": ["executorch"],
         "openvino": ["openvino"],
-        "ray": ["ray[tune]>=2.40"],
+        "ray": ["ray[tune]>=2.43"],
     },
     entry_points={"console_scripts": ["supernet = supernet.commands.main:main"]},
 )

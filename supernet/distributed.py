@@ -38,6 +38,11 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def own_slice() -> dict[str, Any]:
+    """The options of data.Batches for this process's slice of each joint batch."""
+    return {"rank": rank(), "world_size": world_size()}
+
+
 def own_device(name: str) -> str:
     """`auto` and `cuda` are this process's own GPU where there are several processes and GPUs."""
     if world_size() > 1 and name in ("auto", "cuda") and torch.cuda.is_available():

@@ -37,8 +37,8 @@ def train_network(
     distributed.join_batch_norms(network.to(memory_format=torch.channels_last).to(device))
     weights = list(network.parameters())
     shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
-    slices: dict[str, Any] = {"rank": distributed.rank(), "world_size": distributed.world_size()}
     augment = data.augment if config.augment else None
+    slices = distributed.own_slice()
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared, **slices)
     val = Batches(data.val, 256, shuffle=False, **shared)
     objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)

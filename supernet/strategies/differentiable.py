@@ -50,10 +50,7 @@ class DifferentiableSearch:
         self.config, self.data, self.costs = config, data, problem.costs
         valid_LK = torch.from_numpy(space.valid_LK)
         supernet = Supernet(space, len(data.classes), data.channels)
-        if config.compile:
-            supernet.compile_ops()
-        else:
-            fast_cpu(supernet)
+        (Supernet.compile_ops if config.compile else fast_cpu)(supernet)
         supernet = distributed.join_batch_norms(supernet.to(memory_format=torch.channels_last).to(device))
 
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
@@ -80,10 +77,8 @@ class DifferentiableSearch:
                 "penalties": nn.ModuleList(self.penalties),
             }
         )
-        shared: dict[str, Any] = {
-            "mean": data.mean, "std": data.std, "seed": config.seed, "device": device,
-            "rank": distributed.rank(), "world_size": distributed.world_size(),
-        }  # fmt: skip
+        shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "seed": config.seed, "device": device}
+        shared |= distributed.own_slice()
         augment = data.augment if config.augment else None
         self.train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **shared)
         self.val = Batches(data.val, config.batch_size, stratify=True, **shared)
