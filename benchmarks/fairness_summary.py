@@ -72,7 +72,7 @@ def _one(rows: Sequence[Row], names: dict[str, str], notion: str) -> dict[str, A
         found |= _interval(
             "architecture_gap_reduction_fair_training", *_reduction(draws["fair+fair"], draws["ce+fair"])
         )
-    if {"ce", "fixed+fair"} <= set(draws):
+    if {"fixed", "fixed+fair"} <= set(draws):
         found |= _interval("training_gap_reduction_fixed", *_reduction(draws["fixed+fair"], draws["fixed"]))
     return found
 
