@@ -46,12 +46,13 @@ def adjust_by_group(
 ) -> Adjusted:
     """Fits on V, adjusts N. A sample whose group is unknown, or has nobody in V, is left as it was."""
     known_V = group_V >= 0
+    prob_VC, prob_NC = prob_VC.astype(np.float64), prob_NC.astype(np.float64)  # fairlearn cannot take float32
     prob_VC, label_V, group_V = prob_VC[known_V], label_V[known_V], group_V[known_V]
     fitted_N = np.isin(group_N, group_V)
     groups = np.unique(group_V)
     every_cell = all(len(np.unique(label_V[group_V == g])) == 2 for g in groups)
     by_thresholds = prob_VC.shape[1] == 2 and get_notion(notion).hard and every_cell
-    adjusted_NC = np.array(prob_NC, np.float64)
+    adjusted_NC = prob_NC.copy()
     if by_thresholds:
         constraint = CONSTRAINTS.get(notion.split(":")[0], "equalized_odds")
         predicted_N = _thresholds(prob_VC, label_V, group_V, prob_NC[fitted_N], group_N[fitted_N], constraint, seed)
