@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TEST = ["pytest>=8", "hypothesis>=6.100", "fairret>=0.1.3", "moocore>=0.1.7", "build>=1.2", "wheel"]
+OPTUNA = ["optuna>=4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"]
 
 setup(
@@ -38,9 +39,10 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": TEST + ONNX,
-        "dev": TEST + ONNX + ["ruff>=0.6", "mypy>=1.10", "pre-commit>=3.5"],
+        "test": TEST + OPTUNA + ONNX,
+        "dev": TEST + OPTUNA + ONNX + ["ruff>=0.6", "mypy>=1.10", "pre-commit>=3.5"],
         "onnx": ONNX,
+        "optuna": OPTUNA,
         "tensorboard": ["tensorboard>=2.14"],
         "litert": ["litert-torch", "ai-edge-litert"],
         "executorch": ["executorch"],

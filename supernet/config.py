@@ -61,7 +61,12 @@ class SearchConfig(CommonConfig):
     latency_weight: float | None = _option(None, "fixed weight λ_lat of expected latency / budget; default: a multiplier that adapts itself")  # fmt: skip
     latency_quantile: float | None = _option(None, "keep the budget with this probability, e.g. 0.9: tightens it by the table's predictive error (adapted tables)")  # fmt: skip
     accept_poor_table: bool = _option(False, "search even with a table that failed its own validation")
-    strategy: str = _option("differentiable", "how to search")
+    strategy: str = _option("differentiable", "how to search: differentiable, or by ask/tell: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive")  # fmt: skip
+    evaluations: int = _option(100, "ask/tell: architectures to evaluate at most", quick=4)
+    max_seconds: float | None = _option(None, "ask/tell: seconds that the evaluations may take; the last may run over")
+    evaluator: str = _option("supernet", "ask/tell: supernet (trained once, its weights scored on search-val) or scratch (each architecture trained alone: slow), for warmup_epochs + epochs")  # fmt: skip
+    objectives: str = _option("error,gap", "ask/tell: what is minimised, any of error, gap, latency, params, macs")
+    storage: str | None = _option(None, "nsga2, motpe: Optuna database URL that several machines may share, each with its own --seed; default: a SQLite file in the run folder")  # fmt: skip
     relaxation: str = _option("score", "how α gets its gradient: score (sampled paths, forward only), gumbel, softmax (all operations run), gumbel-hard (one path, badly biased: for comparison)")  # fmt: skip
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
     epochs: int = _option(1, "epochs of the search, warm-up not counted", quick=1)

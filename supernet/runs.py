@@ -30,15 +30,15 @@ class Interrupted(Exception):
 
 
 class RunFolder:
-    """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events where it is installed.
+    """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events (`board`) where it is installed.
 
     Of several processes only the first one writes; all must see the folder to resume it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, board: bool = True) -> None:
         self.path, self.writes = path, distributed.rank() == 0
         self._board: Any = None
-        if not self.writes:
+        if not self.writes or not board:
             return
         try:
             from torch.utils.tensorboard import SummaryWriter

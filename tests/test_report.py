@@ -238,6 +238,18 @@ def test_many_candidates_stay_readable() -> None:
     assert "31 of 201" in page.text
 
 
+@pytest.mark.parametrize(("evaluator", "shared"), [("supernet", True), ("scratch", False)])
+def test_an_ask_tell_search_says_how_it_got_its_front(evaluator: str, shared: bool) -> None:
+    evaluations = {
+        "strategy": "nsga2", "evaluator": evaluator, "objectives": ["error", "gap"], "evaluated": 1200, "asked": 1234,
+        "seconds": 61.2, "ended": "seconds", "hypervolume": 0.87654, "reference": {"error": 1.0, "gap": 1.0},
+    }  # fmt: skip
+    page = check(render(search_content(strategy="nsga2") | {"evaluations": evaluations}))
+    for word in ("nsga2", "error, gap", "1,200 in 61 s (the time was used up)", "0.8765 of 1"):
+        assert word in page.text
+    assert ("supernet accuracy" in page.text) == shared and "most probable that fits" not in page.text
+
+
 @pytest.mark.parametrize(
     ("predicted", "error", "budget", "said"),
     [

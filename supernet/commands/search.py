@@ -29,11 +29,13 @@ examples:
       your own device's table, your own images
   torchrun --nproc-per-node 2 search.py --device rpi4
       on two GPUs (or CPUs): each step's batch is shared out
+  python search.py --device rpi4 --strategy nsga2 --evaluations 200
+      NSGA-II on a supernet's scores instead of the differentiable search; also random, evolution, motpe, reinforce, …
   python search.py --resume runs/search-rpi4-1
       go on where an interrupted run stopped
 
 The run folder then holds: derived.json (the architecture; hand it to train.py), front.json (the candidates that were
-compared), report.html and report.json, metrics.jsonl (a row an epoch), config.json and checkpoint.pt.
+compared), evaluations.jsonl (ask/tell strategies: every evaluation), report.html and report.json, metrics.jsonl (a row an epoch), config.json and checkpoint.pt.
 """
 
 
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])
     content = report_content(config, problem, outcome, arch, time.monotonic() - started)
     write_report(folder.path, content)
-    print(closing_words(config, arch, outcome.candidates[0], folder))
+    print(closing_words(config, arch, outcome, folder))
     print("".join(f"{note}\n" for note in content["notes"] if note.startswith("--max-gap")), end="")
 
 
@@ -142,6 +144,7 @@ def report_content(
             "params": best.costs["params"],
             "log_probability": best.log_probability,
         },
+        **({} if outcome.evaluations is None else {"evaluations": outcome.evaluations}),
         "base_ms": problem.costs["latency"].base,
         "layers": layer_facts(problem.space, problem.costs["latency"], arch.ops, outcome.p_LK),
         "candidates": [{**asdict(c), "derived": c is best} for c in outcome.candidates],
@@ -150,15 +153,22 @@ def report_content(
     }
 
 
-def closing_words(config: SearchConfig, arch: Architecture, best: Candidate, folder: RunFolder) -> str:
+def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, folder: RunFolder) -> str:
     """What the terminal shows at the end."""
+    best, found, scored, asked = outcome.candidates[0], outcome.evaluations, "with the supernet's weights", ""
+    if found is not None:
+        scored = "trained alone" if found["evaluator"] == "scratch" else scored
+        asked = (
+            f"{found['strategy']}: {found['evaluated']} evaluations in {found['seconds']:.0f} s, a front of "
+            f"{len(outcome.candidates)}, hypervolume {found['hypervolume']:.4f}.\n"
+        )
     error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
     script = " ".join(op for op in arch.ops)
     return (
-        f"Derived: {script}\n"
+        f"{asked}Derived: {script}\n"
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
-        f"On search-val with the supernet's weights: balanced accuracy {best.balanced_accuracy:.3f}, "
+        f"On search-val {scored}: balanced accuracy {best.balanced_accuracy:.3f}, "
         f"{config.fairness} gap {best.gap:.3f}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
         f"Next: python train.py --arch {folder.path / 'derived.json'}"

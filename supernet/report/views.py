@@ -50,11 +50,14 @@ def page_view(content: Content) -> Content:
 def search_view(content: Content) -> Content:
     """The search's own part: probabilities, the course of the search, the candidates, the next command."""
     layers, derived, notion = content["layers"], content["derived"], words.plain(content["asked"]["fairness"])
+    evaluations = content.get("evaluations")
     by_latency = sorted(content["candidates"], key=lambda candidate: candidate["costs"]["latency"])
     numbered = [{**candidate, "number": number} for number, candidate in enumerate(by_latency, 1)]
     p_LK = [layer["probabilities"] for layer in layers]
     return {
         "facts": words.model_facts(derived),
+        "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
+        "shared_weights": not evaluations or evaluations["evaluator"] == "supernet",
         "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
         "curves": list(_search_curves(content["history"], derived["budget_ms"], notion)),
         "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],

@@ -117,7 +117,30 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     }
     if command == "train":
         return {"architecture": asked["arch"], **told}
-    return {**told, "strategy": f"{asked['strategy']}, {asked['relaxation']} relaxation, space {asked['space']}"}
+    how = f"{asked['relaxation']} relaxation" if asked["strategy"] == "differentiable" else "by ask/tell"
+    return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
+
+
+ENDED = {
+    "evaluations": "all that were allowed",
+    "seconds": "the time was used up",
+    "repeats": "the strategy only repeated itself",
+    "all": "there is no other architecture inside the budgets",
+}
+
+
+def evaluation_facts(found: Mapping[str, Any]) -> dict[str, str]:
+    """How an ask/tell strategy got its front."""
+    reference = ", ".join(f"{name} {amount(value)}" for name, value in found["reference"].items())
+    scored = {"supernet": "with a supernet's shared weights", "scratch": "each trained alone"}
+    return {
+        "strategy": found["strategy"],
+        "minimised": ", ".join(found["objectives"]),
+        "scored on search-val": scored[found["evaluator"]],
+        "evaluations": f"{found['evaluated']:,} in {found['seconds']:.0f} s ({ENDED[found['ended']]})",
+        "repeats, answered from the records": f"{found['asked'] - found['evaluated']:,}",
+        "hypervolume": f"{found['hypervolume']:.4f} of 1, reference point: {reference}",
+    }
 
 
 def notion_meaning(key: str) -> str:

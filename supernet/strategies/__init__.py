@@ -1,21 +1,30 @@
 """Search strategies, each behind the same call: (config, problem) → outcome."""
 
 from collections.abc import Callable
+from functools import partial
 
 from supernet.config import SearchConfig
-from supernet.strategies import differentiable
+from supernet.strategies import asktell, differentiable
 from supernet.strategies.driver import Setting, Strategy
 from supernet.strategies.evolution import Evolution
 from supernet.strategies.exhaustive import Exhaustive
+from supernet.strategies.optuna_samplers import OptunaStrategy
 from supernet.strategies.problem import Outcome, Problem
+from supernet.strategies.progressive import Progressive
 from supernet.strategies.random import Random
+from supernet.strategies.reinforce import Reinforce
 
 ASK_TELL: dict[str, Callable[[Setting], Strategy]] = {
     "random": Random,
     "evolution": Evolution,
+    "nsga2": partial(OptunaStrategy, sampler="nsga2"),
+    "motpe": partial(OptunaStrategy, sampler="motpe"),
+    "reinforce": Reinforce,
+    "progressive": Progressive,
     "exhaustive": Exhaustive,
 }
 
 STRATEGIES: dict[str, Callable[[SearchConfig, Problem], Outcome]] = {
     "differentiable": differentiable.search,
+    **{name: partial(asktell.search, make=make) for name, make in ASK_TELL.items()},
 }

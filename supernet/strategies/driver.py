@@ -26,7 +26,7 @@ from supernet.strategies.front import hypervolume, non_dominated
 from supernet.strategies.region import Region
 
 OBJECTIVES = ("error", "gap", "latency", "params", "macs")
-MOST_REPEATS = 300  # asked again in a row: the strategy has converged, or the space is used up
+MOST_REPEATS = 100  # asked again in a row: the strategy has converged, or the space is used up
 
 Evaluate = Callable[[np.ndarray], dict[str, float]]
 """(L,) → what was measured by name. `seconds` among it is what the evaluation is charged, else its wall time is."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 
 import numpy as np
+import torch
 
+from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.errors import UserError
+from supernet.network import build_efficientnet
+from supernet.ops import arch_strings
+from supernet.runs import RunFolder
+from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.driver import Evaluate
+from supernet.strategies.problem import Problem, supernet_scores, val_scores
+from supernet.training import train_network
 
 
 def table(index_NL: np.ndarray, objectives: Mapping[str, np.ndarray]) -> Evaluate:
@@ -31,3 +40,50 @@ def table(index_NL: np.ndarray, objectives: Mapping[str, np.ndarray]) -> Evaluat
         return {name: float(value_N[n]) for name, value_N in objectives.items()}
 
     return evaluate
+
+
+def supernet(config: SearchConfig, problem: Problem) -> Evaluate:
+    """Trains a supernet once, with sampled paths for warmup_epochs + epochs and no α step; each architecture is scored on
+    search-val with its weights and batch-norm statistics of its own. Goes on from the folder's checkpoint.
+
+    Raises UserError (loss not finite) and Interrupted.
+    """
+    weights_only = replace(config, warmup_epochs=config.warmup_epochs + config.epochs, epochs=0)
+    running = DifferentiableSearch(weights_only, problem)
+    running.run(problem.folder)
+    scores = supernet_scores(config, problem, running.supernet)
+    return lambda index_L: _objectives(scores(index_L))
+
+
+def scratch(config: SearchConfig, problem: Problem) -> Evaluate:
+    """Trains each architecture alone as `train` does, for warmup_epochs + epochs and with train's learning rate, and scores
+    it on search-val. The run folder's `scratch/` has the metrics of each; an interrupted training is continued.
+    """
+    shared = {item.name: getattr(config, item.name) for item in fields(CommonConfig)}
+    training = TrainConfig(**shared, space=config.space, epochs=config.warmup_epochs + config.epochs)
+    scores, space, data = val_scores(config, problem), problem.space, problem.data
+
+    def evaluate(index_L: np.ndarray) -> dict[str, float]:
+        torch.manual_seed(config.seed)
+        network = build_efficientnet(
+            arch_strings(space, space.names(index_L)),
+            stem_channels=space.stem_channels,
+            stem_stride=space.stem_stride,
+            head_channels=space.head_channels,
+            num_classes=len(data.classes),
+            in_chans=data.channels,
+        )
+        folder = RunFolder(problem.folder.path / "scratch" / "-".join(str(int(k)) for k in index_L), board=False)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        trained = train_network(training, data, network, folder, problem.device)
+        (folder.path / "checkpoint.pt").unlink()
+        return _objectives(scores(trained))
+
+    return evaluate
+
+
+def _objectives(scores: dict[str, float]) -> dict[str, float]:
+    return {"error": 1 - scores["balanced_accuracy"], "gap": scores["gap"], "accuracy": scores["accuracy"]}
+
+
+EVALUATORS: dict[str, Callable[[SearchConfig, Problem], Evaluate]] = {"supernet": supernet, "scratch": scratch}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from supernet.config import SearchConfig
@@ -43,7 +44,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One architecture, and how it does on search-val with the supernet's weights.
+    """One architecture, and how it does on search-val, as a rule with the supernet's weights.
 
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
     worst over the attributes. `non_dominated`: no other candidate is as good in error, gap and latency, and better in one.
@@ -62,13 +63,45 @@ class Candidate:
 class Outcome:
     """`candidates[0]` is the derived architecture; p_LK (L, K) the probabilities it was derived from, if any.
 
-    `seconds` of wall time by part, `steps` of training that this call did.
+    `seconds` of wall time by part, `steps` of training that this call did. `evaluations`: of an ask/tell strategy, the facts
+    for the report.
     """
 
     candidates: tuple[Candidate, ...]
     p_LK: np.ndarray | None
     seconds: dict[str, float]
     steps: int
+    evaluations: dict[str, Any] | None = None
+
+
+def val_scores(config: SearchConfig, problem: Problem) -> Callable[[nn.Module], dict[str, float]]:
+    """network → accuracy, balanced_accuracy and gap on search-val: the same images for every seed, in the data's own
+    proportions, `eval_images` at most."""
+    data = problem.data
+    shared: dict[str, Any] = {"stratify": True, "mean": data.mean, "std": data.std, "device": problem.device}
+    val = Batches(data.val, 256, floor=0.0, seed=0, **shared)
+    batches = [val.at(step) for step in range(min(-(-config.eval_images // 256), len(val)))]
+    label_N = torch.cat([batch.label for batch in batches]).cpu().numpy()
+    group_NA = torch.cat([batch.group for batch in batches]).cpu().numpy()
+    return lambda network: brief_scores(predict(network, batches), label_N, group_NA, data, config.fairness)
+
+
+def supernet_scores(
+    config: SearchConfig, problem: Problem, supernet: Supernet
+) -> Callable[[np.ndarray], dict[str, float]]:
+    """(L,) → `val_scores` with the supernet's weights, batch-norm statistics measured anew for each architecture."""
+    data, scores = problem.data, val_scores(config, problem)
+    train = Batches(
+        data.train,
+        config.batch_size,
+        seed=config.seed,
+        stratify=True,
+        mean=data.mean,
+        std=data.std,
+        device=problem.device,
+    )
+    calibration = [train.at(step) for step in range(min(CALIBRATION_BATCHES, len(train)))]
+    return lambda index_L: scores(subnet(supernet, supernet.space.names(index_L), calibration))
 
 
 def compare(
@@ -78,32 +111,27 @@ def compare(
     index_NL: Sequence[np.ndarray],
     log_p_LK: np.ndarray | None,
 ) -> tuple[Candidate, ...]:
-    """Scores architectures on search-val with the supernet's weights, batch-norm statistics measured anew for each.
+    """Scores architectures on search-val with the supernet's weights.
 
     Supernet scores rank networks weakly (Yu et al., "Evaluating the search phase of NAS", ICLR 2020): they are shown beside
     the probability and decide nothing.
     """
-    data = problem.data
-    shared: dict[str, Any] = {"stratify": True, "mean": data.mean, "std": data.std, "device": problem.device}
-    train = Batches(data.train, config.batch_size, seed=config.seed, **shared)
-    calibration = [train.at(step) for step in range(min(CALIBRATION_BATCHES, len(train)))]
-    # the same images for every seed, in the data's own proportions
-    val = Batches(data.val, 256, floor=0.0, seed=0, **shared)
-    batches = [val.at(step) for step in range(min(-(-config.eval_images // 256), len(val)))]
-    label_N = torch.cat([batch.label for batch in batches]).cpu().numpy()
-    group_NA = torch.cat([batch.group for batch in batches]).cpu().numpy()
-    rows = []
-    for index_L in tqdm(index_NL, desc="compare", unit="architecture"):
-        ops = supernet.space.names(index_L)
-        prob_NC = predict(subnet(supernet, ops, calibration), batches)
-        rows.append(
+    scores = supernet_scores(config, problem, supernet)
+    return marked(
+        [
             Candidate(
-                ops=ops,
+                ops=supernet.space.names(index_L),
                 costs={name: cost.total(index_L) for name, cost in problem.costs.items()},
                 log_probability=None if log_p_LK is None else float(log_p_LK[np.arange(len(index_L)), index_L].sum()),
-                **brief_scores(prob_NC, label_N, group_NA, data, config.fairness),
+                **scores(index_L),
                 non_dominated=True,
             )
-        )
+            for index_L in tqdm(index_NL, desc="compare", unit="architecture")
+        ]
+    )
+
+
+def marked(rows: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates with `non_dominated` as it is among them."""
     front_N = non_dominated(np.array([[1 - row.balanced_accuracy, row.gap, row.costs["latency"]] for row in rows]))
     return tuple(replace(row, non_dominated=bool(on_front)) for row, on_front in zip(rows, front_N, strict=True))

@@ -69,13 +69,23 @@ class Region:
         near = self.neighbours(index_L)
         return near[rng.integers(len(near))] if near else self.random(rng)
 
-    def nearest(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The architecture inside that differs in the fewest layers (exactly: an integer programme), ties at random."""
-        if self.keeps(index_L):
-            return index_L
-        alpha_LK = 0.1 / len(index_L) * rng.random(self.valid_LK.shape)  # together less than one layer's worth
-        alpha_LK[np.arange(len(index_L)), index_L] += 1.0
-        return self._most_probable(alpha_LK)
+    def repair(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """An architecture inside that is near: random layers get a random cheaper operation until the budgets are kept.
+
+        With several budgets that can go in circles; then the one that differs in the fewest layers, by an integer programme.
+        """
+        repaired_L, rows = np.array(index_L), np.arange(len(index_L))
+        for _ in range(4 * len(index_L)):
+            broken = [n for n, budget in self.budgets.items() if self.costs[n].total(repaired_L) > budget]
+            if not broken:
+                return repaired_L
+            cost_LK = self.costs[broken[rng.integers(len(broken))]].cost_LK
+            cheaper = np.argwhere(self.valid_LK & (cost_LK < cost_LK[rows, repaired_L, None]))
+            if not len(cheaper):  # within rounding of the least possible
+                break
+            layer, op = cheaper[rng.integers(len(cheaper))]
+            repaired_L[layer] = op
+        return self._most_probable((np.arange(self.valid_LK.shape[1]) == np.asarray(index_L)[:, None]).astype(float))
 
     def count(self) -> int:
         """Architectures of the space, budgets apart."""
@@ -129,8 +139,8 @@ class ListedRegion(Region):
     def random(self, rng: np.random.Generator) -> np.ndarray:
         return self.index_NL[rng.integers(len(self.index_NL))]
 
-    def nearest(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        changed_N = (self.index_NL != index_L).sum(axis=1)
+    def repair(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        changed_N = (self.index_NL != index_L).sum(axis=1)  # the nearest one exactly, ties at random
         return self.index_NL[rng.choice(np.flatnonzero(changed_N == changed_N.min()))]
 
     def count(self) -> int:

@@ -1,0 +1,128 @@
+"""A search by ask/tell: the strategy, the evaluator, the driver, and what is derived from their front."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from supernet.config import SearchConfig
+from supernet.errors import UserError, nearest
+from supernet.strategies.driver import OBJECTIVES, Record, Setting, Strategy, drive, reference_point
+from supernet.strategies.evaluators import EVALUATORS
+from supernet.strategies.exhaustive import Exhaustive
+from supernet.strategies.problem import Candidate, Outcome, Problem, marked
+from supernet.strategies.region import Region
+
+STORED = ("nsga2", "motpe")  # strategies with a database
+_NOT_OF_THE_STUDY = (
+    "seed", "out", "resume", "compute_device", "threads", "bootstrap", "storage", "evaluations", "max_seconds", "candidates"
+)  # fmt: skip
+
+
+def search(config: SearchConfig, problem: Problem, make: Callable[[Setting], Strategy]) -> Outcome:
+    """Drives the strategy to the end of its evaluations; the front in the objectives asked for becomes the candidates.
+
+    Derived is the one of the front with the smallest error + fairness_weight · gap; with a cap on the gap, the one with the
+    smallest error among those that exceed the cap least. Raises UserError (unknown names, missing Optuna, a space too
+    large for exhaustive) and Interrupted.
+    """
+    objectives = parse_objectives(config.objectives)
+    if config.evaluator not in EVALUATORS:
+        raise UserError(f'Unknown evaluator "{config.evaluator}".{nearest(config.evaluator, EVALUATORS)}')
+    if config.storage is not None and config.strategy not in STORED:
+        raise UserError(f"--storage is for --strategy {' and '.join(STORED)}; {config.strategy} has no database.")
+    region = Region(problem.space.valid_LK, problem.costs, problem.budgets)
+    strategy = make(Setting(region, objectives, config.seed, *_database(config, problem)))
+    if isinstance(strategy, Exhaustive) and len(strategy.rest) > config.evaluations:
+        raise UserError(
+            f"--strategy exhaustive needs an evaluation of each of the {len(strategy.rest):,} architectures inside the "
+            f"budgets: raise --evaluations {config.evaluations}."
+        )
+    started, first_step = time.monotonic(), _step(problem)
+    evaluate = EVALUATORS[config.evaluator](config, problem)
+    prepared = time.monotonic()
+    run = drive(
+        strategy,
+        evaluate,
+        region,
+        max_evaluations=config.evaluations,
+        max_seconds=config.max_seconds or float("inf"),
+        journal=problem.folder.path / "evaluations.jsonl",
+        replay=config.storage is None,
+        progress=True,
+    )
+    front = sorted(run.front(objectives), key=lambda record: merit(config, record.objectives))
+    reference = reference_point(region, objectives)
+    facts = {
+        "strategy": config.strategy,
+        "evaluator": config.evaluator,
+        "objectives": list(objectives),
+        "evaluated": len(run.records),
+        "asked": run.asked,
+        "seconds": run.seconds,
+        "ended": run.ended,
+        "hypervolume": run.hypervolume(reference),
+        "reference": reference,
+    }
+    seconds = {"prepare": prepared - started, "evaluate": time.monotonic() - prepared}
+    candidates = marked([_candidate(problem, record) for record in front])
+    return Outcome(candidates, None, seconds, _step(problem) - first_step, facts)
+
+
+def parse_objectives(text: str) -> tuple[str, ...]:
+    """The names in `error,gap`. Raises UserError for one that is unknown or stands twice."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in OBJECTIVES:
+            raise UserError(f'--objectives: unknown objective "{name}".{nearest(name, OBJECTIVES)}')
+    if len(set(names)) < len(names):
+        raise UserError(f"--objectives {text}: an objective stands twice.")
+    return names
+
+
+def _step(problem: Problem) -> int:
+    """How far the supernet is trained, by its last row."""
+    return max((row["step"] for row in problem.folder.rows()), default=0)
+
+
+def merit(config: SearchConfig, measured: dict[str, float]) -> tuple[float, ...]:
+    """What the derived architecture has least of."""
+    error, gap, latency = (measured[name] for name in ("error", "gap", "latency"))
+    if config.max_gap is not None:
+        return max(0.0, gap - config.max_gap), error, latency
+    return error + config.fairness_weight * gap, gap, latency
+
+
+def _candidate(problem: Problem, record: Record) -> Candidate:
+    measured = record.objectives
+    return Candidate(
+        ops=problem.space.names(record.index_L),
+        costs={name: measured[name] for name in problem.costs},
+        log_probability=None,
+        accuracy=measured["accuracy"],
+        balanced_accuracy=1 - measured["error"],
+        gap=measured["gap"],
+        non_dominated=True,
+    )
+
+
+def _database(config: SearchConfig, problem: Problem) -> tuple[str | None, str]:
+    """(URL, name of the study): one that all runs of the same search share, or SQLite in the run folder, begun anew."""
+    if config.strategy not in STORED:
+        return None, "search"
+    if config.storage is None:
+        path = problem.folder.path / "optuna.db"
+        path.unlink(missing_ok=True)  # a resumed run goes through the same states again
+        return f"sqlite:///{_quoted(path)}", config.strategy
+    # not the data's fingerprint: each machine has its own seed, which may draw other images
+    same = {name: value for name, value in asdict(config).items() if name not in _NOT_OF_THE_STUDY}
+    asked = json.dumps([same, problem.table.hash, problem.budgets], sort_keys=True)
+    return config.storage, f"{config.strategy}-{problem.space.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3F")
