@@ -76,7 +76,16 @@ def check(config: CommonConfig) -> None:
         least = positive.get(item.name, 0)
         if isinstance(value, int | float) and not isinstance(value, bool) and (value < least or value != value):
             raise UserError(f"--{item.name.replace('_', '-')} must be at least {least}, not {value}.")
-    for name in ("budget_ms", "max_params", "max_macs", "lr", "temperature", "temperature_end", "alpha_lr", "max_seconds"):
+    for name in (
+        "budget_ms",
+        "max_params",
+        "max_macs",
+        "lr",
+        "temperature",
+        "temperature_end",
+        "alpha_lr",
+        "max_seconds",
+    ):
         if getattr(config, name, None) == 0:
             raise UserError(f"--{name.replace('_', '-')} must be above 0.")
     quantile = getattr(config, "latency_quantile", None)
