@@ -49,7 +49,8 @@ class Reinforce:
 
     MONAS mixes accuracy and energy with a weight; here every objective is brought to mean 0 and deviation 1 over all that
     was told so far, and counts alike. The baseline is a moving average. Of `DRAWS` architectures the
-    first is asked for that is inside the budgets and not known yet; else the first inside; else the first, repaired.
+    first is asked for that is inside the budgets and not known yet. Where there is none, the controller has settled: one
+    layer of the first is changed, or some hundred evaluations would mostly be repeats.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -68,8 +69,11 @@ class Reinforce:
         with torch.no_grad():
             index_BL = self.controller(None, DRAWS, self.generator)[0].numpy()
         inside = [index_L for index_L in index_BL if self.region.keeps(index_L)]
-        new = [index_L for index_L in inside if tuple(index_L.tolist()) not in self.known]
-        return (new or inside or [self.region.repair(index_BL[0], self.rng)])[0]
+        for index_L in inside:
+            if tuple(index_L.tolist()) not in self.known:
+                return index_L
+        likely_L = inside[0] if inside else self.region.repair(index_BL[0], self.rng)
+        return self.region.mutate(likely_L, self.rng)
 
     def tell(self, index_L: np.ndarray, objectives: dict[str, float]) -> None:
         self.known.add(tuple(int(k) for k in index_L))
