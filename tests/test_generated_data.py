@@ -30,7 +30,7 @@ def generate(folder: Path, images: int = 240, seed: int = 0) -> Path:
                 row, column = rng.integers(4, 20, 2)
                 pixels[row : row + 8, column : column + 8] += 60 if sex else 160
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-            split = ("train", "train", "val", "test")[number % 4]
+            split = ("train", "train", "val", "test")[number // 8 % 4]  # by patient
             known = "unknown" if number % 20 == 0 else ("under 60", "60 or over")[age]
             row = [f"{number}.png", split, ("benign", "malignant")[label], ("female", "male")[sex], known, number // 8]
             writer.writerow(row)
