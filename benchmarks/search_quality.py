@@ -31,11 +31,11 @@ from scipy.stats import kendalltau
 from truth_table import Truth
 
 from supernet.config import SearchConfig
+from supernet.costs.latency import load_table
 from supernet.data import Batches, GroupedData
 from supernet.derive import most_probable
 from supernet.evaluate import brief_scores, predict, subnet
 from supernet.kernels import keep_freed_memory
-from supernet.costs.latency import load_table
 from supernet.network import Supernet
 from supernet.runs import RunFolder
 from supernet.strategies import ASK_TELL, differentiable
@@ -192,7 +192,16 @@ def nb201_rows(path: Path, seeds: int, done: set[str], write: Callable[[Row], No
                     assert (latency_N[rows] <= limit).all(), "every budget is really kept"
                     oracle = true_N[inside].max()
                     after = {str(n): oracle - true_N[max(rows[:n], key=lambda r: asked_N[r])] for n in QUERIES}
-                    write({"key": key, "strategy": strategy, "device": device, "limit_ms": limit, "seed": seed, "regret": after})
+                    write(
+                        {
+                            "key": key,
+                            "strategy": strategy,
+                            "device": device,
+                            "limit_ms": limit,
+                            "seed": seed,
+                            "regret": after,
+                        }
+                    )
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------
@@ -252,7 +261,10 @@ def main() -> None:
                 for seed in range(2 * options.seeds):
                     if (strategy, device, budget_ms, seed) not in done:
                         row = run_rival(truth, strategy, device, budget_ms, seed, seconds)
-                        append(rivals, {"strategy": strategy, "device": device, "budget_ms": budget_ms, "seed": seed, **row})
+                        append(
+                            rivals,
+                            {"strategy": strategy, "device": device, "budget_ms": budget_ms, "seed": seed, **row},
+                        )
 
     cells = options.folder / "nb201.jsonl"
     if (options.nb201 / "bench" / "nb201.npz").exists():
@@ -316,7 +328,9 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
     }  # fmt: skip
     for strategy in RIVALS:
         rows = [record for record in theirs if record["strategy"] == strategy]
-        summary[f"{strategy}_regret_accuracy_same_seconds"] = float(np.mean([r["regret_same_seconds"][0] for r in rows]))
+        summary[f"{strategy}_regret_accuracy_same_seconds"] = float(
+            np.mean([r["regret_same_seconds"][0] for r in rows])
+        )
         for n in QUERIES:
             summary[f"{strategy}_regret_accuracy_at_{n}"] = float(np.mean([r["regret"][str(n)][0] for r in rows]))
             summary[f"{strategy}_regret_gap_at_{n}"] = float(np.mean([r["regret"][str(n)][1] for r in rows]))

@@ -36,10 +36,10 @@ class Truth:
         card = json.loads(str(arrays.pop("card")))
         seeds = seeds or arrays["seconds"].shape[1]
         done_N = np.isfinite(arrays["seconds"][:, :seeds]).all(1)
-        rows = {
-            name: value[done_N] if value.shape[:1] == done_N.shape else value for name, value in arrays.items()
-        }
-        return cls({n: v[:, :seeds] if v.shape[1:2] == arrays["seconds"].shape[1:] else v for n, v in rows.items()}, card)
+        rows = {name: value[done_N] if value.shape[:1] == done_N.shape else value for name, value in arrays.items()}
+        return cls(
+            {n: v[:, :seeds] if v.shape[1:2] == arrays["seconds"].shape[1:] else v for n, v in rows.items()}, card
+        )
 
     @property
     def space(self) -> SearchSpace:

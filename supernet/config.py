@@ -71,11 +71,16 @@ class SearchConfig(CommonConfig):
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
     epochs: int = _option(1, "epochs of the search, warm-up not counted", quick=1)
     warmup_epochs: int = _option(1, "epochs in which only the weights learn, on paths inside the budget", quick=1)
+    anchor: float = _option(1.8, "how much more logit the path that the warm-up begins with has when the search starts; 0: none, and the warm-up draws every layer from its first step: better where the supernet learns that way (few layers, many epochs)")  # fmt: skip
     lr: float = _option(1e-3, "learning rate of the weights (AdamW, cosine)")
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)")
     temperature: float = _option(5.0, "first temperature τ of the Gumbel relaxations; falls to temperature_end")
     temperature_end: float = _option(0.5, "last temperature τ")
-    candidates: int = _option(6, "architectures that are compared on search-val at the end", quick=2)
+    candidates: int = _option(
+        8,
+        "probable architectures that are compared on search-val at the end; the one with the smallest loss is derived",
+        quick=2,
+    )
     eval_images: int = _option(2048, "search-val images for comparing candidates at most", quick=256)
 
 

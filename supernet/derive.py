@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, brentq, milp
@@ -86,13 +87,13 @@ def candidates(
     number: int,
     seed: int,
 ) -> list[np.ndarray]:
-    """The most probable architecture inside the budgets, then up to `number` − 1 different ones.
+    """The most probable architectures inside the budgets, the likeliest first, then different ones up to `number`.
 
-    These are drawn from p under the budgets by perturb-and-MAP (Papandreou & Yuille, ICCV 2011): the same integer
+    Half are the most probable; the others are drawn from p under the budgets by perturb-and-MAP (Papandreou & Yuille, ICCV 2011): the same integer
     programme on α plus Gumbel noise, every second one at a tighter budget so that they spread along the front.
     """
     rng = np.random.default_rng(seed)
-    found = [next(most_probable(alpha_LK, valid_LK, costs, budgets))]
+    found = list(islice(most_probable(alpha_LK, valid_LK, costs, budgets), (number + 1) // 2))
     fastest = {cost.name: cost.fastest(valid_LK) for cost in costs}
     for draw in range(4 * number):
         if len(found) == number:

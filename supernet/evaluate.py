@@ -53,12 +53,21 @@ def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch])
 def brief_scores(
     prob_NC: np.ndarray, label_N: np.ndarray, group_NA: np.ndarray, data: GroupedData, notion: str
 ) -> dict[str, float]:
-    """accuracy, balanced_accuracy (mean over groups) and hard gap of a notion, to follow a run; of attributes the worst."""
+    """accuracy, balanced_accuracy and balanced cross_entropy (means over groups) and hard gap of a notion, to follow a run.
+
+    Of several attributes the worst counts.
+    """
     notions = {notion: get_notion(notion)}
     report = evaluate_predictions(prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0, notions=notions)
     attributes = report["attributes"].values()
+    loss_N = -np.log(prob_NC[np.arange(len(label_N)), label_N].clip(1e-12))
+    loss_A = [
+        np.mean([loss_N[group_N == group].mean() for group in np.unique(group_N[group_N >= 0])])
+        for group_N in group_NA.T
+    ]
     return {
         "accuracy": report["accuracy"]["value"],
         "balanced_accuracy": min(attribute["balanced_accuracy"]["value"] for attribute in attributes),
+        "cross_entropy": float(max(loss_A)),
         "gap": max(attribute["gaps"][notion]["value"] or 0.0 for attribute in attributes),
     }

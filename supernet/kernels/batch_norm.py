@@ -22,7 +22,8 @@ class FastBatchNormAct2d(BatchNormAct2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.numel() == x.shape[1] or not applies(x, self.weight):
+        # momentum None: `update_bn` asks for cumulative means
+        if not self.training or self.momentum is None or x.numel() == x.shape[1] or not applies(x, self.weight):
             return cast(Tensor, super().forward(x))
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)

@@ -46,6 +46,7 @@ class Problem:
 class Candidate:
     """One architecture, and how it does on search-val, as a rule with the supernet's weights.
 
+    `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen.
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
     worst over the attributes. `non_dominated`: no other candidate is as good in error, gap and latency, and better in one.
     """
@@ -57,6 +58,7 @@ class Candidate:
     balanced_accuracy: float
     gap: float
     non_dominated: bool
+    cross_entropy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def compare(
 ) -> tuple[Candidate, ...]:
     """Scores architectures on search-val with the supernet's weights.
 
-    Supernet scores rank networks weakly (Yu et al., "Evaluating the search phase of NAS", ICLR 2020): they are shown beside
-    the probability and decide nothing.
+    Such scores can rank networks weakly (Yu et al., "Evaluating the search phase of NAS", ICLR 2020): how well they do here
+    is measured by benchmarks/search_quality.py.
     """
     scores = supernet_scores(config, problem, supernet)
     return marked(
