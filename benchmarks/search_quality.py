@@ -18,7 +18,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from build_truth import data_of_truth
+from nb201_regret import QUERIES, RIVALS, nb201_rows
 from results_io import write_results
 from scipy.stats import kendalltau
 from truth_table import Truth
@@ -42,14 +43,11 @@ from supernet.strategies import ASK_TELL, differentiable
 from supernet.strategies.driver import Run, Setting, drive
 from supernet.strategies.evaluators import table
 from supernet.strategies.problem import Problem
-from supernet.strategies.region import ListedRegion
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = ("rpi4", "gold_6226")
-QUERIES = (10, 25, 50, 100)
-RIVALS = tuple(name for name in ASK_TELL if name != "exhaustive")
 NB201 = ROOT.parent / "shared" / "data" / "latency"
-RECIPE: dict[str, Any] = {"space": "micro32", "warmup_epochs": 4, "epochs": 4}
+RECIPE: dict[str, Any] = {"space": "micro32", "lr": 1e-2, "anchor": 0.0, "warmup_epochs": 6, "epochs": 2}
 Row = dict[str, Any]
 
 
@@ -75,13 +73,12 @@ def run_search(truth: Truth, device: str, budget_ms: float, seed: int, kendall: 
         running = differentiable.DifferentiableSearch(config, problem)
         running.run(problem.folder)
         trained = time.process_time() - started
-        outcome = differentiable.outcome_of(config, problem, running)
+        found = differentiable.ranked_candidates(config, problem, running)
         seconds = time.process_time() - started
-    ops = [candidate.ops for candidate in outcome.candidates]
     alpha_LK = running.parameters().detach().double().numpy()
     probable = next(most_probable(alpha_LK, truth.space.valid_LK, list(problem.costs.values()), problem.budgets))
     row = {
-        "seconds": seconds, "search_seconds": trained, "derived": [int(k) for k in truth.space.index_L(ops[0])],
+        "seconds": seconds, "search_seconds": trained, "derived": [int(k) for k in truth.space.index_L(found[0].ops)],
         "most_probable": [int(k) for k in probable], "steps": running.total_steps,
     }  # fmt: skip
     return {**row, **(supernet_quality(truth, running.supernet, data) if kendall else {})}
@@ -161,47 +158,6 @@ def regret(truth: Truth, device: str, budget_ms: float, index_L: Iterable[int]) 
     assert truth.latency_N(device)[row] <= budget_ms, "the budget is always kept"
     points = 100 * (truth.error_N[row] - truth.error_N[oracle])
     return float(points), float(truth.gap_N[row] / truth.gap_N[oracle] - 1)
-
-
-# --- NAS-Bench-201 --------------------------------------------------------------------------------------------------
-
-
-def nb201_rows(path: Path, seeds: int, done: set[str], write: Callable[[Row], None]) -> None:
-    """Every strategy on every constraint of HELP's table 4: regret after each number of queries."""
-    published = json.loads((path / "published_results.json").read_text())
-    constraints = published["HELP_table4_nb201_cifar100_constrained_nas"]
-    with np.load(path / "bench" / "nb201.npz") as file:
-        index_NL = file["ops"].astype(np.int64)
-        asked_N, true_N = file["acc12_val"][:, 1].astype(float), file["acc200_test"][:, 1].astype(float)
-        latency_NT, devices = file["help_latency_ms"], list(file["help_devices"])
-    evaluate = table(index_NL, {"error": 1 - asked_N / 100, "seconds": np.ones(len(index_NL))})
-    row_of = {row.tobytes(): number for number, row in enumerate(index_NL)}
-    for device in (name for name in constraints if name in devices):
-        latency_N = latency_NT[:, devices.index(device)]
-        for limit in (row[0] for row in constraints[device]):
-            inside = np.flatnonzero(latency_N <= limit)
-            region = ListedRegion(index_NL[inside])
-            for strategy in RIVALS:
-                for seed in range(seeds):
-                    key = f"{strategy} {device} {limit} {seed}"
-                    if key in done:
-                        continue
-                    setting = Setting(region, ("error",), seed)
-                    run = drive(ASK_TELL[strategy](setting), evaluate, region, max_evaluations=max(QUERIES))
-                    rows = [row_of[np.array(record.index_L).tobytes()] for record in run.records]
-                    assert (latency_N[rows] <= limit).all(), "every budget is really kept"
-                    oracle = true_N[inside].max()
-                    after = {str(n): oracle - true_N[max(rows[:n], key=lambda r: asked_N[r])] for n in QUERIES}
-                    write(
-                        {
-                            "key": key,
-                            "strategy": strategy,
-                            "device": device,
-                            "limit_ms": limit,
-                            "seed": seed,
-                            "regret": after,
-                        }
-                    )
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------
