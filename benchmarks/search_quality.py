@@ -80,6 +80,11 @@ def run_search(truth: Truth, device: str, budget_ms: float, seed: int, kendall: 
     row = {
         "seconds": seconds, "search_seconds": trained, "derived": [int(k) for k in truth.space.index_L(found[0].ops)],
         "most_probable": [int(k) for k in probable], "steps": running.total_steps,
+        "candidates": [
+            {"index_L": [int(k) for k in truth.space.index_L(one.ops)], "log_probability": one.log_probability,
+             "cross_entropy": one.cross_entropy, "error": 1 - one.balanced_accuracy, "gap": one.gap}
+            for one in found
+        ],
     }  # fmt: skip
     return {**row, **(supernet_quality(truth, running.supernet, data) if kendall else {})}
 

@@ -16,6 +16,7 @@ from timm.layers import BatchNormAct2d
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
 from supernet.kernels import DepthwiseConv2d, FastBatchNormAct2d, depthwise, fast_cpu, keep_freed_memory, native
 from supernet.network import build_efficientnet
@@ -218,6 +219,15 @@ def test_export_and_functional_transforms_see_the_plain_modules() -> None:
         )
 
     torch.testing.assert_close(loss(fast), loss(plain))
+
+
+def test_statistics_can_be_measured_anew() -> None:
+    plain = network()
+    fast = fast_cpu(network())
+    batches = [torch.randn(8, 3, 8, 8).to(memory_format=CHANNELS_LAST) for _ in range(3)]
+    for model in (plain, fast):
+        update_bn(batches, model)
+    assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), fast.state_dict().values(), strict=True))
 
 
 def test_nan_stays_nan() -> None:

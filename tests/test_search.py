@@ -87,6 +87,22 @@ def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: py
     assert asked.folder.rows() == whole_problem.folder.rows()
 
 
+def test_the_derived_one_has_the_smallest_loss_of_the_candidates(tmp_path: Path) -> None:
+    config, asked = problem(tmp_path / "run", replace(TINY, candidates=4, epochs=1))
+    found = differentiable.search(config, asked).candidates
+    losses = [candidate.cross_entropy for candidate in found]
+    assert len(found) == 4 and losses == sorted(losses)
+    assert all(candidate.costs["latency"] <= asked.budget_ms for candidate in found)
+
+
+def test_without_an_anchor_every_layer_draws_from_the_first_step(tmp_path: Path) -> None:
+    config, asked = problem(tmp_path / "run", replace(TINY, anchor=0.0, budget_ms=30.0))
+    running = DifferentiableSearch(config, asked)
+    paths = torch.stack([running.warmup.weights(running.p_LK, 0, running.generator).argmax(1) for _ in range(28)])
+    for row, valid_K in enumerate(asked.space.valid_LK):
+        assert len(paths[:, row].unique()) == valid_K.sum()
+
+
 def test_alpha_is_in_the_state(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", TINY)
     state = DifferentiableSearch(config, asked).state.state_dict()

@@ -247,12 +247,13 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
 def ranked_candidates(config: SearchConfig, problem: Problem, running: DifferentiableSearch) -> tuple[Candidate, ...]:
     """The most probable architectures inside the budgets, the one with the smallest cross-entropy on search-val first.
 
-    Mean over groups, with the supernet's weights. α alone chooses worse, and so does the supernet's gap, which ranks
-    true gaps weakly (benchmarks/search_quality.py).
+    Mean over groups, with the supernet's weights; a fixed latency weight counts, too. α alone chooses worse, and the
+    supernet's gap ranks true gaps weakly (benchmarks/search_quality.py).
     """
     alpha_LK = running.parameters().detach().double().numpy()
     found = candidates(
         alpha_LK, problem.space.valid_LK, list(problem.costs.values()), problem.budgets, config.candidates, config.seed
     )
     compared = compare(config, problem, running.supernet, found, log_softmax(alpha_LK, axis=1))
-    return tuple(sorted(compared, key=lambda candidate: candidate.cross_entropy or 0.0))
+    weight = (config.latency_weight or 0.0) / problem.budgets["latency"]
+    return tuple(sorted(compared, key=lambda one: (one.cross_entropy or 0.0) + weight * one.costs["latency"]))
