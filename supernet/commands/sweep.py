@@ -192,6 +192,7 @@ def run_trials(trials: list[Trial], content: dict[str, Any], address: str | None
         grid: ResultGrid = tune.Tuner(
             tune.with_resources(search_trial, {"cpu": content["cpus"], "gpu": content["gpus"]}),
             param_space={"trial": tune.grid_search(asked)},
+            tune_config=tune.TuneConfig(trial_dirname_creator=lambda t: Path(t.config["trial"]["folder"]).name),
             run_config=tune.RunConfig(storage_path=str(Path(content["out"]) / "ray"), verbose=0),
         ).fit()
     finally:
