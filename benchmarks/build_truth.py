@@ -4,7 +4,7 @@
 
 2,000 training images, 5% of them by students (the same draw for all, so that differences are paired), 4 epochs of batch
 64, AdamW; a seed changes the initial weights and the order of the images. Resumable: a finished run is a line in
-`FOLDER/part-*.jsonl`; what is there is not run again. Writes `benchmarks/truth/writers_micro.npz` from the finished runs
+`FOLDER/part-*.jsonl`; what is there, or in the table already, is not run again. Writes `benchmarks/truth/writers_micro.npz` from the finished runs
 (all of them, or those so far with `--collect`); `benchmarks/truth/README.md` is its data card, `truth_table.py` reads it.
 """
 
@@ -121,9 +121,34 @@ def work(part: Path, jobs: list[tuple[int, int]], epochs: int) -> None:
 
 
 def finished(folder: Path) -> dict[tuple[int, int], dict[str, Any]]:
-    """Every run that is on disk, by (architecture, seed)."""
+    """Every run that is in the table or in the folder, by (architecture, seed)."""
     rows = [json.loads(line) for part in sorted(folder.glob("part-*.jsonl")) for line in part.read_text().splitlines()]
-    return {(row["arch"], row["seed"]): row for row in rows}
+    return {(row["arch"], row["seed"]): row for row in (*tabled(), *rows)}
+
+
+def tabled() -> list[dict[str, Any]]:
+    """The runs in the table as it is, if it was made by this recipe."""
+    if not TABLE.exists():
+        return []
+    with np.load(TABLE) as file:
+        arrays = dict(file)
+    card = json.loads(str(arrays["card"]))
+    if any(card.get(name) != value for name, value in RECIPE.items()):
+        return []
+    return [
+        {
+            "arch": int(arch),
+            "seed": int(seed),
+            "train_loss": float(arrays["train_loss"][arch, seed]),
+            "seconds": float(arrays["seconds"][arch, seed]),
+            **{
+                split: {name: arrays[f"{name}_{split}"][arch, seed].tolist() for name in ("correct", "loss")}
+                for split in ("val", "test")
+            },
+            "right": arrays["right_test"][arch, seed],
+        }
+        for arch, seed in np.argwhere(np.isfinite(arrays["seconds"]))
+    ]
 
 
 def collect(folder: Path, seeds: int) -> None:
@@ -147,7 +172,7 @@ def collect(folder: Path, seeds: int) -> None:
         if seed >= seeds:
             continue
         arrays["train_loss"][arch, seed], arrays["seconds"][arch, seed] = row["train_loss"], row["seconds"]
-        arrays["right_test"][arch, seed] = np.frombuffer(base64.b64decode(row["test"]["right"]), np.uint8)
+        arrays["right_test"][arch, seed] = row["right"] if "right" in row else unpacked(row["test"]["right"])
         for split in ("val", "test"):
             arrays[f"correct_{split}"][arch, seed] = row[split]["correct"]
             arrays[f"loss_{split}"][arch, seed] = row[split]["loss"]
@@ -171,6 +196,11 @@ def collect(folder: Path, seeds: int) -> None:
     )  # fmt: skip
     done = np.isfinite(arrays["seconds"]).sum()
     print(f"{TABLE.relative_to(ROOT)}: {done} of {shape[0] * seeds} runs, {TABLE.stat().st_size / 1e6:.1f} MB")
+
+
+def unpacked(text: str) -> np.ndarray:
+    """The bits of a finished run's test images, as bytes."""
+    return np.frombuffer(base64.b64decode(text), np.uint8)
 
 
 def totals(cost: Any, index_NL: np.ndarray) -> np.ndarray:
