@@ -30,16 +30,20 @@ class Truth:
 
     @classmethod
     def load(cls, path: Path = TABLE, seeds: int | None = None) -> Truth:
-        """The finished architectures; `seeds`: only so many of the seeds."""
+        """The finished architectures with the first `seeds` seeds: by default as many as all of them have, or one."""
         with np.load(path) as file:
             arrays = dict(file)
         card = json.loads(str(arrays.pop("card")))
-        seeds = seeds or arrays["seconds"].shape[1]
-        done_N = np.isfinite(arrays["seconds"][:, :seeds]).all(1)
-        rows = {name: value[done_N] if value.shape[:1] == done_N.shape else value for name, value in arrays.items()}
-        return cls(
-            {n: v[:, :seeds] if v.shape[1:2] == arrays["seconds"].shape[1:] else v for n, v in rows.items()}, card
-        )
+        done_NS = np.isfinite(arrays["seconds"])
+        shape = done_NS.shape
+        seeds = seeds or max(1, int(done_NS.all(0).cumprod().sum()))
+        rows_N = done_NS[:, :seeds].all(1)
+        for name, value in arrays.items():
+            if value.shape[:2] == shape:
+                arrays[name] = value[rows_N, :seeds]
+            elif value.shape[:1] == shape[:1]:
+                arrays[name] = value[rows_N]
+        return cls(arrays, card)
 
     @property
     def space(self) -> SearchSpace:

@@ -1,0 +1,117 @@
+"""One differentiable search on `micro32` with its regret and its supernet's ranking (for search_quality.py and search_settings.py)."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from build_truth import data_of_truth
+from scipy.stats import kendalltau
+from truth_table import Truth
+
+from supernet.config import SearchConfig
+from supernet.costs.latency import load_table
+from supernet.data import Batches, GroupedData
+from supernet.derive import most_probable
+from supernet.evaluate import brief_scores, predict, subnet
+from supernet.kernels import keep_freed_memory
+from supernet.network import Supernet
+from supernet.runs import RunFolder
+from supernet.strategies import differentiable
+from supernet.strategies.problem import Problem
+
+RECIPE: dict[str, Any] = {"space": "micro32", "lr": 1e-2, "anchor": 0.0, "warmup_epochs": 6, "epochs": 2}
+Row = dict[str, Any]
+
+
+def problem_of(truth: Truth, data: GroupedData, device: str, budget_ms: float, folder: Path) -> Problem:
+    """The problem as `search` sets it up, on the data draw of the truth."""
+    region = truth.region(device, budget_ms)
+    return Problem(
+        RunFolder(folder), truth.space, data, load_table(device), region.costs, region.budgets, budget_ms,
+        torch.device("cpu"), (),
+    )  # fmt: skip
+
+
+def run_search(
+    truth: Truth, device: str, budget_ms: float, seed: int, kendall: bool, changed: dict[str, Any] | None = None
+) -> Row:
+    """One differentiable search: what it derived, its CPU seconds, and (if asked) how its supernet ranks."""
+    config = SearchConfig(device=device, budget_ms=budget_ms, seed=seed, **{**RECIPE, **(changed or {})})
+    data = data_of_truth()
+    with tempfile.TemporaryDirectory() as folder:
+        problem = problem_of(truth, data, device, budget_ms, Path(folder))
+        started = time.process_time()
+        running = differentiable.DifferentiableSearch(config, problem)
+        running.run(problem.folder)
+        trained = time.process_time() - started
+        found = differentiable.ranked_candidates(config, problem, running)
+        seconds = time.process_time() - started
+    alpha_LK = running.parameters().detach().double().numpy()
+    probable = next(most_probable(alpha_LK, truth.space.valid_LK, list(problem.costs.values()), problem.budgets))
+    row = {
+        "seconds": seconds, "search_seconds": trained, "derived": [int(k) for k in truth.space.index_L(found[0].ops)],
+        "most_probable": [int(k) for k in probable], "steps": running.total_steps,
+        "candidates": [
+            {"index_L": [int(k) for k in truth.space.index_L(one.ops)], "log_probability": one.log_probability,
+             "cross_entropy": one.cross_entropy, "error": 1 - one.balanced_accuracy, "gap": one.gap}
+            for one in found
+        ],
+    }  # fmt: skip
+    return {**row, **(supernet_quality(truth, running.supernet, data) if kendall else {})}
+
+
+def supernet_quality(truth: Truth, supernet: Supernet, data: GroupedData) -> Row:
+    """Kendall τ over all architectures, the 10% that are truly best, and of the gap; by error and by loss on search-val."""
+    shared: Row = {"mean": data.mean, "std": data.std, "stratify": True}
+    train = Batches(data.train, 64, seed=0, **shared)
+    calibration = [train.at(step) for step in range(6)]
+    val = Batches(data.val, 256, seed=0, floor=0.0, **shared)
+    batches = [val.at(step) for step in range(4)]
+    label_N = torch.cat([batch.label for batch in batches]).numpy()
+    group_NA = torch.cat([batch.group for batch in batches]).numpy()
+    error, gap, loss = [], [], []
+    for index_L in truth.index_NL:
+        prob_NC = predict(subnet(supernet, truth.space.names(index_L), calibration), batches)
+        scores = brief_scores(prob_NC, label_N, group_NA, data, "accuracy_parity")
+        error.append(1 - scores["balanced_accuracy"])
+        gap.append(scores["gap"])
+        loss.append(scores["cross_entropy"])
+    best = np.argsort(truth.error_N)[: len(truth.error_N) // 10]
+
+    def tau(said: list[float], true_N: np.ndarray, rows: np.ndarray | slice = slice(None)) -> float:
+        return float(kendalltau(np.array(said)[rows], true_N[rows]).statistic)
+
+    return {
+        "kendall_all": tau(error, truth.error_N),
+        "kendall_top10": tau(error, truth.error_N, best),
+        "kendall_gap": tau(gap, truth.gap_N),
+        "kendall_loss_all": tau(loss, truth.error_N),
+        "kendall_loss_top10": tau(loss, truth.error_N, best),
+        "kendall_loss_gap": tau(loss, truth.gap_N),
+        "mean_supernet_error": float(np.mean(error)),
+    }
+
+
+def regret(truth: Truth, device: str, budget_ms: float, index_L: Iterable[int]) -> tuple[float, float]:
+    """(points of balanced accuracy, fraction of the oracle's gap) that the architecture is worse than the oracle."""
+    inside = np.flatnonzero(truth.latency_N(device) <= budget_ms)
+    oracle = inside[np.argmin((truth.error_N + truth.gap_N)[inside])]
+    row = truth.row(np.array(list(index_L)))
+    assert truth.latency_N(device)[row] <= budget_ms, "the budget is always kept"
+    points = 100 * (truth.error_N[row] - truth.error_N[oracle])
+    return float(points), float(truth.gap_N[row] / truth.gap_N[oracle] - 1)
+
+
+def search_job(job: tuple[str, float, int, bool, dict[str, Any]]) -> Row:
+    """One search in a process of one thread."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    device, budget_ms, seed, kendall, changed = job
+    row = run_search(Truth.load(), device, budget_ms, seed, kendall, changed)
+    return {"device": device, "budget_ms": budget_ms, "seed": seed, **row}
