@@ -26,7 +26,6 @@ import torch
 from fairlearn.metrics import MetricFrame, count, mean_prediction
 from sklearn.metrics import accuracy_score
 
-from supernet.errors import UserError
 from supernet.fairness import NOTIONS, GroupSums, Notion, aggregate, gap_of_sums
 from supernet.resampling import Array, Predictions
 
@@ -138,10 +137,8 @@ def paired_bootstrap(
 
     ``{"accuracy": d, "attributes": {name: {"balanced_accuracy": d, "worst_group_accuracy": d, "gaps": {notion: d}}}}``
     with d = ``{"value", "low", "high", "verdict"}``; the verdict is "A" or "B", the better or fairer one, and "not
-    shown" where the interval spans 0. Arguments and errors as in ``evaluate_predictions``.
+    shown" where the interval spans 0, or there is none (n_boot 0). Arguments and errors as in ``evaluate_predictions``.
     """
-    if n_boot < 1:
-        raise UserError(f"A paired bootstrap needs at least one resample, not {n_boot}.")
     pair = [
         Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions)
         for prob in (prob_a_NC, prob_b_NC)
@@ -151,7 +148,8 @@ def paired_bootstrap(
     def compare(statistic: str, less_is_better: bool, of: str | None = None) -> dict[str, Any]:
         name = statistic if of is None else f"{of}/{statistic}"
         difference = float(point[0][name][0] - point[1][name][0])
-        found = _figure(statistic, difference, draws[0][name] - draws[1][name], cut=False)
+        draws_R = draws[0][name] - draws[1][name] if n_boot else np.array([np.nan])
+        found = _figure(statistic, difference, draws_R, cut=False)
         low, high = found["low"], found["high"]
         if low is None or high is None or low <= 0 <= high:
             return {**found, "verdict": "not shown"}

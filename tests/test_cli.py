@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import timm
@@ -11,6 +14,8 @@ import torch
 
 from supernet.architecture import Architecture
 from supernet.commands.main import main
+from supernet.commands.train import inherit
+from supernet.config import TrainConfig
 
 TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--bootstrap", "20", "--threads", "1"]
 SEARCH = ["search", "--quick", *TINY, "--eval-images", "256"]
@@ -122,6 +127,10 @@ def test_train_mistakes(capsys: pytest.CaptureFixture[str], searched: Path, tmp_
     broken["input"]["size"] = "large"
     (tmp_path / "derived.json").write_text(json.dumps(broken))
     assert "input.size" in error(capsys, "train", "--arch", str(tmp_path / "derived.json"))
+    broken = json.loads((searched / "derived.json").read_text())
+    broken["config"]["fairness_method"] = "dro"
+    (tmp_path / "derived.json").write_text(json.dumps(broken))
+    assert "has none" in error(capsys, "train", "--arch", str(tmp_path / "derived.json"), "--max-gap", "0.1")
 
 
 def test_corrupt_weights_are_named(trained: Path, tmp_path: Path) -> None:
@@ -147,3 +156,21 @@ def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0 and "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "cap", "weight"),
+    [
+        ({}, 0.02, 1.0),
+        ({"fairness_weight": 0.0}, None, 0.0),  # "no fairness term" is not the search's cap
+        ({"fairness_method": "balance"}, None, 1.0),  # there is nothing to cap
+        ({"fairness_method": "balance,gap"}, 0.02, 1.0),
+        ({"max_gap": 0.05, "fairness_weight": 3.0}, 0.05, 3.0),
+    ],
+)
+def test_a_training_takes_over_the_searchs_cap_unless_told_otherwise(
+    given: dict[str, Any], cap: float | None, weight: float
+) -> None:
+    searched = SimpleNamespace(config={"max_gap": 0.02, "fairness_weight": 1.0, "fairness_method": "gap"})
+    found = inherit(TrainConfig(**given), searched, Namespace(quick=False, **given))
+    assert (found.max_gap, found.fairness_weight) == (cap, weight)

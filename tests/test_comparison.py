@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions, trade_warnings
+from supernet.commands.comparison import (
+    against_baseline,
+    comparison_words,
+    postprocess,
+    read_baseline,
+    save_predictions,
+    trade_warnings,
+)
 from supernet.commands.setting import cap_notes
 from supernet.config import TrainConfig
 from supernet.data import GroupedData, Split, with_intersections
@@ -63,6 +72,27 @@ def test_one_attribute_paying_for_another_is_warned_of(tmp_path: Path) -> None:
     (line,) = found["warnings"]
     assert "by sex became smaller" in line and "by age became larger" in line and "not shown" not in line
     assert trade_warnings({"age": found["as_trained"]["age"]}) == []
+    assert any(words == f"Warning: {line}" for words in comparison_words(found, "accuracy_parity"))
+
+
+def test_no_warning_where_the_harm_is_not_shown() -> None:
+    def gap(value: float, low: float | None, high: float | None, verdict: str) -> dict[str, Any]:
+        return {"gap": {"value": value, "low": low, "high": high, "verdict": verdict}}
+
+    better, chance = gap(-0.1, -0.15, -0.05, "A"), gap(0.004, -0.01, 0.02, "not shown")
+    assert trade_warnings({"sex": better, "age": chance, "site": gap(0.1, None, None, "not shown")}) == []
+    assert len(trade_warnings({"sex": better, "age": chance, "site": gap(0.1, 0.05, 0.15, "B")})) == 1
+
+
+def test_without_resamples_no_verdict_is_given(tmp_path: Path) -> None:
+    d, config = data(size=1500), replace(CONFIG, bootstrap=0)
+    before, after = predicted(d.test, {0: 1}), predicted(d.test, {1: 2})
+    facts, adjusted = postprocess(config, d, before, before)
+    save_predictions(tmp_path, d, before, adjusted)
+    found = against_baseline(config, d, after, read_baseline(str(tmp_path), d))
+    gaps = [found["as_trained"][name]["gap"] for name in ("sex", "age")] + [facts["sex"]["gap"]]
+    assert all(gap["low"] is None and gap.get("verdict", "not shown") == "not shown" for gap in gaps)
+    assert found["warnings"] == comparison_words(found, "accuracy_parity") == []
 
 
 def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
@@ -71,9 +101,16 @@ def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
     save_predictions(tmp_path, d, prob, {"sex": prob, "age": prob})
     with pytest.raises(UserError, match="not those of this run"):
         read_baseline(str(tmp_path), other)
-    (tmp_path / "predictions.npz").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="finished train run"):
+    save_predictions(tmp_path, d, prob, {"sex": prob[:, :2], "age": prob})
+    with pytest.raises(UserError, match="not those of this run"):
         read_baseline(str(tmp_path), d)
+    save_predictions(tmp_path, d, prob, {"sex": prob, "age": prob * np.nan})
+    with pytest.raises(UserError, match="adjusted_1 is not all finite"):
+        read_baseline(str(tmp_path), d)
+    for content in (b"nothing", b""):
+        (tmp_path / "predictions.npz").write_bytes(content)
+        with pytest.raises(UserError, match="finished train run"):
+            read_baseline(str(tmp_path), d)
     with pytest.raises(UserError, match="finished train run"):
         read_baseline(str(tmp_path / "none"), d)
 

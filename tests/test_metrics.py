@@ -212,7 +212,9 @@ def test_bad_input_is_one_clear_line(change, message):
         evaluate_predictions(**(given_ | change))
 
 
-def test_a_comparison_needs_resamples():
-    prob, label, group = predictions(size=40)
-    with pytest.raises(UserError, match="at least one resample"):
-        paired_bootstrap(prob, prob, label, group, CLASSES, ATTRIBUTES, n_boot=0)
+def test_without_resamples_nothing_is_shown():
+    (a, label, group), (b, _, _) = predictions(), predictions(harm=1.5)
+    found = paired_bootstrap(a, b, label, group, CLASSES, ATTRIBUTES, n_boot=0)
+    gap = found["attributes"]["age"]["gaps"]["accuracy_parity"]
+    assert gap["value"] < 0 and gap["low"] is gap["high"] is None
+    assert gap["verdict"] == found["accuracy"]["verdict"] == "not shown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from supernet.metrics import evaluate_predictions, paired_bootstrap
 from supernet.postprocessing import adjust_by_group
 
 FILE = "predictions.npz"
-FIGURES = ("accuracy", "balanced_accuracy", "worst_group_accuracy", "gap")
 
 
 def postprocess(
@@ -25,8 +25,8 @@ def postprocess(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """By attribute: what the report says of the outputs adjusted by group, and the adjusted probabilities (N, C)."""
     facts, adjusted = {}, {}
+    weight = config.fairness_weight if config.max_gap is None else 1.0
     for a, attribute in enumerate(data.attributes):
-        weight = config.fairness_weight if config.max_gap is None else 1.0
         found = adjust_by_group(
             val_prob_VC, data.val.label_N, data.val.group_NA[:, a], prob_NC, data.test.group_NA[:, a],
             config.fairness, weight, config.seed,
@@ -35,7 +35,7 @@ def postprocess(
         facts[attribute] = {
             "method": found.method,
             **_figures(config, data, attribute, found.prob_NC),
-            "against_as_trained": _paired(config, data, found.prob_NC, prob_NC)["attributes"][attribute],
+            "against_as_trained": _paired(config, data, found.prob_NC, prob_NC, attribute)["attributes"][attribute],
         }
     return facts, adjusted
 
@@ -44,7 +44,7 @@ def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjus
     """predictions.npz: what a later run's --baseline reads, with labels and groups so that only like is compared."""
     arrays = {f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes)}
     arrays |= {"prob": prob_NC, "label": data.test.label_N, "group": data.test.group_NA}
-    np.savez_compressed(folder / FILE, allow_pickle=False, **arrays)
+    np.savez_compressed(folder / FILE, **arrays)
 
 
 def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
@@ -53,20 +53,24 @@ def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"--baseline {folder}: {path} cannot be read: give the folder of a finished train run."
         ) from error
+    shape = (len(data.test), len(data.classes))
     same = (
         {"prob", "label", "group"} <= set(arrays)
         and np.array_equal(arrays["label"], data.test.label_N)
         and np.array_equal(arrays["group"], data.test.group_NA)
-        and arrays["prob"].shape == (len(data.test), len(data.classes))
+        and all(array.shape == shape for name, array in arrays.items() if name not in ("label", "group"))
     )
     if not same:
         raise UserError(
             f"--baseline {folder}: its test images or groups are not those of this run: nothing to compare in pairs."
         )
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all():
+            raise UserError(f"--baseline {folder}: {path}: {name} is not all finite numbers.")
     return arrays
 
 
@@ -76,7 +80,7 @@ def against_baseline(
     """Paired differences, this run − the baseline: as it was trained, and with its outputs adjusted by group."""
     as_trained = _paired(config, data, prob_NC, baseline["prob"])
     adjusted = {
-        attribute: _paired(config, data, prob_NC, baseline[f"adjusted_{a}"])["attributes"][attribute]
+        attribute: _paired(config, data, prob_NC, baseline[f"adjusted_{a}"], attribute)["attributes"][attribute]
         for a, attribute in enumerate(data.attributes)
         if f"adjusted_{a}" in baseline
     }
@@ -90,22 +94,36 @@ def against_baseline(
 
 
 def trade_warnings(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line where one attribute's gap became smaller, as shown by its interval, while another's became larger."""
+    """A line where one attribute's gap became smaller while another's became larger, both as shown by their intervals.
+
+    A larger gap alone is no warning: of attributes that nothing happened to, every second one has a larger gap by chance.
+    """
     better = [attribute for attribute, found in compared.items() if found["gap"]["verdict"] == "A"]
+    worse = {attribute: found["gap"] for attribute, found in compared.items() if found["gap"]["verdict"] == "B"}
+    return [
+        f"The gap by {', '.join(better)} became smaller than the baseline's while that by {attribute} became larger, by "
+        f"{gap['value']:.4f} [{gap['low']:.4f}, {gap['high']:.4f}]."
+        for attribute, gap in worse.items()
+        if better
+    ]
+
+
+def comparison_words(baseline: Mapping[str, Any], notion: str) -> list[str]:
+    """A line an attribute: this run beside the baseline, in pairs; and what became worse."""
+    fairer = {"A": "smaller", "B": "larger", "not shown": "a difference is not shown"}
     lines = []
-    for attribute, found in compared.items():
+    for attribute, found in baseline["as_trained"].items():
         gap = found["gap"]
-        if better and gap["value"] is not None and gap["value"] > 0 and gap["verdict"] != "A":
-            shown = "" if gap["verdict"] == "B" else " (not shown: the interval spans 0)"
+        if gap["low"] is not None:
             lines.append(
-                f"The gap by {', '.join(better)} became smaller than the baseline's while that by {attribute} became larger, by "
-                f"{gap['value']:.4f} [{gap['low']:.4f}, {gap['high']:.4f}]{shown}."
+                f"  {notion} gap by {attribute} against {baseline['folder']}: {gap['value']:+.4f} "
+                f"[{gap['low']:+.4f}, {gap['high']:+.4f}], {fairer[gap['verdict']]}"
             )
-    return lines
+    return lines + [f"Warning: {warning}" for warning in baseline["warnings"]]
 
 
 def _figures(config: TrainConfig, data: GroupedData, attribute: str, prob_NC: np.ndarray) -> dict[str, Any]:
-    found = evaluate_predictions(**_arguments(config, data), prob_NC=prob_NC)
+    found = evaluate_predictions(**_arguments(config, data, attribute), prob_NC=prob_NC)
     own = found["attributes"][attribute]
     return {
         "accuracy": found["accuracy"],
@@ -115,9 +133,11 @@ def _figures(config: TrainConfig, data: GroupedData, attribute: str, prob_NC: np
     }
 
 
-def _paired(config: TrainConfig, data: GroupedData, a_NC: np.ndarray, b_NC: np.ndarray) -> dict[str, Any]:
+def _paired(
+    config: TrainConfig, data: GroupedData, a_NC: np.ndarray, b_NC: np.ndarray, only: str | None = None
+) -> dict[str, Any]:
     """As paired_bootstrap, with the asked gap alone as "gap" and the accuracy beside the attribute's figures."""
-    found = paired_bootstrap(**_arguments(config, data), prob_a_NC=a_NC, prob_b_NC=b_NC)
+    found = paired_bootstrap(**_arguments(config, data, only), prob_a_NC=a_NC, prob_b_NC=b_NC)
     attributes = {
         name: {"accuracy": found["accuracy"], "gap": own["gaps"][config.fairness]}
         | {key: own[key] for key in ("balanced_accuracy", "worst_group_accuracy")}
@@ -126,14 +146,16 @@ def _paired(config: TrainConfig, data: GroupedData, a_NC: np.ndarray, b_NC: np.n
     return {"accuracy": found["accuracy"], "attributes": attributes}
 
 
-def _arguments(config: TrainConfig, data: GroupedData) -> dict[str, Any]:
+def _arguments(config: TrainConfig, data: GroupedData, only: str | None) -> dict[str, Any]:
+    """Of the metrics: the test images with one attribute, or with all."""
+    kept = [a for a, name in enumerate(data.attributes) if only in (None, name)]
     return {
         "label_N": data.test.label_N,
-        "group_NA": data.test.group_NA,
+        "group_NA": data.test.group_NA[:, kept],
         "classes": data.classes,
-        "attributes": data.attributes,
+        "attributes": {name: groups for name, groups in data.attributes.items() if only in (None, name)},
         "cluster": data.test.cluster_N,
-        "n_boot": max(1, config.bootstrap),
+        "n_boot": config.bootstrap,
         "seed": config.seed,
         "notions": {config.fairness: get_notion(config.fairness)},
     }

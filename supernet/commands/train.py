@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.architecture import Architecture
     from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
     from supernet.commands.exports import check_exports, export
-    from supernet.commands.setting import cap_notes, data_facts, open_run, read_data, use_machine
+    from supernet.commands.setting import cap_notes, check, data_facts, open_run, read_data, use_machine
     from supernet.costs.analytic import count
     from supernet.costs.memory import peak_activation_bytes
     from supernet.data import Batches
@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
     arch = Architecture.load(config.arch) if _is_file(config.arch) else None
     if arch is not None:
         config = inherit(config, arch, options)
+        check(config)
     device = use_machine(config)
     size = arch.input.size if arch is not None else _space_resolution(config)
     data = read_data(config, size)
@@ -144,12 +145,20 @@ def _space_resolution(config: TrainConfig) -> int:
 
 
 def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace) -> TrainConfig:
-    """The data and device options that the user left open, as the search had them."""
+    """The data, device and fairness options that the user left open, as the search had them.
+
+    A weight given to `train`, or a method without a penalty, takes the place of the search's cap: else the cap would win.
+    """
+    from supernet.fairness import METHODS, parse_methods
+
     names = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "group_mix", "max_train", "fairness",
              "fairness_method", "fairness_weight", "max_gap", "device")  # fmt: skip
     if config.resume is not None:  # the run's own options were filled in when it began
         return config
     searched = {name: arch.config[name] for name in names if name in arch.config and name not in options}
+    methods = parse_methods(getattr(options, "fairness_method", config.fairness_method))
+    if "fairness_weight" in options or not any(METHODS[name].penalty for name in methods):
+        searched.pop("max_gap", None)
     if options.quick:
         searched.pop("max_train", None)
     return replace(config, **searched)
@@ -201,22 +210,9 @@ def latency_facts(arch: Architecture | None) -> dict[str, Any]:
     }
 
 
-def comparison_words(baseline: dict[str, Any], notion: str) -> list[str]:
-    """A line an attribute: this run beside the baseline, in pairs; and what became worse."""
-    fairer = {"A": "smaller", "B": "larger", "not shown": "a difference is not shown"}
-    lines = []
-    for attribute, found in baseline["as_trained"].items():
-        gap = found["gap"]
-        if gap["low"] is not None:
-            lines.append(
-                f"  {notion} gap by {attribute} against {baseline['folder']}: {gap['value']:+.4f} "
-                f"[{gap['low']:+.4f}, {gap['high']:+.4f}], {fairer[gap['verdict']]}"
-            )
-    return lines + [f"Warning: {warning}" for warning in baseline["warnings"]]
-
-
 def closing_words(content: dict[str, Any], folder: Path) -> str:
     """What the terminal shows at the end."""
+    from supernet.commands.comparison import comparison_words
 
     def interval(figure: dict[str, Any]) -> str:
         if figure["low"] is None:
