@@ -320,6 +320,14 @@ def test_the_card_states_every_group_with_its_interval_and_where_the_latency_com
     assert content["data"]["fingerprint"] in card and "predicted, not measured" in card
     assert table_words(content["table"]) in card and "One gap for another." in card
     assert "needs the group at" in card and "licence: not known" in card
+    assert "Without searching" not in card and "same source" not in card  # of this network: it may have been searched for
+
+
+def test_without_resamples_the_card_speaks_of_no_intervals() -> None:
+    content = train_content(n_boot=0)
+    card = model_card(content)
+    assert "95%" not in card and "without intervals" in card
+    assert "95% intervals from" not in check(render(content)).text
 
 
 def test_the_cards_front_matter_is_yaml_that_invents_nothing() -> None:

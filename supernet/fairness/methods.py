@@ -41,7 +41,7 @@ METHODS: dict[str, Method] = {
         "a penalty on how much the notion's predictions depend on the group (HSIC)", True, lambda s: HSIC(s.notion)
     ),
     "adversary": Method(
-        "a penalty on what an adversary can tell of the group (gradient reversal: Zhang et al. 2018)",
+        "a penalty on what an adversary can tell of the group (Zhang et al. 2018, by gradient reversal)",
         True,
         lambda s: Adversary(s.num_groups, s.num_classes, s.notion, s.reduce_sums),
     ),

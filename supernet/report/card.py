@@ -79,12 +79,12 @@ def _data(content: Content) -> Iterable[str]:
 def _evaluation(content: Content) -> Iterable[str]:
     metrics, notion = content["metrics"], content["asked"]["fairness"]
     drawn = metrics["bootstrap"]
-    units = "clusters (writers, patients)" if drawn["unit"] == "cluster" else "images"
-    yield from ("## Evaluation", "")
-    yield (
-        f"On {metrics['samples']:,} test images; in brackets 95% intervals from {drawn['resamples']:,} bootstrap resamples of "
-        f"{drawn['units']:,} {units}. They hold for these weights; another seed trains others."
-    )
+    units = "clusters (who an image is of)" if drawn["unit"] == "cluster" else "images"
+    intervals = "without intervals: none were asked for"
+    if drawn["resamples"]:
+        intervals = f"in brackets 95% intervals from {drawn['resamples']:,} bootstrap resamples of {drawn['units']:,} {units}"
+    yield from ("## Evaluation", "", f"On {metrics['samples']:,} test images; {intervals}.")
+    yield "The figures are those of these weights; another seed trains others."
     yield from (
         "",
         f"- Accuracy {words.interval(metrics['accuracy'])}, calibration error (ECE) {words.interval(metrics['ece'])}",
@@ -116,7 +116,7 @@ def _evaluation(content: Content) -> Iterable[str]:
     for attribute, found in (content.get("adjusted") or {}).items():
         yield from (
             "",
-            f"Without searching: these outputs adjusted for each {_text(attribute)} (fitted on search-val; needs the group at ",
+            f"By post-processing alone: these outputs adjusted for each {_text(attribute)} (fitted on search-val; needs the group at ",
         )
         yield f"prediction time) have accuracy {words.interval(found['accuracy'])} and {words.plain(notion)} gap {figure(found['gap'])}."
     for warning in (content.get("baseline") or {}).get("warnings", ()):
@@ -156,7 +156,7 @@ def _limits(content: Content) -> Iterable[str]:
     for attribute, found in metrics["attributes"].items():
         if found["empty_groups"]:
             yield f"- Nobody in test is {', '.join(_text(group) for group in found['empty_groups'])} ({_text(attribute)}): nothing is known of them."
-    yield "- One training run, one seed; test images of the same source as the training images."
+    yield "- One training run, one seed. Images from elsewhere than the test images may be served worse, and some groups more so."
     if content["arch"]["predicted_ms"] is not None and not (table and table.get("validation")):
         yield "- How far predicted latencies of this table are from whole networks on the device is unknown."
     yield ""
