@@ -320,7 +320,9 @@ def test_the_card_states_every_group_with_its_interval_and_where_the_latency_com
     assert content["data"]["fingerprint"] in card and "predicted, not measured" in card
     assert table_words(content["table"]) in card and "One gap for another." in card
     assert "needs the group at" in card and "licence: not known" in card
-    assert "Without searching" not in card and "same source" not in card  # of this network: it may have been searched for
+    assert (
+        "Without searching" not in card and "same source" not in card
+    )  # of this network: it may have been searched for
 
 
 def test_without_resamples_the_card_speaks_of_no_intervals() -> None:

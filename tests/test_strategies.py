@@ -23,6 +23,7 @@ from supernet.strategies import ASK_TELL
 from supernet.strategies.driver import Run, Setting, drive, reference_point
 from supernet.strategies.evaluators import table
 from supernet.strategies.front import hypervolume, non_dominated
+from supernet.strategies.optuna_samplers import OptunaStrategy
 from supernet.strategies.region import ListedRegion, Region
 
 L, K = 6, 4
@@ -103,6 +104,23 @@ def test_no_budget_is_too_tight_without_a_word() -> None:
         Region(VALID_LK, {"latency": cost}, {"latency": 6.9})
     with pytest.raises(UserError, match="empty"):
         ListedRegion(EVERY[:0])
+
+
+def test_a_repaired_trial_that_another_run_was_given_is_repaired_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region, taken = budgeted(0.0005), []
+    setting = Setting(region, BOTH, storage=f"sqlite:///{tmp_path / 'shared.db'}")
+    own, other = (OptunaStrategy(setting, "nsga2") for _ in range(2))
+    enqueue = own.study.enqueue_trial
+
+    def enqueue_and_lose(parameters: dict[str, Any]) -> None:
+        enqueue(parameters)
+        if len(taken) < 2:
+            taken.append(other.ask())
+
+    monkeypatch.setattr(own.study, "enqueue_trial", enqueue_and_lose)
+    assert region.keeps(own.ask()) and len(taken) == 2 and all(map(region.keeps, taken))
 
 
 def test_exhaustive_is_brute_force() -> None:

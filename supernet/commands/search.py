@@ -131,7 +131,11 @@ def report_content(
         "seconds": {**outcome.seconds, "total": seconds},
         "steps": outcome.steps,
         "asked": asdict(config),
-        "notes": [*problem.notes, *cap_notes(config, problem.data, problem.folder.rows())],
+        "notes": [
+            *problem.notes,
+            *cap_notes(config, problem.data, problem.folder.rows()),
+            *unheld_cap(config, outcome),
+        ],
         "data": data_facts(config, problem.data),
         "table": table_facts(problem.table),
         "derived": {
@@ -151,6 +155,17 @@ def report_content(
         "history": problem.folder.rows(),
         **problem.folder.circumstances(),
     }
+
+
+def unheld_cap(config: SearchConfig, outcome: Outcome) -> list[str]:
+    """A line where an ask/tell strategy found nothing under the cap; it has no multiplier whose course would tell."""
+    best = outcome.candidates[0]
+    if outcome.evaluations is None or config.max_gap is None or best.gap <= config.max_gap:
+        return []
+    return [
+        f"--max-gap {config.max_gap:g} was not held: the gap of the derived architecture on search-val, the smallest of the "
+        f"front, is {best.gap:.4f}. With this data, budget and number of evaluations the cap may be infeasible."
+    ]
 
 
 def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, folder: RunFolder) -> str:

@@ -58,16 +58,15 @@ class OptunaStrategy:
             raise UserError(f'--storage: its study "{setting.study}" has other objectives than this search.')
 
     def ask(self) -> np.ndarray:
-        self.trial = self.study.ask(self.distributions)
-        wish_L = self._index_L()
-        if not self.region.keeps(wish_L):
-            from optuna.trial import TrialState
+        from optuna.trial import TrialState
 
+        self.trial = self.study.ask(self.distributions)
+        while not self.region.keeps(wish_L := self._index_L()):
             repaired_L = self.region.repair(wish_L, self.rng)
             self.study.tell(self.trial, state=TrialState.FAIL)
             self.study.enqueue_trial({name: int(repaired_L[int(name[5:])]) for name in self.distributions})
-            self.trial = self.study.ask(self.distributions)
-        return self._index_L()
+            self.trial = self.study.ask(self.distributions)  # in a shared database another run may have been given it
+        return wish_L
 
     def tell(self, index_L: np.ndarray, objectives: dict[str, float]) -> None:
         assert np.array_equal(index_L, self._index_L()), "Optuna is told of the trial that it asked for"
