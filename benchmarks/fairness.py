@@ -7,8 +7,11 @@ of its 7.8 to 10.3), 6,000 images, three other notions. Each seed draws other tr
 of the supernet (plain cross-entropy), and a training that two methods share. Methods:
 
     fixed          as many k3_e3 blocks as the budget holds (MobileNet-like)   random    drawn within the budget
-    ce             searched by cross-entropy alone                            fair      searched with the soft gap
+    ce             searched with --fairness-weight 0                          fair      searched with the soft gap
     …+fair         the same network, trained with the fair method as well
+
+Searches derive as `supernet search` does: of the probable candidates inside the budget the one with the smallest cross-entropy on
+search-val, mean over groups.
 
 Seed by seed, the parts in turn, so that results are of use early. A finished run is a line of FOLDER/PART-SEED.jsonl and is not
 run again; results/fairness.json is written anew as seeds end (`--collect`: from what is there). Intervals: bootstrap over seeds and
@@ -20,7 +23,6 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import copy
 import io
 import json
 import sys
@@ -35,21 +37,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from fairness_runs import drawn, fewer, fixed, searched, trained, warmed_up
 from fairness_summary import summarise
 from results_io import write_results
 
 from supernet.commands.setting import prepare
-from supernet.config import SearchConfig, TrainConfig
-from supernet.data import Batches, Split
-from supernet.derive import most_probable
-from supernet.evaluate import predict
+from supernet.config import SearchConfig
 from supernet.kernels import keep_freed_memory
-from supernet.network import build_efficientnet
-from supernet.ops import arch_strings
-from supernet.runs import RunFolder
 from supernet.strategies.differentiable import DifferentiableSearch
-from supernet.strategies.problem import Problem
-from supernet.training import train_network
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS: dict[str, dict[str, Any]] = {
@@ -66,22 +61,17 @@ PARTS: dict[str, dict[str, Any]] = {
 FAIR_SEARCH = {"fairness_method": "gap", "fairness_weight": 5.0}
 FAIR_TRAINING = {"fairness_method": "balance,gap", "fairness_weight": 1.0}
 PLAIN = {"fairness_method": "gap", "fairness_weight": 0.0}
-VAL_IMAGES_IN_TRAINING = 256  # trainings look at search-val after each epoch and decide nothing by it
+TINY = {"max_train": 128, "warmup_epochs": 1, "epochs": 1, "train_epochs": 1}
 
 
 def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
     """Every run of a seed that is not on disk yet, each written as it ends; the lines tell what was done."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    setting = dict(PARTS[part])
+    setting, effort = dict(PARTS[part]), {}
     if tiny:
-        setting |= {
-            "max_train": 128,
-            "warmup_epochs": 1,
-            "epochs": 1,
-            "train_epochs": 1,
-            "notions": setting["notions"][:1],
-        }
+        setting |= TINY | {"notions": setting["notions"][:1]}
+        effort = {"candidates": 2, "eval_images": 256}
     journal = folder / f"{part}-{seed}.jsonl"
     done = {row["run"]: row for row in read_rows(journal)}
     told: list[str] = []
@@ -89,7 +79,7 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
     def keep(run: str, row: dict[str, Any], started: float) -> dict[str, Any]:
         row = {"run": run, "part": part, "seed": seed, "seconds": time.process_time() - started, **row}
         with journal.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write("\n" + json.dumps(row))  # begins a line of its own after one that was cut off
         done[run] = row
         told.append(f"{part} seed {seed} {run}: {row['seconds']:.0f} CPU s")
         print(told[-1], file=sys.__stdout__, flush=True)
@@ -105,7 +95,7 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
         config = SearchConfig(
             space=setting["space"], budget_ms=setting["budget_ms"], max_train=setting["max_train"], group_mix="student=0.05",
             warmup_epochs=setting["warmup_epochs"], epochs=setting["epochs"], seed=seed, threads=1, out=str(work / "problem"),
-            fairness=setting["notions"][0], **PLAIN,
+            fairness=setting["notions"][0], **PLAIN, **effort,
         )  # fmt: skip
         problem = prepare(config)
         searches = {"ce": config} | {
@@ -124,50 +114,25 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
             "random": drawn(problem, seed),
             **{name: tuple(done[f"search {name}"]["ops"]) for name in searches},
         }
-        trainings = list(plan(setting["notions"]))
-        for method, arch, notion, fair in trainings:
+        for method, arch, notion, fair in plan(setting["notions"]):
             if method in done:
                 continue
             started = time.process_time()
-            same = next(
-                (
-                    r
-                    for r in done.values()
-                    if r.get("ops") == list(ops[arch]) and r.get("recipe") == [fair, notion if fair else ""]
-                ),
-                None,
-            )
-            row = {"ops": list(ops[arch]), "recipe": [fair, notion if fair else ""]}
+            row: dict[str, Any] = {"ops": list(ops[arch]), "recipe": [fair, notion if fair else ""]}
+            same = next((r for r in done.values() if (r.get("ops"), r.get("recipe")) == tuple(row.values())), None)
             if same is not None:
-                keep(
-                    method,
-                    row
-                    | {key: same[key] for key in ("predicted", "predicted_ms", "accuracy")}
-                    | {"shared_with": same["run"]},
-                    started,
-                )
+                shared = ("predicted", "predicted_ms", "accuracy")
+                keep(method, row | {name: same[name] for name in shared} | {"shared_with": same["run"]}, started)
                 continue
-            options = FAIR_TRAINING if fair else PLAIN
-            predicted_N = trained(
-                problem,
-                ops[arch],
-                setting["train_epochs"],
-                notion,
-                options,
-                seed,
-                work / f"train-{method.replace('/', '-')}",
-            )
+            options, own = FAIR_TRAINING if fair else PLAIN, work / f"train-{method.replace('/', '-')}"
+            predicted_N = trained(problem, ops[arch], setting["train_epochs"], notion, options, seed, own)
             label_N = problem.data.test.label_N
-            keep(
-                method,
-                row
-                | {
-                    "predicted": pack((predicted_N - label_N) % len(problem.data.classes)),
-                    "predicted_ms": problem.costs["latency"].total(problem.space.index_L(ops[arch])),
-                    "accuracy": float((predicted_N == label_N).mean()),
-                },
-                started,
-            )
+            row |= {
+                "predicted": pack((predicted_N - label_N) % len(problem.data.classes)),
+                "predicted_ms": problem.costs["latency"].total(problem.space.index_L(ops[arch])),
+                "accuracy": float((predicted_N == label_N).mean()),
+            }
+            keep(method, row, started)
     return told
 
 
@@ -184,82 +149,6 @@ def plan(notions: list[str]) -> Iterator[tuple[str, str, str, bool]]:
             (f"fair/{notion}", f"fair/{notion}", notion, False),
         )
         yield from ((f"fixed+fair/{notion}", "fixed", notion, True), (f"ce+fair/{notion}", "ce", notion, True))
-
-
-def warmed_up(config: SearchConfig, problem: Problem, folder: Path) -> DifferentiableSearch:
-    """A search at the end of its warm-up."""
-    running = DifferentiableSearch(config, problem)
-    running.total_steps = running.warmup_steps
-    running.run(RunFolder(make(folder)))
-    return running
-
-
-def searched(config: SearchConfig, problem: Problem, warm: DifferentiableSearch, folder: Path) -> dict[str, Any]:
-    """Goes on from the warm-up with another objective; the derived architecture."""
-    running = DifferentiableSearch(config, problem)
-    for name in ("supernet", "architecture_parameters", "score", "penalties"):
-        running.state[name].load_state_dict(warm.state[name].state_dict())
-    running.optimizer.load_state_dict(copy.deepcopy(warm.optimizer.state_dict()))
-    running.generator.set_state(warm.generator.get_state())
-    running.step = warm.step
-    running.run(RunFolder(make(folder)))
-    alpha_LK = running.parameters().detach().double().numpy()
-    costs = list(problem.costs.values())
-    index_L = next(most_probable(alpha_LK, problem.space.valid_LK, costs, problem.budgets))
-    return {
-        "ops": list(problem.space.names(index_L)),
-        "predicted_ms": problem.costs["latency"].total(index_L),
-        "soft_gap": running.alpha_objective.estimate_A()[0],
-    }
-
-
-def fixed(problem: Problem) -> tuple[str, ...]:
-    """As many 3×3 blocks of expansion 3 as the budget holds (of expansion 1 where the space has no 3), else skip."""
-    space = problem.space
-    allowed_LK = np.zeros(space.valid_LK.shape, bool)
-    for layer, valid_K in enumerate(space.valid_LK):
-        names = [op for op, valid in zip(space.ops, valid_K, strict=True) if valid]
-        block = next((op for op in ("k3_e3", "k3_e1") if op in names), "skip")
-        allowed_LK[layer, [space.ops.index(op) for op in {block, "skip"} if op in names]] = True
-    alpha_LK = np.array([[1.0 if op != "skip" else 0.0 for op in space.ops]] * len(space.layers))
-    return space.names(next(most_probable(alpha_LK, allowed_LK, list(problem.costs.values()), problem.budgets)))
-
-
-def drawn(problem: Problem, seed: int) -> tuple[str, ...]:
-    """A random architecture within the budget that uses it: perturb-and-MAP on uniform probabilities plus their cost."""
-    space, latency = problem.space, problem.costs["latency"]
-    rng = np.random.default_rng(seed)
-    ops = None
-    for _ in range(50):  # the dearest of a few draws: a network far under the budget would lose by capacity alone
-        index_L = next(most_probable(rng.gumbel(size=space.valid_LK.shape), space.valid_LK, [latency], problem.budgets))
-        if ops is None or latency.total(index_L) > latency.total(space.index_L(ops)):
-            ops = space.names(index_L)
-        if latency.total(index_L) > 0.95 * problem.budget_ms:
-            break
-    assert ops is not None
-    return ops
-
-
-def trained(
-    problem: Problem, ops: tuple[str, ...], epochs: int, notion: str, options: dict[str, Any], seed: int, folder: Path
-) -> np.ndarray:
-    """(N,) predicted classes on test of the network trained from scratch."""
-    data, space = problem.data, problem.space
-    config = TrainConfig(epochs=epochs, fairness=notion, seed=seed, threads=1, export="none", **options)
-    torch.manual_seed(seed)
-    network = build_efficientnet(
-        arch_strings(space, ops), stem_channels=space.stem_channels, stem_stride=space.stem_stride,
-        head_channels=space.head_channels, num_classes=len(data.classes), in_chans=data.channels,
-    )  # fmt: skip
-    network = train_network(
-        config,
-        replace(data, val=fewer(data.val, VAL_IMAGES_IN_TRAINING)),
-        network,
-        RunFolder(make(folder)),
-        torch.device("cpu"),
-    )
-    test = Batches(data.test, 256, shuffle=False, mean=data.mean, std=data.std)
-    return predict(network, test.epoch()).argmax(1)
 
 
 def estimate(part: str) -> float:
@@ -308,15 +197,6 @@ def estimate(part: str) -> float:
         f"{trainings} trainings of {training:.0f} s at most (alike ones are shared)"
     )
     return total
-
-
-def fewer(split: Split, images: int) -> Split:
-    return Split(*(array[:images] for array in (split.images_NCHW, split.label_N, split.group_NA)))
-
-
-def make(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
 
 
 def pack(error_N: np.ndarray) -> str:

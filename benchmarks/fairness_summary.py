@@ -1,7 +1,8 @@
 """The figures of benchmarks/fairness.py: gaps of hard predictions, and their bootstrap over seeds and test images.
 
 A resample draws seeds, and test images for all of them; every method has the same draw, so differences are paired. Accuracies
-and gaps are means over the seeds. Shapes: R resamples, S seeds, N test images, G groups, C classes.
+and gaps are means over the seeds. Differences of gaps have the basic interval, as in `supernet.metrics`, the others the percentile
+one; a share of the gap that goes away is then drawn towards 0 by noise, which both gaps have. Shapes: R resamples, S seeds, N test images, G groups, C classes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 
 from supernet.data import load_data
 from supernet.fairness import GroupSums, gap_of_sums, get_notion
+from supernet.metrics import interval
 
 RESAMPLES = 1000
 Row = dict[str, Any]
@@ -62,7 +64,8 @@ def _one(rows: Sequence[Row], names: dict[str, str], notion: str) -> dict[str, A
         found |= {f"{short}_{name}": value for name, value in point.items()}
         if short != "ce" and "ce" in draws:
             for name in point:
-                found |= _interval(f"{short}_minus_ce_{name}", *_difference(draws[short], draws["ce"], name))
+                basic = not name.endswith("accuracy")
+                found |= _interval(f"{short}_minus_ce_{name}", *_difference(draws[short], draws["ce"], name), basic)
     if {"ce", "fair+fair"} <= set(draws):
         found |= _interval("gap_reduction", *_reduction(draws["fair+fair"], draws["ce"]))
         found["accuracy_cost"] = 100 * (found["ce_accuracy"] - found["fair+fair_accuracy"])
@@ -135,6 +138,6 @@ def _reduction(a: Drawn, b: Drawn) -> tuple[float, np.ndarray]:
     return 1 - a[0]["gap"] / max(b[0]["gap"], 1e-9), 1 - a[1]["gap"] / np.maximum(b[1]["gap"], 1e-9)
 
 
-def _interval(name: str, value: float, draws_R: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(draws_R, [0.025, 0.975])
+def _interval(name: str, value: float, draws_R: np.ndarray, basic: bool = False) -> dict[str, float]:
+    low, high = interval(value, draws_R, basic)
     return {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -13,8 +13,7 @@ from torch.optim.swa_utils import update_bn
 from supernet.data import Batch, GroupedData
 from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions
-from supernet.network import Supernet, build_efficientnet
-from supernet.ops import arch_strings
+from supernet.network import Supernet, build_path
 
 
 @torch.no_grad()
@@ -27,14 +26,7 @@ def predict(network: nn.Module, batches: Iterable[Batch]) -> np.ndarray:
 def standalone(supernet: Supernet, ops: Sequence[str]) -> EfficientNet:
     """The derived network of one path, with the supernet's weights and batch-norm statistics."""
     weight = supernet.conv_stem.weight
-    network = build_efficientnet(
-        arch_strings(supernet.space, ops),
-        stem_channels=supernet.space.stem_channels,
-        stem_stride=supernet.space.stem_stride,
-        head_channels=supernet.space.head_channels,
-        num_classes=supernet.classifier.out_features,
-        in_chans=weight.shape[1],
-    )
+    network = build_path(supernet.space, ops, supernet.classifier.out_features, weight.shape[1])
     supernet.copy_weights(ops, network)
     return network.to(weight.device)
 

@@ -50,6 +50,18 @@ def build_efficientnet(
     return model
 
 
+def build_path(space: SearchSpace, ops: Sequence[str], num_classes: int, in_chans: int) -> EfficientNet:
+    """The network of one path of a space, by the name of each layer's operation, with fresh weights."""
+    return build_efficientnet(
+        arch_strings(space, ops),
+        stem_channels=space.stem_channels,
+        stem_stride=space.stem_stride,
+        head_channels=space.head_channels,
+        num_classes=num_classes,
+        in_chans=in_chans,
+    )
+
+
 MAX_PARAMETERS = 1_000_000_000
 
 
@@ -87,14 +99,7 @@ class Supernet(nn.Module):
     def __init__(self, space: SearchSpace, num_classes: int, in_chans: int) -> None:
         super().__init__()
         self.space = space
-        frame = build_efficientnet(
-            arch_strings(space, [layer.ops[0] for layer in space.layers]),
-            stem_channels=space.stem_channels,
-            stem_stride=space.stem_stride,
-            head_channels=space.head_channels,
-            num_classes=num_classes,
-            in_chans=in_chans,
-        )
+        frame = build_path(space, [layer.ops[0] for layer in space.layers], num_classes, in_chans)
         self.conv_stem, self.bn1 = frame.conv_stem, frame.bn1
         self.layers = nn.ModuleList(
             nn.ModuleList(

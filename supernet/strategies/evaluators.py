@@ -10,8 +10,7 @@ import torch
 
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.errors import UserError
-from supernet.network import build_efficientnet
-from supernet.ops import arch_strings
+from supernet.network import build_path
 from supernet.runs import RunFolder
 from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.driver import Evaluate
@@ -65,14 +64,7 @@ def scratch(config: SearchConfig, problem: Problem) -> Evaluate:
 
     def evaluate(index_L: np.ndarray) -> dict[str, float]:
         torch.manual_seed(config.seed)
-        network = build_efficientnet(
-            arch_strings(space, space.names(index_L)),
-            stem_channels=space.stem_channels,
-            stem_stride=space.stem_stride,
-            head_channels=space.head_channels,
-            num_classes=len(data.classes),
-            in_chans=data.channels,
-        )
+        network = build_path(space, space.names(index_L), len(data.classes), data.channels)
         folder = RunFolder(problem.folder.path / "scratch" / "-".join(str(int(k)) for k in index_L), board=False)
         folder.path.mkdir(parents=True, exist_ok=True)
         trained = train_network(training, data, network, folder, problem.device)

@@ -1,0 +1,99 @@
+"""The runs of benchmarks/fairness.py: supernets warmed up and searched with, rivals without a search, trainings from scratch."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from supernet.config import SearchConfig, TrainConfig
+from supernet.data import Batches, Split
+from supernet.derive import most_probable
+from supernet.evaluate import predict
+from supernet.network import build_path
+from supernet.runs import RunFolder
+from supernet.strategies.differentiable import DifferentiableSearch, ranked_candidates
+from supernet.strategies.problem import Problem
+from supernet.training import train_network
+
+VAL_IMAGES_IN_TRAINING = 256  # trainings look at search-val after each epoch and decide nothing by it
+
+
+def warmed_up(config: SearchConfig, problem: Problem, folder: Path) -> DifferentiableSearch:
+    """A search at the end of its warm-up."""
+    running = DifferentiableSearch(config, problem)
+    running.total_steps = running.warmup_steps
+    running.run(RunFolder(make(folder)))
+    return running
+
+
+def searched(config: SearchConfig, problem: Problem, warm: DifferentiableSearch, folder: Path) -> dict[str, Any]:
+    """Goes on from the warm-up with another objective; what `supernet search` would derive."""
+    running = DifferentiableSearch(config, problem)
+    for name in ("supernet", "architecture_parameters", "score", "penalties"):
+        running.state[name].load_state_dict(warm.state[name].state_dict())
+    running.optimizer.load_state_dict(copy.deepcopy(warm.optimizer.state_dict()))
+    running.generator.set_state(warm.generator.get_state())
+    running.step = warm.step
+    running.run(RunFolder(make(folder)))
+    derived = ranked_candidates(config, problem, running)[0]
+    return {
+        "ops": list(derived.ops),
+        "predicted_ms": derived.costs["latency"],
+        "soft_gap": running.alpha_objective.estimate_A()[0],
+    }
+
+
+def fixed(problem: Problem) -> tuple[str, ...]:
+    """As many 3×3 blocks of expansion 3 as the budget holds (of expansion 1 where the space has no 3), else skip."""
+    space = problem.space
+    allowed_LK = np.zeros(space.valid_LK.shape, bool)
+    for layer, valid_K in enumerate(space.valid_LK):
+        names = [op for op, valid in zip(space.ops, valid_K, strict=True) if valid]
+        block = next((op for op in ("k3_e3", "k3_e1") if op in names), "skip")
+        allowed_LK[layer, [space.ops.index(op) for op in {block, "skip"} if op in names]] = True
+    alpha_LK = np.array([[1.0 if op != "skip" else 0.0 for op in space.ops]] * len(space.layers))
+    return space.names(next(most_probable(alpha_LK, allowed_LK, list(problem.costs.values()), problem.budgets)))
+
+
+def drawn(problem: Problem, seed: int) -> tuple[str, ...]:
+    """A random architecture that uses the budget: the dearest of up to 50 (perturb-and-MAP on uniform probabilities), the
+    first above 95% of it. One far under the budget would lose by capacity alone."""
+    space, latency = problem.space, problem.costs["latency"]
+    rng = np.random.default_rng(seed)
+    best_L, most_ms = None, 0.0
+    for _ in range(50):
+        index_L = next(most_probable(rng.gumbel(size=space.valid_LK.shape), space.valid_LK, [latency], problem.budgets))
+        if latency.total(index_L) > most_ms:
+            best_L, most_ms = index_L, latency.total(index_L)
+        if most_ms > 0.95 * problem.budget_ms:
+            break
+    assert best_L is not None
+    return space.names(best_L)
+
+
+def trained(
+    problem: Problem, ops: tuple[str, ...], epochs: int, notion: str, options: dict[str, Any], seed: int, folder: Path
+) -> np.ndarray:
+    """(N,) predicted classes on test of the network trained from scratch."""
+    data = problem.data
+    config = TrainConfig(epochs=epochs, fairness=notion, seed=seed, threads=1, export="none", **options)
+    torch.manual_seed(seed)
+    network = build_path(problem.space, ops, len(data.classes), data.channels)
+    watched = replace(data, val=fewer(data.val, VAL_IMAGES_IN_TRAINING))
+    network = train_network(config, watched, network, RunFolder(make(folder)), torch.device("cpu"))
+    test = Batches(data.test, 256, shuffle=False, mean=data.mean, std=data.std)
+    return predict(network, test.epoch()).argmax(1)
+
+
+def fewer(split: Split, images: int) -> Split:
+    return Split(*(array[:images] for array in (split.images_NCHW, split.label_N, split.group_NA)))
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
