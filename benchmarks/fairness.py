@@ -64,8 +64,8 @@ PLAIN = {"fairness_method": "gap", "fairness_weight": 0.0}
 TINY = {"max_train": 128, "warmup_epochs": 1, "epochs": 1, "train_epochs": 1}
 
 
-def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
-    """Every run of a seed that is not on disk yet, each written as it ends; the lines tell what was done."""
+def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> None:
+    """Every run of a seed that is not on disk yet, each written as it ends."""
     torch.set_num_threads(1)
     keep_freed_memory()
     setting, effort = dict(PARTS[part]), {}
@@ -74,16 +74,13 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
         effort = {"candidates": 2, "eval_images": 256}
     journal = folder / f"{part}-{seed}.jsonl"
     done = {row["run"]: row for row in read_rows(journal)}
-    told: list[str] = []
 
-    def keep(run: str, row: dict[str, Any], started: float) -> dict[str, Any]:
+    def keep(run: str, row: dict[str, Any], started: float) -> None:
         row = {"run": run, "part": part, "seed": seed, "seconds": time.process_time() - started, **row}
         with journal.open("a") as file:
             file.write("\n" + json.dumps(row))  # begins a line of its own after one that was cut off
         done[run] = row
-        told.append(f"{part} seed {seed} {run}: {row['seconds']:.0f} CPU s")
-        print(told[-1], file=sys.__stdout__, flush=True)
-        return row
+        print(f"{part} seed {seed} {run}: {row['seconds']:.0f} CPU s", file=sys.__stdout__, flush=True)
 
     quiet = io.StringIO()  # progress bars
     with (
@@ -133,7 +130,6 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> list[str]:
                 "accuracy": float((predicted_N == label_N).mean()),
             }
             keep(method, row, started)
-    return told
 
 
 def plan(notions: list[str]) -> Iterator[tuple[str, str, str, bool]]:
