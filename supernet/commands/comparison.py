@@ -42,7 +42,7 @@ def postprocess(
 
 def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjusted: Mapping[str, np.ndarray]) -> None:
     """predictions.npz: what a later run's --baseline reads, with labels and groups so that only like is compared."""
-    arrays = {f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes)}
+    arrays: dict[str, Any] = {f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes)}
     arrays |= {"prob": prob_NC, "label": data.test.label_N, "group": data.test.group_NA}
     np.savez_compressed(folder / FILE, **arrays)
 
