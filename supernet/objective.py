@@ -67,7 +67,7 @@ class DataObjective(nn.Module):
         methods: Sequence[str] = ("gap",),
     ) -> None:
         super().__init__()
-        self.max_gap, self.smoothing = max_gap, smoothing
+        self.max_gap, self.smoothing, self.reduce_sums = max_gap, smoothing, reduce_sums
         settings = [Setting(len(c_GC), num_classes, notion, c_GC, reduce_sums) for c_GC in count_AGC]
         gaps = [RunningGap(s.num_groups, num_classes, notion, reduce_sums=reduce_sums) for s in settings]
         multipliers = [
@@ -91,8 +91,10 @@ class DataObjective(nn.Module):
         entropy_NB = F.cross_entropy(
             logits_NBC.flatten(0, 1), label_NB.flatten(), reduction="none", label_smoothing=self.smoothing
         ).view(label_NB.shape)
-        task_N = (batch.weight * entropy_NB).mean(1)
-        total_N = (batch.weight * self._factor_B(entropy_NB.detach().mean(0), batch) * entropy_NB).mean(1)
+        per_image = self._per_image(entropy_NB)
+        task_N = per_image * (batch.weight * entropy_NB).sum(1)
+        factor_B = self._factor_B(entropy_NB.detach().mean(0), batch)
+        total_N = per_image * (batch.weight * factor_B * entropy_NB).sum(1)
         prob_NBC = logits_NBC.softmax(-1)
         gaps = []
         for (gap, multiplier), penalties, group_B in zip(
@@ -110,6 +112,12 @@ class DataObjective(nn.Module):
             multiplier.update(violation)
             gaps.append(gap_N.detach())
         return Loss(total_N, task_N, torch.stack(gaps, dim=1))
+
+    def _per_image(self, value_NB: Tensor) -> Tensor:
+        """1 / B; of several processes, whose slices may differ in size, what makes the mean over them the joint batch's mean."""
+        here = value_NB.new_tensor([value_NB.shape[1], 1.0])
+        images, processes = here if self.reduce_sums is None else self.reduce_sums(here)
+        return processes / images
 
     def _factor_B(self, loss_B: Tensor, batch: Batch) -> Tensor:
         """Mean over the attributes of the product of the methods' factors; 1 without such a method."""

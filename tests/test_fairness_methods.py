@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from methods_process import COUNTS, JOINED, methods_process, training
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,8 +19,6 @@ from supernet.fairness import METHODS, parse_methods
 from supernet.fairness.independence import HSIC, Adversary, hsic
 from supernet.fairness.weights import CellWeights, GroupDRO, MinimaxPareto
 from supernet.objective import DataObjective
-
-COUNTS = (torch.tensor([[30, 10, 20], [5, 25, 10]]), torch.tensor([[20, 10, 10], [5, 15, 10], [10, 10, 10]]))
 
 
 def batch(seed: int, size: int = 24, known: float = 0.8, attributes: int = 2) -> tuple[Tensor, Batch]:
@@ -91,6 +92,19 @@ def test_without_gradient_as_the_score_estimator_needs_it(method: str) -> None:
             loss = asked(torch.stack([logits, logits + 1, -logits]), b)
     assert loss.total_N.shape == (3,) and loss.gap_NA.shape == (3, 2)
     assert loss.total_N[0].item() == pytest.approx(loss.total_N[1].item(), abs=1e-5)  # softmax is the same
+
+
+def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
+    """17 images, so that the slices differ in size: risks, the adversary's steps and the mean loss are global."""
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    other = context.Process(target=methods_process, args=(1, str(tmp_path / "store"), queue))
+    other.start()
+    ours, theirs = methods_process(0, str(tmp_path / "store")), queue.get()
+    other.join()
+    for methods in JOINED:
+        np.testing.assert_array_equal(ours[methods], theirs[methods], err_msg=methods)
+        np.testing.assert_allclose(ours[methods], training(methods, 0, 1), rtol=1e-6, err_msg=methods)
 
 
 def test_methods_are_named_and_joined() -> None:

@@ -69,8 +69,7 @@ class Batches:
 
     `shuffle=False` (evaluation) keeps the split's order; `stratify=True` plans the epoch as `plan_epoch` says with
     `floor` as a fraction of the batch, and `weight` then gives each stratum the total weight of its size. Under
-    distributed training each rank gets its slice of the joint batch, and the mean over ranks of
-    `(weight * loss).mean()` is that of the joint batch.
+    distributed training each rank gets its slice of the joint batch; slices differ by one image at the most.
     """
 
     def __init__(
@@ -142,10 +141,7 @@ class Batches:
             uniform = np.random.default_rng((self.seed, epoch, position)).random((len(joint), 5))
             image = augmentation.apply(self.augment, image, uniform[own])
         image = image.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
-        weight = self._weight_N[index]
-        if len(joint) % self.world_size:
-            weight = weight * (len(index) * self.world_size / len(joint))
-        rest = (self._label_N[index], self._group_NA[index], weight)
+        rest = (self._label_N[index], self._group_NA[index], self._weight_N[index])
         return Batch(image, *(tensor.to(self.device, non_blocking=True) for tensor in rest))
 
     def _read(self, index: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     """One batch on its device.
 
     image (B, C, H, W) float32, normalised, channels last; label (B,) int64; group (B, A) int64, −1 = unknown;
-    weight (B,) float32: the task loss is `(weight * cross_entropy_B).mean()`. The weight is 1, save where a rare group
+    weight (B,) float32: the task loss is the mean of `weight * cross_entropy_B`. The weight is 1, save where a rare group
     was raised to its floor (see `batches.Batches`): there it keeps the loss that of the data's own proportions.
     """
 
