@@ -92,6 +92,8 @@ def test_two_runs_share_a_database(tmp_path: Path) -> None:
     assert len(trials) >= 2 and len(rows(tmp_path / "1")) == len(rows(tmp_path / "2")) == 1
     main(["search", "--resume", str(tmp_path / "2")])
     assert len(rows(tmp_path / "2")) == 1
+    facts = json.loads((tmp_path / "2" / "report.json").read_text())["evaluations"]
+    assert facts["asked"] >= facts["evaluated"] == 1
 
 
 @pytest.mark.parametrize(

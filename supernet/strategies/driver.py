@@ -116,7 +116,7 @@ def drive(
     """
     before = [] if journal is None else read_journal(journal, region)
     records: dict[tuple[int, ...], Record] = {} if replay else {record.index_L: record for record in before}
-    asked = repeats = 0
+    asked, repeats = len(records), 0
     seconds = sum(record.seconds for record in records.values())
     with (
         StopSignal() as stop,
