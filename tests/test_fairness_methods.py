@@ -148,6 +148,15 @@ def test_dro_ends_at_the_worst_group() -> None:
     assert dro.share_G[1] > 0.999
 
 
+def test_dro_takes_up_again_a_group_that_it_had_long_forgotten() -> None:
+    dro, groups = GroupDRO(2, rate=1.0), torch.tensor([0, 1])
+    for losses, steps in ((torch.tensor([0.0, 1.0]), 200), (torch.tensor([1.0, 0.0]), 210)):
+        for _ in range(steps):
+            dro(losses, torch.zeros(2), groups, torch.ones(2))
+    assert dro.share_G[0] > 0.99
+    assert dro(torch.tensor([1e4, 0.0]), torch.zeros(2), groups, torch.ones(2)).isfinite().all()
+
+
 # --- minimax Pareto ---
 
 

@@ -36,22 +36,27 @@ def group_factors(share_G: Tensor, count_G: Tensor, group_B: Tensor) -> Tensor:
 class GroupDRO(nn.Module):
     """Group DRO (Sagawa et al., ICLR 2020, algorithm 1): q_g ← q_g · exp(η · risk_g), normalised; loss Σ_g q_g · risk_g.
 
-    The limit is the worst group's loss. A group that a batch has nobody of keeps its q up to the normalisation.
+    The limit is the worst group's loss. A group that a batch has nobody of keeps its q up to the normalisation. Kept as
+    log q: a q that fell to 0 in float32 could never rise again.
     """
 
-    share_G: Tensor
+    log_share_G: Tensor
 
     def __init__(self, num_groups: int, reduce_sums: Reduce | None = None, rate: float = 0.05) -> None:
         super().__init__()
         self.rate, self.reduce_sums = rate, reduce_sums
-        self.register_buffer("share_G", torch.full((num_groups,), 1 / num_groups))
+        self.register_buffer("log_share_G", torch.full((num_groups,), 1 / num_groups).log())
+
+    @property
+    def share_G(self) -> Tensor:
+        """q."""
+        return self.log_share_G.exp()
 
     @torch.no_grad()
     def forward(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> Tensor:
         """factor_B after this batch's update, as in the paper."""
-        risk_G, count_G = group_risks(loss_B, group_B, weight_B, len(self.share_G), self.reduce_sums)
-        raised_G = self.share_G * (self.rate * risk_G).exp()
-        self.share_G.copy_(raised_G / raised_G.sum())
+        risk_G, count_G = group_risks(loss_B, group_B, weight_B, len(self.log_share_G), self.reduce_sums)
+        self.log_share_G.copy_((self.log_share_G + self.rate * risk_G).log_softmax(0))
         return group_factors(self.share_G, count_G, group_B)
 
 
