@@ -220,9 +220,8 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
         return f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
 
     metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
-    lines = [
-        f"Test accuracy {interval(metrics['accuracy'])} on {metrics['samples']:,} images (95% bootstrap intervals)"
-    ]
+    spread = " (95% bootstrap intervals)" if metrics["bootstrap"]["resamples"] else ""
+    lines = [f"Test accuracy {interval(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
     for attribute, found in metrics["attributes"].items():
         groups = ", ".join(f"{name} {interval(group['accuracy'])}" for name, group in found["groups"].items())
         lines.append(f"  {attribute}: {groups}; {notion} gap {interval(found['gaps'][notion])}")
