@@ -83,7 +83,7 @@ def test_a_search_report_has_every_section_and_the_facts() -> None:
         f"{content['derived']['predicted_ms']:.2f} ms on rpi4: predicted to fit the budget of 15 ms",
         "not measured end to end",
         "No --budget-ms was given",
-        "rank retrained networks weakly",
+        "foretell retrained networks roughly",
         "python train.py --arch runs/search-rpi4-1/derived.json",
         content["table"]["hash"],
         content["data"]["fingerprint"],
