@@ -139,6 +139,14 @@ def test_nan_loss_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: py
     assert checkpoint is not None and checkpoint["step"] == 3
 
 
+def test_nan_weights_do_not_reach_the_next_path(tmp_path: Path) -> None:
+    config, asked = problem(tmp_path / "run", replace(TINY, warmup_epochs=0))
+    running = DifferentiableSearch(config, asked)
+    running.supernet.conv_stem.weight.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="loss is nan at step 1"):
+        running.run(asked.folder)
+
+
 def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
     config, _ = problem(tmp_path / "run", TINY)
     with pytest.raises(UserError, match="fingerprint"):

@@ -26,14 +26,7 @@ from supernet.errors import UserError, nearest
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
 from supernet.objective import BudgetPenalty, data_objective
-from supernet.relaxation import (
-    PATHWISE,
-    RELAXATIONS,
-    ArchitectureParameters,
-    ScoreFunction,
-    one_hot,
-    sample_paths,
-)
+from supernet.relaxation import PATHWISE, RELAXATIONS, ArchitectureParameters, ScoreFunction, one_hot, sample_paths
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.strategies import progress, warmup
 from supernet.strategies.problem import Candidate, Outcome, Problem, compare
@@ -68,15 +61,10 @@ class DifferentiableSearch:
             for name, budget in problem.budgets.items()
         ]
         self.state = nn.ModuleDict(
-            {
-                "supernet": supernet,
-                "architecture_parameters": self.parameters,
-                "score": self.score,
-                "weight_objective": self.weight_objective,
-                "alpha_objective": self.alpha_objective,
-                "penalties": nn.ModuleList(self.penalties),
-            }
-        )
+            {"supernet": supernet, "architecture_parameters": self.parameters, "score": self.score,
+             "weight_objective": self.weight_objective, "alpha_objective": self.alpha_objective,
+             "penalties": nn.ModuleList(self.penalties)}
+        )  # fmt: skip
         shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "seed": config.seed, "device": device}
         shared |= distributed.own_slice()
         augment = data.augment if config.augment else None
@@ -123,6 +111,8 @@ class DifferentiableSearch:
                 parts = self.weight_step(self.train.at(self.step), warm)
                 if not warm:
                     parts |= self.alpha_step(self.val.at(self.step - self.warmup_steps))
+                    # α is on the CPU, and no path can be drawn from one that is NaN
+                    check_finite(float(self.p_LK.sum()), f"step {self.step + 1}", folder)
                 self.step += 1
                 bar.update()
                 for name, value in (parts | {"steps": torch.tensor(1.0)}).items():
