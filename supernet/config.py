@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
+
+from supernet.errors import UserError
 
 Config = TypeVar("Config", bound="CommonConfig")
 
@@ -134,6 +137,15 @@ def add_options(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> 
     groups["run"].add_argument(
         "--quick", action="store_true", help="the whole path in under a minute: a smoke test, not a result"
     )
+
+
+def check_types(config: type[CommonConfig], values: Mapping[str, Any], where: str) -> None:
+    """Raises UserError where the value of an option is not of its type. A whole number is a float, too; a bool is no number."""
+    hints = get_type_hints(config)
+    for name, value in values.items():
+        kinds = get_args(hints[name]) or (hints[name],)
+        if type(value) not in (*kinds, *((int,) if float in kinds else ())):
+            raise UserError(f"{where}: {name}: {value!r} is not of type {kinds[0].__name__}.")
 
 
 def from_options(config: type[Config], options: argparse.Namespace) -> Config:

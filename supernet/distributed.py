@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,6 +17,8 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from supernet.errors import UserError
 
 Value = TypeVar("Value")
 Model = TypeVar("Model", bound=nn.Module)
@@ -44,19 +46,33 @@ def own_slice() -> dict[str, Any]:
 
 
 def own_device(name: str) -> str:
-    """`auto` and `cuda` are this process's own GPU where there are several processes and GPUs."""
-    if world_size() > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        return f"cuda:{os.environ['LOCAL_RANK']}"
-    return name
+    """Of several processes, `auto` and `cuda` are this one's own GPU, and `auto` without CUDA is the CPU."""
+    if world_size() == 1 or name not in ("auto", "cuda"):
+        return name
+    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else name.replace("auto", "cpu")
 
 
-def from_first(value: Value) -> Value:
-    """The first process's value, in each of them."""
-    values = [value]
-    if world_size() > 1:
-        dist.broadcast_object_list(values)
-    return values[0]
+def from_first(work: Callable[[], Value]) -> Value:
+    """What the first process's call returns, or the UserError or OSError it raises, in each process."""
+    if world_size() == 1:
+        return work()
+    found: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            found[0] = work()
+        except (UserError, OSError) as error:
+            found[1] = error
+    dist.broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    return cast(Value, found[0])
+
+
+def first_to_say(message: str) -> bool:
+    """Whether no other process has said this to the user yet; before `start`, whether it is the first on its machine."""
+    if world_size() == 1:
+        return os.environ.get("LOCAL_RANK", "0") == "0"
+    return bool(dist.distributed_c10d._get_default_store().add(f"said: {message}", 1) == 1)
 
 
 def any_process(flag: bool) -> bool:
@@ -150,7 +166,7 @@ def joint_batch_norm(norm: _BatchNorm, x: Tensor) -> Tensor:
     assert norm.momentum is not None and norm.running_mean is not None and norm.running_var is not None
     axes, shape = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
     values = x.to(norm.running_mean.dtype)
-    count = values.new_tensor([x.numel() // x.shape[1]])
+    count = values.new_full((1,), x.numel() // x.shape[1])  # new_tensor([…]) would wait for a GPU
     sums = all_reduce_sums(torch.cat([values.sum(axes), count]))
     mean_C, total = sums[:-1] / sums[-1], sums[-1].detach()
     centred = values - mean_C.view(shape)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from supernet import __version__, distributed
-from supernet.config import CommonConfig
+from supernet.config import CommonConfig, check_types
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json, write_json
 
@@ -52,15 +52,14 @@ class RunFolder:
 
         Raises UserError if --out is there already and not empty, or if a resumed run's data is no longer the same.
         """
-        path = cls._prepare(config, command, fingerprint) if distributed.rank() == 0 else Path()
-        return cls(distributed.from_first(path))
+        return cls(distributed.from_first(lambda: cls._prepare(config, command, fingerprint)))
 
     @staticmethod
     def _prepare(config: CommonConfig, command: str, fingerprint: str) -> Path:
         content = {"command": command, "fingerprint": fingerprint, **asdict(config)}
         if config.resume is not None:
             path = Path(config.resume)
-            before = read_json(path / "config.json", "run config")["fingerprint"]
+            before = read_json(path / "config.json", "run config", {"type": "object"}).get("fingerprint")
             if before != fingerprint:
                 raise UserError(f"The data is not what {path} began with (fingerprint {fingerprint}, was {before}): start a new run.")  # fmt: skip
             return path
@@ -164,12 +163,11 @@ def read_config(path: str, command: str, kind: type[Config]) -> Config:
     if not isinstance(content, dict) or content.pop("command", None) != command:
         raise UserError(f"{path} is not a run of {command}: nothing to resume.")
     content.pop("fingerprint", None)
-    defaults = {item.name: item.default for item in fields(kind)}
-    for name, value in content.items():
-        if name not in defaults:
-            raise UserError(f'{file}: "{name}" is not an option of {command}.{nearest(name, defaults)}')
-        if defaults[name] is not None and not isinstance(value, type(defaults[name]) | int):
-            raise UserError(f"{file}: {name}: {value!r} is not of type {type(defaults[name]).__name__}.")
+    known = [item.name for item in fields(kind)]
+    for name in content:
+        if name not in known:
+            raise UserError(f'{file}: "{name}" is not an option of {command}.{nearest(name, known)}')
+    check_types(kind, content, str(file))
     return kind(**{**content, "resume": path})
 
 

@@ -116,8 +116,15 @@ def test_resume_mistakes(capsys: pytest.CaptureFixture[str], searched: Path, tmp
     assert "leave out --epochs" in error(capsys, "search", "--resume", str(searched), "--epochs", "9")
     assert "not a run of train" in error(capsys, "train", "--resume", str(searched))
     assert "does not exist" in error(capsys, "search", "--resume", str(tmp_path / "none"))
-    (tmp_path / "config.json").write_text(json.dumps({"command": "search", "epochs": "many"}))
-    assert "epochs" in error(capsys, "search", "--resume", str(tmp_path))
+    for name, value in (
+        ("epochs", "many"),
+        ("epochs", True),
+        ("max_train", "all"),
+        ("device", 5),
+        ("precision", "fp16"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"command": "search", name: value}))
+        assert name in error(capsys, "search", "--resume", str(tmp_path))
 
 
 def test_train_mistakes(capsys: pytest.CaptureFixture[str], searched: Path, tmp_path: Path) -> None:

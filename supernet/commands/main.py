@@ -23,8 +23,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     try:
         options.run(options)
     except UserError as error:
-        if os.environ.get("RANK", "0") != "0":  # torchrun: the first process says it for all
-            raise SystemExit(2) from None
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted. What was written stays.")
@@ -36,5 +34,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
 
 def fail(message: str) -> None:
     """One line on stderr, exit code 2."""
+    if "WORLD_SIZE" in os.environ:  # torchrun: one process says it for all
+        from supernet.distributed import first_to_say
+
+        if not first_to_say(message):
+            raise SystemExit(2)
     print(f"supernet: error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)

@@ -66,10 +66,11 @@ def run(options: argparse.Namespace) -> None:
     config = open_run(options, "search", SearchConfig)
     if config.strategy not in STRATEGIES:
         raise UserError(f'Unknown strategy "{config.strategy}".{nearest(config.strategy, STRATEGIES)}')
-    problem = prepare(config)
-    folder = problem.folder
+    distributed.start()
     if distributed.world_size() > 1 and config.strategy != "differentiable":
         raise UserError(f"--strategy {config.strategy} runs in one process: start it without torchrun.")
+    problem = prepare(config)
+    folder = problem.folder
     if folder.writes:
         print("\n".join((*problem.notes, f"Run folder: {folder.path}")), flush=True)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -41,7 +42,10 @@ def use_machine(config: CommonConfig) -> torch.device:
         torch.set_num_threads(config.threads)
     keep_freed_memory()
     distributed.start()
-    return compute_device(distributed.own_device(config.compute_device))
+    device = compute_device(distributed.own_device(config.compute_device))
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what NCCL and anything that says only "cuda" then use
+    return device
 
 
 def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> Config:
@@ -54,9 +58,9 @@ def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> C
     if given or options.quick:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--quick"
         raise UserError(f"--resume continues a run with its own options: leave out {names}.")
-    return replace(
-        read_config(options.resume, command, kind), compute_device=getattr(options, "compute_device", "auto")
-    )
+    config = read_config(options.resume, command, kind)
+    check(config)
+    return replace(config, compute_device=getattr(options, "compute_device", "auto"))
 
 
 def check(config: CommonConfig) -> None:
@@ -74,8 +78,8 @@ def check(config: CommonConfig) -> None:
     for item in fields(config):
         value = getattr(config, item.name)
         least = positive.get(item.name, 0)
-        if isinstance(value, int | float) and not isinstance(value, bool) and (value < least or value != value):
-            raise UserError(f"--{item.name.replace('_', '-')} must be at least {least}, not {value}.")
+        if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value < math.inf:
+            raise UserError(f"--{item.name.replace('_', '-')} must be at least {least} and finite, not {value}.")
     for name in (
         "budget_ms",
         "max_params",

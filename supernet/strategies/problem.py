@@ -128,7 +128,7 @@ def compare(
                 **scores(index_L),
                 non_dominated=True,
             )
-            for index_L in tqdm(index_NL, desc="compare", unit="architecture")
+            for index_L in tqdm(index_NL, desc="compare", unit="architecture", disable=not problem.folder.writes)
         ]
     )
 
