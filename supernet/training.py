@@ -43,7 +43,8 @@ def train_network(
     val = Batches(data.val, 256, shuffle=False, **shared)
     objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)
     averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
-    optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay)
+    fused: dict[str, Any] = {"fused": True} if config.opt == "adamw" else {}
+    optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay, **fused)
     total_steps = config.epochs * len(train)
     scheduler = CosineLRScheduler(
         optimizer, t_initial=total_steps, lr_min=config.lr / 100, t_in_epochs=False,
