@@ -44,9 +44,10 @@ def test_every_combination_is_a_trial(tmp_path: Path) -> None:
 def test_a_trial_begins_or_goes_on(tmp_path: Path) -> None:
     (trial,) = trials(tmp_path, options={"max_train": 64, "augment": False, "quick": True})
     assert trial.arguments() == ["search", "--max-train=64", "--no-augment", "--quick", "--device=rpi4", "--fairness-weight=1.0", "--seed=0", "--out", str(trial.folder)]  # fmt: skip
+    assert "quick" not in str(trials(tmp_path, options={"quick": False})[0].arguments())
     trial.folder.mkdir(parents=True)
     (trial.folder / "config.json").write_text(json.dumps({"max_train": 64, "augment": False}))
-    assert trial.arguments() == ["search", "--resume", str(trial.folder)] and not trial.done
+    assert trial.arguments() == ["search", "--resume", str(trial.folder), "--compute-device", "auto"] and not trial.done
     (trial.folder / "report.json").write_text("{}")
     assert trial.done
     with pytest.raises(UserError, match="another max_train"):
@@ -63,6 +64,10 @@ def test_a_trial_begins_or_goes_on(tmp_path: Path) -> None:
         ({"options": {"epoch": 2}}, 'options: "epoch" is not to be set there. Did you mean "epochs"'),
         ({"options": {"seed": 2}}, 'options: "seed" is not to be set there'),
         ({"options": {"epochs": "two"}}, "options: epochs: 'two' is not of type int"),
+        ({"options": {"epochs": True}}, "options: epochs: True is not of type int"),
+        ({"options": {"max_train": "all"}}, "options: max_train: 'all' is not of type int"),
+        ({"options": {"quick": "yes"}}, "options: quick: 'yes' is not of type bool"),
+        ({"seeds": [1.0]}, "seed: 1.0 is not of type int"),
         ({"options": {"epochs": 0}}, "--epochs must be at least 1"),
         ({"options": {"space": "fbnet33"}}, "fbnet33"),
         ({"devices": ["rpi5"]}, "rpi5"),
@@ -78,13 +83,23 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert ended.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["devices: [", "- rpi4", "", "\tx: 1"])
+@pytest.mark.parametrize("text", ["devices: [", "- rpi4", "", "\tx: 1", "out: 2001-99-99", "[" * 3000])
 def test_what_is_no_sweep(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yaml").write_text(text)
     with pytest.raises(UserError, match=r"sweep\.yaml"):
         sweep.read_sweep(tmp_path / "sweep.yaml")
     with pytest.raises(UserError, match="does not exist"):
         sweep.read_sweep(tmp_path / "none.yaml")
+
+
+def test_names_and_numbers_that_only_yaml_has(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("out: x\ndevices: [rpi4]\noptions: {1: 2}")
+    with pytest.raises(UserError, match='options: "1" is not to be set there'):
+        sweep.plan(sweep.read_sweep(file))
+    file.write_text("out: x\ndevices: [rpi4]\nbudgets_ms: [.inf]")
+    with pytest.raises(UserError, match="finite, not inf"):
+        sweep.plan(sweep.read_sweep(file))
 
 
 def test_without_ray_the_command_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +135,16 @@ def test_a_failed_trial_says_its_last_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ray_runs_the_trials(tmp_path: Path) -> None:
+def test_ray_runs_the_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray")  # some 200 MB: not among the tests' own needs
     quick = {"space": "micro32", "quick": True, "max_train": 128}
+    file = written(tmp_path, cpus=1000)
+    with pytest.raises(SystemExit):
+        main(["sweep", "--config", str(file)])
+    assert "lower cpus or gpus" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["sweep", "--config", str(file), "--ray-address", "nowhere"])
+    assert "Ray cannot be used at nowhere" in capsys.readouterr().err
     file = written(tmp_path, budgets_ms=[10, 0.001], options=quick)
     with pytest.raises(SystemExit):  # nothing is that fast: one trial fails, the other is kept
         main(["sweep", "--config", str(file)])

@@ -20,7 +20,7 @@ import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from supernet.config import SearchConfig, from_options
+from supernet.config import SearchConfig, check_types, from_options
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json, write_json
 
@@ -34,7 +34,7 @@ sweep.yaml:
   budgets_ms: [10, 15, 20]      # left out: each device's default
   fairness_weights: [0, 1]      # left out: 1
   seeds: [0, 1, 2]              # left out: 0
-  options: {space: fbnet32, max_train: 4000}    # of `supernet search`, the same in all trials
+  options: {space: fbnet32, lr: 2.0e-3}    # of `supernet search`, the same in all trials; 2e-3 is text in YAML
   cpus: 1                       # a trial; also gpus
 """
 SCHEMA: dict[str, Any] = {
@@ -70,9 +70,9 @@ class Trial:
     def arguments(self) -> list[str]:
         """For `supernet`: begins the run, or goes on with it."""
         if (self.folder / "config.json").exists():
-            return ["search", "--resume", str(self.folder)]
+            return ["search", "--resume", str(self.folder), "--compute-device", self.config.compute_device]
         flags = [("--" if value is not False else "--no-") + name.replace("_", "-") + ("" if isinstance(value, bool) else f"={value}")
-                 for name, value in self.options.items()]  # fmt: skip
+                 for name, value in self.options.items() if (name, value) != ("quick", False)]  # fmt: skip
         return ["search", *flags, "--out", str(self.folder)]
 
 
@@ -111,7 +111,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
         raise UserError(f"sweep {path} does not exist, or is no file.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no date
         raise UserError(f"sweep {path} is not valid YAML: {error}.") from error
     for name in content if isinstance(content, dict) else ():
         if name not in SCHEMA["properties"]:
@@ -131,7 +131,12 @@ def plan(content: dict[str, Any]) -> list[Trial]:
     known = SearchConfig.__dataclass_fields__
     for name in content["options"]:
         if name in OWN or name not in (*known, "quick"):
-            raise UserError(f'sweep: options: "{name}" is not to be set there.{nearest(name, set(known) - set(OWN))}')
+            raise UserError(
+                f'sweep: options: "{name}" is not to be set there.{nearest(str(name), set(known) - set(OWN))}'
+            )
+    quick = content["options"].get("quick", False)
+    if not isinstance(quick, bool):
+        raise UserError(f"sweep: options: quick: {quick!r} is not of type bool.")
     trials = []
     for device in content["devices"]:
         load_table(device)
@@ -143,15 +148,11 @@ def plan(content: dict[str, Any]) -> list[Trial]:
         budget = "default" if budget_ms is None else f"{budget_ms:g}ms"
         folder = Path(content["out"]) / f"{Path(device).stem}-{budget}-fair{weight:g}-seed{seed}"
         config = from_options(SearchConfig, argparse.Namespace(**{"quick": False, **options}))
-        for name, item in known.items():
-            value = getattr(config, name)
-            kind = type(item.default)
-            if value is not None and item.default is not None and not isinstance(value, (float, int) if kind is float else kind):  # fmt: skip
-                raise UserError(f"sweep: options: {name}: {value!r} is not of type {kind.__name__}.")
+        check_types(SearchConfig, asdict(config), "sweep: options")
         check(config)
         get_space(config.space)
         if (folder / "config.json").exists():
-            before = read_json(folder / "config.json", "run config")
+            before = read_json(folder / "config.json", "run config", {"type": "object"})
             changed = [n for n, v in asdict(config).items() if n not in ("out", "resume") and before.get(n, v) != v]
             if changed:
                 raise UserError(f"{folder} was begun with another {', '.join(changed)}: choose another `out`.")
@@ -162,7 +163,7 @@ def plan(content: dict[str, Any]) -> list[Trial]:
 
 
 def search_trial(config: dict[str, Any]) -> dict[str, Any]:
-    """What Ray runs: one search in a process of its own, its words in log.txt. Raises RuntimeError if it fails."""
+    """What Ray runs: one search in a process of its own, its words in FOLDER.log. Raises RuntimeError if it fails."""
     trial = config["trial"]
     folder = Path(trial["folder"])
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -171,12 +172,13 @@ def search_trial(config: dict[str, Any]) -> dict[str, Any]:
     with log.open("a", encoding="utf-8") as file:
         failed = subprocess.run(command, cwd=trial["directory"], stdout=file, stderr=subprocess.STDOUT).returncode
     if failed:
-        raise RuntimeError(f"{folder.name}: {log.read_text(encoding='utf-8').strip().splitlines()[-1]}")
+        words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise RuntimeError(f"{folder.name}: {words[-1] if words else 'no word'} (exit code {failed})")
     return {"finished": 1}
 
 
 def run_trials(trials: list[Trial], content: dict[str, Any], address: str | None) -> list[str]:
-    """Runs them all and gives the failures, a line each. Raises UserError where Ray is not installed."""
+    """Runs them all and gives the failures, a line each. Raises UserError where Ray or what a trial needs is not there."""
     if importlib.util.find_spec("ray") is None:
         raise UserError("`supernet sweep` needs Ray: pip install 'supernet[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -185,10 +187,16 @@ def run_trials(trials: list[Trial], content: dict[str, Any], address: str | None
 
     root = str(Path(__file__).parent.parent.parent)  # a checkout's workers find the package too
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False, include_dashboard=None if address else False)  # fmt: skip
+    try:
+        ray.init(address=address or "local", runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False, include_dashboard=None if address else False)  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"Ray cannot be used at {address or 'this machine'}: {error}") from error
     here = str(Path.cwd())
     asked = [{"folder": str(t.folder), "arguments": t.arguments(), "directory": here} for t in trials]
     try:
+        there, needs = ray.cluster_resources(), {"CPU": content["cpus"], "GPU": content["gpus"]}
+        if address is None and any(number > there.get(name, 0) for name, number in needs.items()):  # Ray would wait
+            raise UserError(f"A trial needs {needs}, this machine has {({name: there.get(name, 0) for name in needs})}: lower cpus or gpus.")  # fmt: skip
         grid: ResultGrid = tune.Tuner(
             tune.with_resources(search_trial, {"cpu": content["cpus"], "gpu": content["gpus"]}),
             param_space={"trial": tune.grid_search(asked)},
