@@ -8,9 +8,10 @@ timm model of the path, our kernels, channels_last; (b) the supernet's ω step o
 (score function, two paths); (d) the full mixture (FBNet's way: every operation runs, soft Gumbel weights); (e) as (a), but
 plain timm in the default memory format with the default allocator. Ratios are taken path by path, then median and quartiles.
 
-Memory is the peak beyond what the process held at rest (the supernet's parameters in (b), images in both), less the optimiser's
-moments, and in (a) less the network's parameters and gradients too, so that the ratio is not flattered. Further: a profile of the
-ω step, a default search cut short with its parts scaled to all its steps, and growth with fitted exponents (y ∝ x^exponent).
+Memory is the peak beyond what the process held at rest (torch, images, the supernet's parameters), less the optimiser's moments, and
+in (a) less the network's own parameters too: activations and gradients of both. With all of (a)'s process below the line, the
+ratio would be smaller. Further: a profile of the ω step, a default search cut short with its parts scaled to all its steps, and
+growth with fitted exponents (y ∝ x^exponent).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import time
 from typing import Any
 
 import numpy as np
-from results_io import HERE, write_results
+from results_io import HERE, commit, write_results
 
 VARIANTS = {
     "a": "standalone, our kernels",
@@ -73,6 +74,8 @@ def measure(space: str, batch: int, threads: int, paths: int, variants: str) -> 
     """Seconds (variant → one a path) and memory of all variants, interleaved."""
     options = {"space": space, "batch": batch, "threads": threads, "seed": 0}
     children = {v: start("steps", variant=v, **options) for v in variants}
+    for process in children.values():  # none is timed while another still starts
+        answer(process)
     seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     data: list[float] = []
     for number in range(paths):
@@ -174,7 +177,7 @@ def main() -> None:
     for name, task in tasks.items():
         if name not in {record["task"] for record in records}:
             found = task()
-            records.append({"task": name, **found})
+            records.append({"task": name, "commit": commit(), **found})
             if "memory" in found:
                 show(found)
             else:
