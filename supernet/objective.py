@@ -91,7 +91,7 @@ class DataObjective(nn.Module):
         entropy_NB = F.cross_entropy(
             logits_NBC.flatten(0, 1), label_NB.flatten(), reduction="none", label_smoothing=self.smoothing
         ).view(label_NB.shape)
-        per_image = self._per_image(entropy_NB)
+        per_image = self._per_image(entropy_NB.shape[1])
         task_N = per_image * (batch.weight * entropy_NB).sum(1)
         factor_B = self._factor_B(entropy_NB.detach().mean(0), batch)
         total_N = per_image * (batch.weight * factor_B * entropy_NB).sum(1)
@@ -113,11 +113,11 @@ class DataObjective(nn.Module):
             gaps.append(gap_N.detach())
         return Loss(total_N, task_N, torch.stack(gaps, dim=1))
 
-    def _per_image(self, value_NB: Tensor) -> Tensor:
+    def _per_image(self, size: int) -> float:
         """1 / B; of several processes, whose slices may differ in size, what makes the mean over them the joint batch's mean."""
-        here = value_NB.new_tensor([value_NB.shape[1], 1.0])
-        images, processes = here if self.reduce_sums is None else self.reduce_sums(here)
-        return processes / images
+        here = torch.tensor([size, 1.0])  # on the CPU: no GPU is waited for
+        images, processes = (here if self.reduce_sums is None else self.reduce_sums(here)).tolist()
+        return float(processes / images)
 
     def _factor_B(self, loss_B: Tensor, batch: Batch) -> Tensor:
         """Mean over the attributes of the product of the methods' factors; 1 without such a method."""
