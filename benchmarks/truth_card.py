@@ -5,6 +5,8 @@ python benchmarks/truth_card.py
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 from truth_table import TABLE, Truth
@@ -58,7 +60,7 @@ def main() -> None:
     lines = [
         "# Ground truth of `micro32` on `writers`",
         "",
-        f"`writers_micro.npz`: {len(truth.index_NL)} architectures × {seeds} seed(s), each trained alike: {card['max_train']} images, "
+        f"`writers_micro.npz`: {len(truth.index_NL)} of {math.prod(truth.space.valid_LK.sum(1))} architectures × {seeds} seed(s), each trained alike: {card['max_train']} images, "
         f"{card['group_mix']} (the same draw for all), {card['epochs']} epochs, batch {card['batch_size']}, {card['optimizer']}, learning rate "
         f"{card['lr']:g}, plain cross-entropy. Mean {np.nanmean(truth.arrays['seconds']):.1f} CPU seconds a training. Arrays: right answers "
         "by group and class (val, test), loss by group, one bit a test image, CPU seconds, predicted latency on eight devices, MACs, parameters. "
