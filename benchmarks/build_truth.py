@@ -29,8 +29,7 @@ from supernet.costs.latency import load_table, shipped_devices
 from supernet.data import Batches, GroupedData, Split, load_data
 from supernet.evaluate import predict
 from supernet.kernels import fast_cpu, keep_freed_memory
-from supernet.network import build_efficientnet
-from supernet.ops import arch_strings
+from supernet.network import build_path
 from supernet.space import get_space
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,14 +55,7 @@ def train(data: GroupedData, index_L: np.ndarray, seed: int, epochs: int) -> tup
     """(trained network, mean loss of the last epoch, CPU seconds) of one run of the recipe."""
     started = time.process_time()
     torch.manual_seed(seed)
-    network = build_efficientnet(
-        arch_strings(SPACE, SPACE.names(index_L)),
-        stem_channels=SPACE.stem_channels,
-        stem_stride=SPACE.stem_stride,
-        head_channels=SPACE.head_channels,
-        num_classes=len(data.classes),
-        in_chans=data.channels,
-    )
+    network = build_path(SPACE, SPACE.names(index_L), len(data.classes), data.channels)
     fast_cpu(network).to(memory_format=torch.channels_last)
     batches = Batches(data.train, 64, mean=data.mean, std=data.std, seed=seed, augment=data.augment)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2, foreach=True)

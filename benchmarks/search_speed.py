@@ -160,7 +160,7 @@ def main() -> None:
         show(record)
         print(json.dumps(summarise(record), indent=1))
         return
-    first = ("fbnet32", 64, 1, 13, "abcde")
+    first = ("fbnet32", 64, 1, 9, "abcde")
     rest = [("fbnet32", batch, 1, 5, "abce") for batch in (16, 32, 128)]
     rest += [("fbnet32", 256, 1, 3, "ab")]  # each process needs 7 GB: four do not fit into 24
     rest += [("fbnet32", 64, 2, 7, "abce"), ("fbnet224", 8, 1, 4, "abce")]

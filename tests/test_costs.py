@@ -15,8 +15,7 @@ from supernet.costs.latency import load_table
 from supernet.costs.memory import peak_activation_bytes
 from supernet.costs.table import CostTable
 from supernet.errors import UserError
-from supernet.network import build_efficientnet
-from supernet.ops import arch_strings
+from supernet.network import build_path
 from supernet.space import SearchSpace, get_space
 
 FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")
@@ -24,14 +23,7 @@ INDEX_L = st.lists(st.integers(0, 6), min_size=22, max_size=22)
 
 
 def derived(space: SearchSpace, ops: tuple[str, ...], in_chans: int = 3, num_classes: int = 10) -> nn.Module:
-    return build_efficientnet(
-        arch_strings(space, ops),
-        stem_channels=space.stem_channels,
-        stem_stride=space.stem_stride,
-        head_channels=space.head_channels,
-        num_classes=num_classes,
-        in_chans=in_chans,
-    ).eval()
+    return build_path(space, ops, num_classes, in_chans).eval()
 
 
 def drawn(space: SearchSpace, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
