@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from supernet.config import SearchConfig, TrainConfig
-from supernet.data import Batches, Split
+from supernet.data import Batches, GroupedData, Split
 from supernet.derive import most_probable
 from supernet.evaluate import predict
 from supernet.network import build_path
@@ -88,6 +89,19 @@ def trained(
     network = train_network(config, watched, network, RunFolder(make(folder)), torch.device("cpu"))
     test = Batches(data.test, 256, shuffle=False, mean=data.mean, std=data.std)
     return predict(network, test.epoch()).argmax(1)
+
+
+def blurred(data: GroupedData, group: str, sigma: float) -> GroupedData:
+    """The images of one group blurred by a Gaussian of `sigma` pixels, in training, search-val and test."""
+    number = data.attributes["writer"].index(group)
+
+    def of(split: Split) -> Split:
+        chosen_N = split.group_NA[:, 0] == number
+        images_NCHW = split.images_NCHW.copy()
+        images_NCHW[chosen_N] = gaussian_filter(images_NCHW[chosen_N], (0, 0, sigma, sigma))
+        return replace(split, images_NCHW=images_NCHW)
+
+    return replace(data, train=of(data.train), val=of(data.val), test=of(data.test))
 
 
 def fewer(split: Split, images: int) -> Split:

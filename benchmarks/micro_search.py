@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,9 +39,9 @@ def problem_of(truth: Truth, data: GroupedData, device: str, budget_ms: float, f
 
 
 def run_search(
-    truth: Truth, device: str, budget_ms: float, seed: int, kendall: bool, changed: dict[str, Any] | None = None
+    truth: Truth, device: str, budget_ms: float, seed: int, ranked: Sequence[int], changed: dict[str, Any] | None = None
 ) -> Row:
-    """One differentiable search: what it derived, its CPU seconds, and (if asked) how its supernet ranks."""
+    """One differentiable search: what it derived, its CPU seconds, and how its supernet ranks those rows of the truth."""
     config = SearchConfig(device=device, budget_ms=budget_ms, seed=seed, **{**RECIPE, **(changed or {})})
     data = data_of_truth()
     with tempfile.TemporaryDirectory() as folder:
@@ -63,11 +63,17 @@ def run_search(
             for one in found
         ],
     }  # fmt: skip
-    return {**row, **(supernet_quality(truth, running.supernet, data) if kendall else {})}
+    return {**row, **(supernet_quality(truth, running.supernet, data, np.array(ranked)) if len(ranked) else {})}
 
 
-def supernet_quality(truth: Truth, supernet: Supernet, data: GroupedData) -> Row:
-    """Kendall τ over all architectures, the 10% that are truly best, and of the gap; by error and by loss on search-val."""
+def rows_to_rank(truth: Truth, every: int) -> list[int]:
+    """Every so many architectures (a number without a common factor with the layers' choices), and the truly best tenth."""
+    best = np.argsort(truth.error_N)[: len(truth.error_N) // 10]
+    return sorted({*range(0, len(truth.error_N), every), *best.tolist()})
+
+
+def supernet_quality(truth: Truth, supernet: Supernet, data: GroupedData, rows: np.ndarray) -> Row:
+    """Kendall τ over these architectures, the truly best tenth of all among them, and of the gap; by error and by loss on search-val."""
     shared: Row = {"mean": data.mean, "std": data.std, "stratify": True}
     train = Batches(data.train, 64, seed=0, **shared)
     calibration = [train.at(step) for step in range(6)]
@@ -76,16 +82,16 @@ def supernet_quality(truth: Truth, supernet: Supernet, data: GroupedData) -> Row
     label_N = torch.cat([batch.label for batch in batches]).numpy()
     group_NA = torch.cat([batch.group for batch in batches]).numpy()
     error, gap, loss = [], [], []
-    for index_L in truth.index_NL:
+    for index_L in truth.index_NL[rows]:
         prob_NC = predict(subnet(supernet, truth.space.names(index_L), calibration), batches)
         scores = brief_scores(prob_NC, label_N, group_NA, data, "accuracy_parity")
         error.append(1 - scores["balanced_accuracy"])
         gap.append(scores["gap"])
         loss.append(scores["cross_entropy"])
-    best = np.argsort(truth.error_N)[: len(truth.error_N) // 10]
+    best = np.isin(rows, np.argsort(truth.error_N)[: len(truth.error_N) // 10])
 
-    def tau(said: list[float], true_N: np.ndarray, rows: np.ndarray | slice = slice(None)) -> float:
-        return float(kendalltau(np.array(said)[rows], true_N[rows]).statistic)
+    def tau(said: list[float], true_N: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> float:
+        return float(kendalltau(np.array(said)[chosen], true_N[rows][chosen]).statistic)
 
     return {
         "kendall_all": tau(error, truth.error_N),
@@ -98,20 +104,52 @@ def supernet_quality(truth: Truth, supernet: Supernet, data: GroupedData) -> Row
     }
 
 
-def regret(truth: Truth, device: str, budget_ms: float, index_L: Iterable[int]) -> tuple[float, float]:
-    """(points of balanced accuracy, fraction of the oracle's gap) that the architecture is worse than the oracle."""
+class Regret(NamedTuple):
+    """How much worse than the oracle: points of balanced accuracy, fraction of its gap, points of error + gap."""
+
+    accuracy: float
+    gap: float
+    total: float
+
+
+def regret(truth: Truth, device: str, budget_ms: float, index_L: Iterable[int]) -> Regret:
+    """Against the smallest true error + gap (mean over seeds) inside the budget: that oracle is partly luck."""
+    return _regret(truth, device, budget_ms, index_L, list(range(truth.seeds)), list(range(truth.seeds)))
+
+
+def regret_without_luck(
+    truth: Truth, device: str, budget_ms: float, index_L: Iterable[int], queried: int | None = None
+) -> Regret:
+    """The oracle is chosen by the other seeds' trainings than those that both are scored on; mean over such splits.
+
+    Of a rival that has seen the trainings of seed `queried`, only those of the other seeds count.
+    """
+    columns = [column for column in range(truth.seeds) if column != queried]
+    splits = [
+        _regret(truth, device, budget_ms, index_L, [s for s in range(truth.seeds) if s != column], [column])
+        for column in columns
+    ]
+    return Regret(*np.mean(splits, axis=0).tolist())
+
+
+def _regret(
+    truth: Truth, device: str, budget_ms: float, index_L: Iterable[int], chosen_by: list[int], scored_on: list[int]
+) -> Regret:
     inside = np.flatnonzero(truth.latency_N(device) <= budget_ms)
-    oracle = inside[np.argmin((truth.error_N + truth.gap_N)[inside])]
+    error_N, gap_N = truth.of_seeds(chosen_by)
+    oracle = inside[np.argmin((error_N + gap_N)[inside])]
     row = truth.row(np.array(list(index_L)))
     assert truth.latency_N(device)[row] <= budget_ms, "the budget is always kept"
-    points = 100 * (truth.error_N[row] - truth.error_N[oracle])
-    return float(points), float(truth.gap_N[row] / truth.gap_N[oracle] - 1)
+    error_N, gap_N = truth.of_seeds(scored_on)
+    points, gap_points = (100 * float(value_N[row] - value_N[oracle]) for value_N in (error_N, gap_N))
+    return Regret(points, float(gap_N[row] / gap_N[oracle] - 1), points + gap_points)
 
 
-def search_job(job: tuple[str, float, int, bool, dict[str, Any]]) -> Row:
-    """One search in a process of one thread."""
+def search_job(job: tuple[str, float, int, int, dict[str, Any]]) -> Row:
+    """One search in a process of one thread; its supernet ranks every so many architectures (0: none)."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    device, budget_ms, seed, kendall, changed = job
-    row = run_search(Truth.load(), device, budget_ms, seed, kendall, changed)
+    device, budget_ms, seed, every, changed = job
+    truth = Truth.load()
+    row = run_search(truth, device, budget_ms, seed, rows_to_rank(truth, every) if every else [], changed)
     return {"device": device, "budget_ms": budget_ms, "seed": seed, **row}

@@ -132,9 +132,12 @@ class Supernet(nn.Module):
 
     def compile_ops(self) -> None:
         """torch.compile for each operation, when it first runs. The whole would be compiled anew for each path."""
-        for op in chain.from_iterable(self._layers()):
-            if not isinstance(op, nn.Identity):
-                op.compile()
+        ops = [op for op in chain.from_iterable(self._layers()) if not isinstance(op, nn.Identity)]
+        # all share a few forward functions, of which torch would compile 8 shapes and then run the rest as it is
+        limit = torch._dynamo.config
+        limit.recompile_limit = limit.accumulated_recompile_limit = max(limit.accumulated_recompile_limit, 8 * len(ops))
+        for op in ops:
+            op.compile()
 
     def copy_weights(self, ops: Sequence[str], network: EfficientNet) -> None:
         """Copies the weights of one path, with batch-norm statistics, into its derived network."""

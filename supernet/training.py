@@ -15,6 +15,7 @@ from supernet import distributed
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.evaluate import brief_scores, predict
+from supernet.fairness import batch_floor, parse_methods
 from supernet.kernels import fast_cpu
 from supernet.objective import data_objective
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
@@ -39,7 +40,8 @@ def train_network(
     shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
     augment = data.augment if config.augment else None
     slices = distributed.own_slice()
-    train = Batches(data.train, config.batch_size, stratify=True, augment=augment, seed=config.seed, **shared, **slices)
+    drawn: dict[str, Any] = {"seed": config.seed, "floor": batch_floor(parse_methods(config.fairness_method))}
+    train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **drawn, **shared, **slices)
     val = Batches(data.val, 256, shuffle=False, **shared)
     objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)
     averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)

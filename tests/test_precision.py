@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import torch
 from timm.optim import create_optimizer_v2
-from torch import Tensor
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from supernet.commands.setting import check, prepare
 from supernet.config import SearchConfig
 from supernet.errors import UserError
+from supernet.network import Supernet
+from supernet.relaxation import one_hot
+from supernet.space import get_space
 from supernet.strategies import differentiable
 from supernet.strategies.differentiable import DifferentiableSearch
 
@@ -72,6 +76,25 @@ def test_compile_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="--compile needs a C"):
         prepare(replace(TINY, out=str(tmp_path / "run"), compile=True))
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler has many
+def test_every_operation_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All operations share a few forward functions, of which torch compiles 8 shapes unless it is told otherwise."""
+    compiled = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda op: compiled(op, backend="eager"))
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):
+        monkeypatch.setattr(torch._dynamo.config, limit, 8)
+    torch._dynamo.reset()
+    counters.clear()
+    space = get_space("micro32")
+    supernet = Supernet(space, 10, 1)
+    supernet.compile_ops()
+    for k in range(len(space.ops)):
+        index_L = torch.tensor([k if valid_K[k] else int(valid_K.argmax()) for valid_K in space.valid_LK])
+        supernet(torch.zeros(2, 1, 32, 32), one_hot(index_L, torch.zeros(space.valid_LK.shape)))
+    assert counters["stats"]["unique_graphs"] > 8
+    assert not counters["unimplemented"]
 
 
 @pytest.mark.slow

@@ -45,8 +45,11 @@ def run_sample(options: argparse.Namespace) -> None:
     export_bundle(space, options.out, in_chans=options.channels, num_classes=options.classes,
                   extra_networks=pieces, only_networks=True)  # fmt: skip
     write_measurement_sheet(options.out / SHEET, architectures, names)
-    print(f"{options.out}: {len(pieces)} networks in models/. Measure each on the device, fill in {SHEET}, and then:")
-    print(f"  supernet lut adapt --device my-phone --space {space.name} --measured {options.out / SHEET}")
+    sheet = options.out / SHEET
+    print(f"{options.out}: {len(pieces)} networks. Copy the folder to the device, and there (numpy and onnxruntime suffice):")
+    print(f"  python {options.out.name}/run.py --device my-phone --out {SHEET}")
+    print(f"or measure the files in models/ by other means and fill in {sheet}. Then, here:")
+    print(f"  supernet lut adapt --device my-phone --space {space.name} --measured {sheet}")
 
 
 def run_adapt(options: argparse.Namespace) -> None:

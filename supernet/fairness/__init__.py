@@ -11,7 +11,7 @@ from supernet.fairness.gaps import (
     soft_gap,
     soft_gap_per_attribute,
 )
-from supernet.fairness.methods import METHODS, Setting, parse_methods
+from supernet.fairness.methods import METHODS, Setting, batch_floor, parse_methods
 from supernet.fairness.notions import EVENT_WORDS, EVENTS, GROUP_WORDS, GROUPS, NOTIONS, Notion, get_notion
 from supernet.fairness.running import RunningGap
 
@@ -28,6 +28,7 @@ __all__ = [
     "RunningGap",
     "Setting",
     "aggregate",
+    "batch_floor",
     "gap_of_sums",
     "get_notion",
     "group_sums",

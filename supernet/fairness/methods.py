@@ -62,6 +62,15 @@ METHODS: dict[str, Method] = {
 }
 
 
+RAISING = ("balance", "dro", "minimax")  # may weigh a rare group's images up manifold
+
+
+def batch_floor(methods: tuple[str, ...]) -> float:
+    """Least share of each group in a batch: where its images would get large weights, more of them with smaller ones
+    give the same objective with less noise."""
+    return 1 / 4 if set(methods) & set(RAISING) else 1 / 16
+
+
 def parse_methods(text: str) -> tuple[str, ...]:
     """The methods named in "a,b". Raises UserError for an unknown name."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))

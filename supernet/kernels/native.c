@@ -13,7 +13,6 @@
 
 typedef REAL vec __attribute__((vector_size(32), aligned(sizeof(REAL)), may_alias));
 typedef __typeof__((vec){0} > (vec){0}) mask; /* integers as wide as REAL: all bits, or none */
-typedef __typeof__((vec){0} > (vec){0}) mask;
 enum { LANES = 32 / sizeof(REAL) };
 #define AT(pointer) (*(vec *)(pointer))
 #define INLINE static inline __attribute__((always_inline))

@@ -23,6 +23,7 @@ from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.derive import candidates
 from supernet.errors import UserError, nearest
+from supernet.fairness import batch_floor, parse_methods
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
 from supernet.objective import BudgetPenalty, data_objective
@@ -66,7 +67,7 @@ class DifferentiableSearch:
              "penalties": nn.ModuleList(self.penalties)}
         )  # fmt: skip
         shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "seed": config.seed, "device": device}
-        shared |= distributed.own_slice()
+        shared |= distributed.own_slice() | {"floor": batch_floor(parse_methods(config.fairness_method))}
         augment = data.augment if config.augment else None
         self.train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **shared)
         self.val = Batches(data.val, config.batch_size, stratify=True, **shared)
