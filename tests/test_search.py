@@ -103,6 +103,20 @@ def test_without_an_anchor_every_layer_draws_from_the_first_step(tmp_path: Path)
         assert len(paths[:, row].unique()) == valid_K.sum()
 
 
+@pytest.mark.parametrize(
+    ("method", "least"), [("gap", 2), ("reweigh", 2), ("balance", 8), ("gap,dro", 8), ("minimax", 8)]
+)
+def test_a_rare_group_fills_the_batch_where_it_is_weighed_up(tmp_path: Path, method: str, least: int) -> None:
+    """One image of 32 with 16 times the weight would be the whole gradient."""
+    config, asked = problem(tmp_path / "run", replace(TINY, group_mix="student=0.05", fairness_method=method))
+    running = DifferentiableSearch(config, asked)
+    for step in range(len(running.train)):
+        batch = running.train.at(step)
+        rare_B = batch.group[:, 0] == asked.data.attributes["writer"].index("student")
+        assert rare_B.sum() >= least
+        assert batch.weight[rare_B].sum() / batch.weight.sum() == pytest.approx(0.05, abs=0.03)
+
+
 def test_alpha_is_in_the_state(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", TINY)
     state = DifferentiableSearch(config, asked).state.state_dict()
