@@ -11,7 +11,8 @@ of the supernet (plain cross-entropy), and a training that two methods share. Me
     ce             searched with --fairness-weight 0                          fair      searched with the soft gap
     …+fair         the same network, trained with the fair method as well
 
-Searches derive as `supernet search` does: of the probable candidates inside the budget the one with the smallest cross-entropy on
+Fair training balances groups and classes. The rare group then fills a quarter of each batch, and an epoch has a quarter more
+steps: six epochs of it are 480 steps, eight plain ones 512. Searches derive as `supernet search` does: of the probable candidates inside the budget the one with the smallest cross-entropy on
 search-val, mean over groups.
 
 Seed by seed, the parts in turn, so that results are of use early. A finished run is a line of FOLDER/PART-SEED.jsonl and is not
@@ -48,26 +49,27 @@ from supernet.kernels import keep_freed_memory
 from supernet.strategies.differentiable import DifferentiableSearch
 
 ROOT = Path(__file__).resolve().parent.parent
+BALANCE = {"fairness_method": "balance", "fairness_weight": 0.0}
 MICRO_SEARCH = {"lr": 1e-2, "anchor": 0.0}  # docs/quality.md
 PARTS: dict[str, dict[str, Any]] = {
     "main": {
         "space": "fbnet32", "budget_ms": 10.0, "max_train": 2000, "notions": ["accuracy_parity"],
-        "warmup_epochs": 4, "epochs": 3, "train_epochs": 8, "search": {},
+        "warmup_epochs": 6, "epochs": 3, "train_epochs": 8, "fair_epochs": 6, "search": {}, "training": BALANCE,
     },
     "blurred": {
         "space": "micro32", "budget_ms": 9.0, "max_train": 2000, "notions": ["accuracy_parity"], "blur": 1.5,
-        "warmup_epochs": 6, "epochs": 2, "train_epochs": 8, "search": MICRO_SEARCH,
+        "warmup_epochs": 6, "epochs": 2, "train_epochs": 8, "fair_epochs": 6, "search": MICRO_SEARCH, "training": BALANCE,
     },
     "wide": {
         "space": "micro32", "budget_ms": 9.0, "max_train": 6000,
         "notions": ["demographic_parity", "equal_opportunity", "equalized_odds"],
-        "warmup_epochs": 2, "epochs": 1, "train_epochs": 3, "search": MICRO_SEARCH,
+        "warmup_epochs": 2, "epochs": 1, "train_epochs": 4, "fair_epochs": 3, "search": MICRO_SEARCH,
+        "training": BALANCE | {"fairness_method": "balance,gap", "fairness_weight": 1.0},
     },
 }  # fmt: skip
 FAIR_SEARCH = {"fairness_method": "gap", "fairness_weight": 5.0}
-FAIR_TRAINING = {"fairness_method": "balance,gap", "fairness_weight": 1.0}
 PLAIN = {"fairness_method": "gap", "fairness_weight": 0.0}
-TINY = {"max_train": 128, "warmup_epochs": 1, "epochs": 1, "train_epochs": 1}
+TINY = {"max_train": 128, "warmup_epochs": 1, "epochs": 1, "train_epochs": 1, "fair_epochs": 1}
 
 
 def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> None:
@@ -129,8 +131,10 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> None:
                 shared = ("predicted", "predicted_ms", "accuracy")
                 keep(method, row | {name: same[name] for name in shared} | {"shared_with": same["run"]}, started)
                 continue
-            options, own = FAIR_TRAINING if fair else PLAIN, work / f"train-{method.replace('/', '-')}"
-            predicted_N = trained(problem, ops[arch], setting["train_epochs"], notion, options, seed, own)
+            options, own = setting["training"] if fair else PLAIN, work / f"train-{method.replace('/', '-')}"
+            predicted_N = trained(
+                problem, ops[arch], setting["fair_epochs" if fair else "train_epochs"], notion, options, seed, own
+            )
             label_N = problem.data.test.label_N
             row |= {
                 "predicted": pack((predicted_N - label_N) % len(problem.data.classes)),

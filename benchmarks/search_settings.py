@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "32 candidates": {"candidates": 32},
     "batch 64": {"batch_size": 64},
     "no fairness term": {"fairness_weight": 0.0},
+    "fairness weight 5": {"fairness_weight": 5.0},
     "alpha_lr 0.03": {"alpha_lr": 0.03},
     "alpha_lr 0.3": {"alpha_lr": 0.3},
     "4 paths": {"paths": 4},
