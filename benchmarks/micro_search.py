@@ -26,6 +26,9 @@ from supernet.strategies import differentiable
 from supernet.strategies.problem import Problem
 
 RECIPE: dict[str, Any] = {"space": "micro32", "lr": 1e-2, "anchor": 0.0, "warmup_epochs": 6, "epochs": 2}
+EVERY = (
+    5  # architectures that a supernet ranks, beside the best tenth: all 432 would take ten times as long as a search
+)
 Row = dict[str, Any]
 
 

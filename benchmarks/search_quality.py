@@ -9,7 +9,8 @@ its training: 25, 50, 100 queries, or as many as the differentiable search's sec
 smallest error + gap; the oracle is the architecture with the smallest *true* error + gap (test images, mean over the
 table's seeds) inside the budget. Being the best of hundreds of noisy figures it is partly luck, so each regret is also given
 without it (`…_without_luck`: the oracle chosen by other trainings than it is scored on; a rival scored on trainings it has not
-queried), and it is by this one that a rival "gets as close". *Supernet*: Kendall τ between what a trained supernet says and the truth, beside the τ
+queried), and it is by this one that a rival "gets as close". *Supernet*: Kendall τ between what a trained supernet says and
+the truth, over every fifth architecture and the best tenth, beside the τ
 between two trainings of the same networks, which nothing can exceed by much.
 *NAS-Bench-201*: the constraints of HELP's table 4, CIFAR-100; queries see the 12-epoch validation accuracy, regret is in
 200-epoch test accuracy. Resumable: every run is a line in `FOLDER/*.jsonl`.
@@ -23,7 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from micro_search import Row, regret, regret_without_luck, search_job
+from micro_search import EVERY, Row, regret, regret_without_luck, search_job
 from nb201_regret import QUERIES, RIVALS, nb201_rows
 from results_io import write_results
 from scipy.stats import kendalltau
@@ -101,7 +102,7 @@ def main() -> None:
     done = {(row["device"], row["budget_ms"], row["seed"]) for row in read(searches)}
     # the supernet's ranking: at the middle budget of the first device, where it costs no search of its own
     jobs = [
-        (device, budget_ms, seed, int(device == DEVICES[0] and position == 1), {})
+        (device, budget_ms, seed, EVERY * (device == DEVICES[0] and position == 1), {})
         for seed in range(options.seeds)
         for device in DEVICES
         for position, budget_ms in enumerate(truth.budgets_ms(device))
@@ -146,7 +147,9 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
         )  # fmt: skip
     for row in rivals:
         after = {n: measured(truth, row, truth.index_NL[pick]) for n, pick in row["picks"].items()}
-        records.append({**row, "after": after, "in_same_seconds": measured(truth, row, truth.index_NL[row["same_seconds"]])})
+        records.append(
+            {**row, "after": after, "in_same_seconds": measured(truth, row, truth.index_NL[row["same_seconds"]])}
+        )
     mine = [record for record in records if record["strategy"] == "differentiable"]
     theirs = {name: [record for record in records if record["strategy"] == name] for name in RIVALS}
 
@@ -156,7 +159,9 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
     # what a rival pays for as many queries as bring its mean regret down to ours
     total, cost = mean(mine, "regret_total_without_luck"), []
     for strategy, rows in theirs.items():
-        enough = (n for n in COUNTS if mean([row["after"][str(n)] for row in rows], "regret_total_without_luck") <= total)
+        enough = (
+            n for n in COUNTS if mean([row["after"][str(n)] for row in rows], "regret_total_without_luck") <= total
+        )
         queries = next(enough, None)
         if queries is not None:
             cost.append((queries * mean(rows, "seconds_per_query"), strategy, queries))
@@ -194,9 +199,7 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
     return summary, [*records, *({"space": "nb201", **row} for row in cells)]
 
 
-MEASURES = tuple(
-    f"regret_{name}{luck}" for luck in ("", "_without_luck") for name in ("accuracy", "gap", "total")
-)
+MEASURES = tuple(f"regret_{name}{luck}" for luck in ("", "_without_luck") for name in ("accuracy", "gap", "total"))
 
 
 def measured(truth: Truth, row: Row, index_L: np.ndarray) -> Row:
@@ -211,7 +214,9 @@ def ceilings(truth: Truth) -> Row:
     error_NS, gap_NS = truth.error_NS("test"), truth.gap_NS("test")
     best = np.argsort(truth.error_N)[: len(truth.error_N) // 10]
     pairs = {"all": error_NS, "top10": error_NS[best], "gap": gap_NS}
-    return {f"kendall_{name}_between_seeds": float(kendalltau(*v_NS[:, :2].T).statistic) for name, v_NS in pairs.items()}
+    return {
+        f"kendall_{name}_between_seeds": float(kendalltau(*v_NS[:, :2].T).statistic) for name, v_NS in pairs.items()
+    }
 
 
 def skips(truth: Truth, index_L: list[int]) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from micro_search import RECIPE, Row, regret_without_luck, search_job
+from micro_search import EVERY, RECIPE, Row, regret_without_luck, search_job
 from results_io import write_results
 from truth_table import Truth
 
@@ -42,7 +42,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gumbel (all operations)": {"relaxation": "gumbel"},
     "softmax (all operations)": {"relaxation": "softmax"},
 }
-EVERY = 5  # every fifth architecture, and the best tenth: 432 would take longer than the search
 FIGURES = ("kendall_loss_all", "kendall_loss_top10", "kendall_loss_gap", "kendall_all", "kendall_gap", "seconds")
 
 
@@ -81,7 +80,15 @@ def summarise(rows: list[Row]) -> Row:
     summary: Row = {"recipe": json.dumps(RECIPE)}
     for name in dict.fromkeys(row["variant"] for row in rows):
         own = [row for row in rows if row["variant"] == name]
-        for figure in ("kendall_loss_all", "kendall_loss_top10", "kendall_loss_gap", "regret_accuracy", "regret_gap", "regret_total", "seconds"):
+        for figure in (
+            "kendall_loss_all",
+            "kendall_loss_top10",
+            "kendall_loss_gap",
+            "regret_accuracy",
+            "regret_gap",
+            "regret_total",
+            "seconds",
+        ):
             summary[f"{name}: {figure}"] = float(np.mean([row[figure] for row in own]))
         summary[f"{name}: seeds"] = len(own)
     return summary
