@@ -50,20 +50,19 @@ from supernet.strategies.differentiable import DifferentiableSearch
 
 ROOT = Path(__file__).resolve().parent.parent
 BALANCE = {"fairness_method": "balance", "fairness_weight": 0.0}
-MICRO_SEARCH = {"lr": 1e-2, "anchor": 0.0}  # docs/quality.md
 PARTS: dict[str, dict[str, Any]] = {
     "main": {
         "space": "fbnet32", "budget_ms": 10.0, "max_train": 2000, "notions": ["accuracy_parity"],
-        "warmup_epochs": 6, "epochs": 3, "train_epochs": 8, "fair_epochs": 6, "search": {}, "training": BALANCE,
+        "warmup_epochs": 6, "epochs": 3, "train_epochs": 8, "fair_epochs": 6, "training": BALANCE,
     },
     "blurred": {
         "space": "micro32", "budget_ms": 9.0, "max_train": 2000, "notions": ["accuracy_parity"], "blur": 1.5,
-        "warmup_epochs": 6, "epochs": 2, "train_epochs": 8, "fair_epochs": 6, "search": MICRO_SEARCH, "training": BALANCE,
+        "warmup_epochs": 6, "epochs": 2, "train_epochs": 8, "fair_epochs": 6, "training": BALANCE,
     },
     "wide": {
         "space": "micro32", "budget_ms": 9.0, "max_train": 6000,
         "notions": ["demographic_parity", "equal_opportunity", "equalized_odds"],
-        "warmup_epochs": 2, "epochs": 1, "train_epochs": 4, "fair_epochs": 3, "search": MICRO_SEARCH,
+        "warmup_epochs": 2, "epochs": 1, "train_epochs": 4, "fair_epochs": 3,
         "training": BALANCE | {"fairness_method": "balance,gap", "fairness_weight": 1.0},
     },
 }  # fmt: skip
@@ -100,7 +99,7 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> None:
         config = SearchConfig(
             space=setting["space"], budget_ms=setting["budget_ms"], max_train=setting["max_train"], group_mix="student=0.05",
             warmup_epochs=setting["warmup_epochs"], epochs=setting["epochs"], seed=seed, threads=1, out=str(work / "problem"),
-            fairness=setting["notions"][0], **PLAIN, **setting["search"], **effort,
+            fairness=setting["notions"][0], **PLAIN, **effort,
         )  # fmt: skip
         problem = prepare(config)
         if "blur" in setting:

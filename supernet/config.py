@@ -9,6 +9,9 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from supernet.errors import UserError
+from supernet.space import SPACES
+
+FEW_LAYERS = 10  # measured with 5 and with 22
 
 Config = TypeVar("Config", bound="CommonConfig")
 
@@ -74,8 +77,8 @@ class SearchConfig(CommonConfig):
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
     epochs: int = _option(1, "epochs of the search, warm-up not counted", quick=1)
     warmup_epochs: int = _option(1, "epochs in which only the weights learn, on paths inside the budget", quick=1)
-    anchor: float = _option(1.8, "how much more logit the path that the warm-up begins with has when the search starts; 0: none, and the warm-up draws every layer from its first step: better where the supernet learns that way (few layers, many epochs)")  # fmt: skip
-    lr: float = _option(1e-3, "learning rate of the weights (AdamW, cosine)")
+    anchor: float | None = _option(None, "how much more logit the path that the warm-up begins with has when the search starts; 0: none, and the warm-up draws every layer from its first step; default: 1.8, 0 in spaces of few layers (micro32)")  # fmt: skip
+    lr: float | None = _option(None, "learning rate of the weights (AdamW, cosine); default: 1e-3, 1e-2 in spaces of few layers")  # fmt: skip
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)")
     temperature: float = _option(5.0, "first temperature τ of the Gumbel relaxations; falls to temperature_end")
     temperature_end: float = _option(0.5, "last temperature τ")
@@ -85,6 +88,13 @@ class SearchConfig(CommonConfig):
         quick=2,
     )
     eval_images: int = _option(2048, "search-val images for comparing candidates at most", quick=256)
+
+    def __post_init__(self) -> None:
+        """What a supernet of few layers learns best with, a deep one does not learn with at all (docs/quality.md)."""
+        few = self.space in SPACES and len(SPACES[self.space].layers) <= FEW_LAYERS
+        for name, value in {"anchor": 0.0 if few else 1.8, "lr": 1e-2 if few else 1e-3}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,10 @@ def test_only_sampled_operations_move(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", replace(TINY, weight_decay=0.1))
     running = DifferentiableSearch(config, asked)
     running.step = running.warmup_steps  # where every layer draws its operation
-    running.weight_step(running.train.at(0), warm=True)  # momentum for one path's operations
+    running.weight_step(running.train.at(0), warm=True)  # draws the paths
     path = running.warmup.paths[0]
+    running.warmup.paths.insert(0, path)  # twice: in a block's first step only its last batch norm moves, from 0
+    running.weight_step(running.train.at(1), warm=True)
     before = {name: value.clone() for name, value in running.supernet.named_parameters()}
     running.weight_step(running.train.at(1), warm=True)
     for row, layer in enumerate(running.supernet.layers):

@@ -42,6 +42,7 @@ class DifferentiableSearch:
         torch.manual_seed(config.seed)
         data, space, device = problem.data, problem.space, problem.device
         self.config, self.data, self.costs = config, data, problem.costs
+        assert config.lr is not None and config.anchor is not None, "known by the space"
         valid_LK = torch.from_numpy(space.valid_LK)
         supernet = Supernet(space, len(data.classes), data.channels)
         (Supernet.compile_ops if config.compile else fast_cpu)(supernet)
