@@ -51,7 +51,7 @@ def micro(records: list[dict[str, Any]]) -> Iterator[str]:
     for strategy in RIVALS:
         rows = [r for r in records if r["strategy"] == strategy and "after" in r]
         seconds = float(np.mean([row["seconds_per_query"] for row in rows]))
-        lines.append([(int(n) * seconds, float(np.mean([r["after"][n][name] for r in rows]))) for n in rows[0]["after"]])  # fmt: skip
+        lines.append([(int(n) * seconds, float(np.mean([r["after"][n][name] for r in rows]))) for n in min((r["after"] for r in rows), key=len)])  # fmt: skip
     values = np.array([r[name] for r in ours])
     seconds, error = float(np.mean([r["seconds"] for r in ours])), 2 * values.std(ddof=1) / math.sqrt(len(values))
     span, top = (min(10.0, seconds / 1.2), 1500.0), 8.0
