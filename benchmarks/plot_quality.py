@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nb201_regret import RIVALS
+from search_quality import curve
+from truth_table import Truth
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT, MARGIN = 420, 300, 48
-RIVALS = ("random", "evolution", "nsga2", "motpe", "reinforce", "progressive")
 Line = list[tuple[float, float]]
 
 
@@ -37,7 +39,7 @@ def place(x: float, y: float, left: int, span: tuple[float, float], top: float) 
     return left + MARGIN + share * (WIDTH - MARGIN - 16), HEIGHT - MARGIN - min(y / top, 1) * (HEIGHT - MARGIN - 32)
 
 
-def curve(number: int, name: str, line: Line, left: int, span: tuple[float, float], top: float) -> Iterator[str]:
+def drawn(number: int, name: str, line: Line, left: int, span: tuple[float, float], top: float) -> Iterator[str]:
     points = " ".join("{:.1f},{:.1f}".format(*place(x, y, left, span, top)) for x, y in line)
     yield f'<polyline points="{points}" class="c{number}"/>'
     yield f'<text x="{left + WIDTH - 120}" y="{44 + 15 * number}" class="l{number}">{name}</text>'
@@ -45,19 +47,18 @@ def curve(number: int, name: str, line: Line, left: int, span: tuple[float, floa
 
 def micro(records: list[dict[str, Any]]) -> Iterator[str]:
     """Mean regret of error + gap by the CPU seconds that were paid."""
-    name = "regret_total_without_luck"
+    name, truth = "regret_total_without_luck", Truth.load()
     ours = [r for r in records if r["strategy"] == "differentiable"]
     lines: list[Line] = []
     for strategy in RIVALS:
-        rows = [r for r in records if r["strategy"] == strategy and "after" in r]
-        seconds = float(np.mean([row["seconds_per_query"] for row in rows]))
-        lines.append([(int(n) * seconds, float(np.mean([r["after"][n][name] for r in rows]))) for n in min((r["after"] for r in rows), key=len)])  # fmt: skip
+        rows = [r for r in records if r["strategy"] == strategy and "picks" in r]
+        lines.append([(after["seconds"], after[name]) for after in curve(truth, rows, strategy).values()])
     values = np.array([r[name] for r in ours])
     seconds, error = float(np.mean([r["seconds"] for r in ours])), 2 * values.std(ddof=1) / math.sqrt(len(values))
     span, top = (min(10.0, seconds / 1.2), 1500.0), 8.0
     yield from axes("micro32: regret by cost", 0, span, top, [10, 30, 100, 300, 1000], ("CPU seconds", "error + gap above the oracle's, points"))  # fmt: skip
     for number, (strategy, line) in enumerate(zip(RIVALS, lines, strict=True)):
-        yield from curve(number, strategy, line, 0, span, top)
+        yield from drawn(number, strategy, line, 0, span, top)
     (x, y), (_, low), (_, high) = (place(seconds, v, 0, span, top) for v in (values.mean(), values.mean() - error, values.mean() + error))  # fmt: skip
     yield f'<path d="M{x:.1f} {low:.1f}V{high:.1f}" class="ours"/><circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
     yield f'<text x="{WIDTH - 120}" y="{44 + 15 * len(RIVALS)}" class="title">● differentiable</text>'
@@ -73,7 +74,7 @@ def nb201(records: list[dict[str, Any]]) -> Iterator[str]:
     for number, strategy in enumerate(RIVALS):
         own = [r["regret"] for r in rows if r["strategy"] == strategy]
         line = [(int(n), float(np.mean([r[n] for r in own]))) for n in own[0]]
-        yield from curve(number, strategy, line, WIDTH, span, top)
+        yield from drawn(number, strategy, line, WIDTH, span, top)
 
 
 def main() -> None:

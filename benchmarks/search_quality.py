@@ -149,28 +149,13 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
         records.append(
             {"strategy": "differentiable", **row, **found[0], "of_most_probable": found[1], "skips": skips(truth, row["derived"])}
         )  # fmt: skip
-    for row in rivals:
-        after = {n: measured(truth, row, truth.index_NL[pick]) for n, pick in row["picks"].items()}
-        records.append(
-            {**row, "after": after, "in_same_seconds": measured(truth, row, truth.index_NL[row["same_seconds"]])}
-        )
-    mine = [record for record in records if record["strategy"] == "differentiable"]
-    theirs = {name: [record for record in records if record["strategy"] == name] for name in RIVALS}
+    mine = list(records)
+    theirs = {strategy: [row for row in rivals if row["strategy"] == strategy] for strategy in RIVALS}
+    curves = {strategy: curve(truth, rows, strategy) for strategy, rows in theirs.items()}
 
     def mean(rows: list[Row], name: str) -> float:
         return float(np.mean([row[name] for row in rows]))
 
-    # what a rival pays for as many queries as bring its mean regret down to ours
-    total, cost = mean(mine, "regret_total_without_luck"), []
-    for strategy, rows in theirs.items():
-        counts = (n for n in COUNTS if all(str(n) in row["after"] for row in rows))
-        enough = (
-            n for n in counts if mean([row["after"][str(n)] for row in rows], "regret_total_without_luck") <= total
-        )
-        queries = next(enough, None)
-        if queries is not None:
-            cost.append((queries * mean(rows, "seconds_per_query"), strategy, queries))
-    cheapest = min(cost, default=(None, None, None))
     seconds = mean(mine, "seconds")
     ranked = [record for record in mine if "kendall_all" in record]
     summary: Row = {
@@ -178,9 +163,8 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
         **{f"{name}_sd": float(np.std([record[name] for record in mine], ddof=1)) for name in MEASURES},
         **{f"{name}_most_probable": mean([record["of_most_probable"] for record in mine], name) for name in MEASURES},
         "search_cpu_seconds": seconds,
-        "cost_over_cheapest_rival": None if cheapest[0] is None else seconds / cheapest[0],
-        "cheapest_rival": cheapest[1],
-        "cheapest_rival_queries": cheapest[2],
+        **cheapest("cheapest_rival", curves, "regret_total_without_luck", mean(mine, "regret_total_without_luck"), seconds),
+        **cheapest("cheapest_rival_with_luck", curves, "regret_total", mean(mine, "regret_total"), seconds),
         **{
             name: float(np.mean([record[name] for record in ranked]))
             for name in ("kendall_all", "kendall_top10", "kendall_gap", "kendall_loss_all", "kendall_loss_top10", "kendall_loss_gap")
@@ -194,14 +178,16 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
         "truth_seeds": int(truth.arrays["seconds"].shape[1]),
     }  # fmt: skip
     for strategy, rows in theirs.items():
+        same = [measured(truth, row, truth.index_NL[row["same_seconds"]]) for row in rows]
         for name in MEASURES:
-            summary[f"{strategy}_{name}_same_seconds"] = mean([row["in_same_seconds"] for row in rows], name)
-            for n in (n for n in QUERIES if all(str(n) in row["after"] for row in rows)):
-                summary[f"{strategy}_{name}_at_{n}"] = mean([row["after"][str(n)] for row in rows], name)
+            summary[f"{strategy}_{name}_same_seconds"] = mean(same, name)
+            summary |= {
+                f"{strategy}_{name}_at_{n}": curves[strategy][n][name] for n in QUERIES if n in curves[strategy]
+            }
         nb201 = [row["regret"] for row in cells if row["strategy"] == strategy]
         for n in QUERIES if nb201 else ():
             summary[f"nb201_regret_at_{n}_{strategy}"] = float(np.mean([row[str(n)] for row in nb201]))
-    return summary, [*records, *({"space": "nb201", **row} for row in cells)]
+    return summary, [*records, *rivals, *({"space": "nb201", **row} for row in cells)]
 
 
 MEASURES = tuple(f"regret_{name}{luck}" for luck in ("", "_without_luck") for name in ("accuracy", "gap", "total"))
@@ -212,6 +198,32 @@ def measured(truth: Truth, row: Row, index_L: np.ndarray) -> Row:
     own = regret(truth, row["device"], row["budget_ms"], index_L)
     without = regret_without_luck(truth, row["device"], row["budget_ms"], index_L, row.get("queried"))
     return dict(zip(MEASURES, (*own, *without), strict=True))
+
+
+def curve(truth: Truth, rows: list[Row], strategy: str) -> dict[int, Row]:
+    """Queries → mean regrets and CPU seconds. A run that has nothing left to ask keeps what it has."""
+    found = {}
+    for n in (n for n in COUNTS if n <= MOST.get(strategy, max(COUNTS))):
+        picks = [max((int(count), pick) for count, pick in row["picks"].items() if int(count) <= n)[1] for row in rows]
+        after = [measured(truth, row, truth.index_NL[pick]) for row, pick in zip(rows, picks, strict=True)]
+        found[n] = {name: float(np.mean([one[name] for one in after])) for name in MEASURES}
+        found[n]["seconds"] = n * float(np.mean([row["seconds_per_query"] for row in rows]))
+    return found
+
+
+def cheapest(name: str, curves: dict[str, dict[int, Row]], measure: str, ours: float, seconds: float) -> Row:
+    """What the first rival pays whose mean regret is no larger than ours; where none is, the most that was tried is a bound."""
+    reached = [
+        (after["seconds"], strategy, n)
+        for strategy, by_count in curves.items()
+        for n, after in by_count.items()
+        if after[measure] <= ours
+    ]
+    if not reached:
+        most = max(after["seconds"] for by_count in curves.values() for after in by_count.values())
+        return {name: f"none within {max(COUNTS)} queries", f"cost_over_{name}": seconds / most}
+    paid, strategy, n = min(reached)
+    return {name: strategy, f"{name}_queries": n, f"cost_over_{name}": seconds / paid}
 
 
 def ceilings(truth: Truth) -> Row:
