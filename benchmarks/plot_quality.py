@@ -55,7 +55,7 @@ def micro(records: list[dict[str, Any]]) -> Iterator[str]:
         lines.append([(after["seconds"], after[name]) for after in curve(truth, rows, strategy).values()])
     values = np.array([r[name] for r in ours])
     seconds, error = float(np.mean([r["seconds"] for r in ours])), 2 * values.std(ddof=1) / math.sqrt(len(values))
-    span, top = (min(10.0, seconds / 1.2), 1500.0), 8.0
+    span, top = (7.0, 1000.0), 8.0
     yield from axes("micro32: regret by cost", 0, span, top, [10, 30, 100, 300, 1000], ("CPU seconds", "error + gap above the oracle's, points"))  # fmt: skip
     for number, (strategy, line) in enumerate(zip(RIVALS, lines, strict=True)):
         yield from drawn(number, strategy, line, 0, span, top)
@@ -69,7 +69,7 @@ def nb201(records: list[dict[str, Any]]) -> Iterator[str]:
     rows = [r for r in records if r.get("space") == "nb201"]
     if not rows:
         return
-    span, top = (10.0, 100.0), 4.0
+    span, top = (10.0, 100.0), 5.0
     yield from axes("NAS-Bench-201, CIFAR-100: regret by queries", WIDTH, span, top, [10, 25, 50, 100], ("queries", "accuracy below the oracle's, points"))  # fmt: skip
     for number, strategy in enumerate(RIVALS):
         own = [r["regret"] for r in rows if r["strategy"] == strategy]

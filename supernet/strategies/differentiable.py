@@ -240,7 +240,7 @@ def ranked_candidates(config: SearchConfig, problem: Problem, running: Different
     """The most probable architectures inside the budgets, the one with the smallest cross-entropy on search-val first.
 
     Mean over groups, with the supernet's weights; a fixed latency weight counts, too. α alone chooses worse, and the
-    supernet's gap ranks true gaps weakly (docs/decisions.md, from single runs on a small space).
+    supernet's gap does not rank true gaps (docs/quality.md).
     """
     alpha_LK = running.parameters().detach().double().numpy()
     found = candidates(
