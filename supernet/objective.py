@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from supernet.config import CommonConfig
 from supernet.costs.table import CostTable
 from supernet.data import Batch, GroupedData, Split
-from supernet.fairness import METHODS, GroupSums, RunningGap, Setting, parse_methods
+from supernet.fairness import METHODS, GroupSums, RunningGap, Setting, batch_floor, parse_methods
 
 
 class Multiplier(nn.Module):
@@ -139,6 +139,11 @@ class DataObjective(nn.Module):
     def weight_A(self) -> list[float]:
         """λ_fair of each attribute as it stands."""
         return [float(multiplier.value) for _, multiplier in self.terms]
+
+
+def least_share(config: CommonConfig) -> float:
+    """Least share of each group in a batch, as the options' fairness methods need it (`fairness.batch_floor`)."""
+    return batch_floor(parse_methods(config.fairness_method))
 
 
 def data_objective(

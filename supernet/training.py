@@ -15,9 +15,8 @@ from supernet import distributed
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.evaluate import brief_scores, predict
-from supernet.fairness import batch_floor, parse_methods
 from supernet.kernels import fast_cpu
-from supernet.objective import data_objective
+from supernet.objective import data_objective, least_share
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 
 LOG_EVERY = 20
@@ -40,7 +39,7 @@ def train_network(
     shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
     augment = data.augment if config.augment else None
     slices = distributed.own_slice()
-    drawn: dict[str, Any] = {"seed": config.seed, "floor": batch_floor(parse_methods(config.fairness_method))}
+    drawn: dict[str, Any] = {"seed": config.seed, "floor": least_share(config)}
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **drawn, **shared, **slices)
     val = Batches(data.val, 256, shuffle=False, **shared)
     objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)

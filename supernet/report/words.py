@@ -172,8 +172,10 @@ def event_words(event: str | None, classes: Sequence[str]) -> str:
 
 
 def changed_options(command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from their defaults."""
-    defaults = {item.name: item.default for item in fields(_CONFIGS[command])}
+    """The options that differ from their defaults, some of which go by the space."""
+    kind = _CONFIGS[command]
+    usual = kind(**{name: asked[name] for name in ("space",) if name in asked})
+    defaults = {item.name: item.default if item.name == "space" else getattr(usual, item.name) for item in fields(kind)}
     return {name: value for name, value in asked.items() if name in defaults and value != defaults[name]}
 
 

@@ -23,10 +23,9 @@ from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.derive import candidates
 from supernet.errors import UserError, nearest
-from supernet.fairness import batch_floor, parse_methods
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
-from supernet.objective import BudgetPenalty, data_objective
+from supernet.objective import BudgetPenalty, data_objective, least_share
 from supernet.relaxation import PATHWISE, RELAXATIONS, ArchitectureParameters, ScoreFunction, one_hot, sample_paths
 from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.strategies import progress, warmup
@@ -68,7 +67,7 @@ class DifferentiableSearch:
              "penalties": nn.ModuleList(self.penalties)}
         )  # fmt: skip
         shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "seed": config.seed, "device": device}
-        shared |= distributed.own_slice() | {"floor": batch_floor(parse_methods(config.fairness_method))}
+        shared |= distributed.own_slice() | {"floor": least_share(config)}
         augment = data.augment if config.augment else None
         self.train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **shared)
         self.val = Batches(data.val, config.batch_size, stratify=True, **shared)
