@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from supernet.architecture import Architecture
 from supernet.errors import UserError
 from supernet.ops import arch_strings, build_op, zero_init_residual
+from supernet.sharing import SharedBlock, share_weights
 from supernet.space import SPACES, SearchSpace
 
 
@@ -93,7 +94,8 @@ def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: fl
 class Supernet(nn.Module):
     """All candidate operations of a search space with shared weights (Liu et al., DARTS, 2019; Wu et al., FBNet, 2019).
 
-    `layers[l][k]` is operation k of layer l; one that is not allowed there is an identity that never runs.
+    `layers[l][k]` is operation k of layer l; one that is not allowed there is an identity that never runs. Operations of a
+    layer that are one kind of block share its weights, too (sharing.py), which are in `shared[l]`.
     """
 
     def __init__(self, space: SearchSpace, num_classes: int, in_chans: int) -> None:
@@ -108,6 +110,7 @@ class Supernet(nn.Module):
             )
             for layer in space.layers
         )
+        self.shared = nn.ModuleList(share_weights(ops) for ops in self._layers())
         self.conv_head, self.bn2 = frame.conv_head, frame.bn2
         self.global_pool, self.classifier = frame.global_pool, frame.classifier
 
@@ -146,4 +149,4 @@ class Supernet(nn.Module):
         path = (layer[int(k)] for layer, k in zip(self._layers(), self.space.index_L(ops), strict=True))
         blocks = [op for op in path if not isinstance(op, nn.Identity)]
         for block, op in zip(chain.from_iterable(cast(Iterable[nn.Sequential], network.blocks)), blocks, strict=True):
-            block.load_state_dict(op.state_dict())
+            block.load_state_dict(op.block_state() if isinstance(op, SharedBlock) else op.state_dict())

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
     {"errors", "schema", "space", "architecture", "config"},
-    {"ops", "relaxation", "costs", "fairness", "data", "kernels", "distributed"},
+    {"ops", "sharing", "relaxation", "costs", "fairness", "data", "kernels", "distributed"},
     {"network", "objective", "derive", "metrics", "models", "export", "resampling", "postprocessing"},
     {"training", "evaluate", "report", "runs", "lut"},
     {"strategies"},

@@ -7,15 +7,19 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
+from supernet.costs.latency import load_table
 from supernet.errors import UserError
 from supernet.relaxation import RELAXATIONS
 from supernet.runs import Interrupted
-from supernet.strategies import differentiable
+from supernet.sharing import SharedBlock
+from supernet.space import get_space
+from supernet.strategies import differentiable, warmup
 from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.problem import Problem
 
@@ -91,8 +95,28 @@ def test_the_derived_one_has_the_smallest_loss_of_the_candidates(tmp_path: Path)
     config, asked = problem(tmp_path / "run", replace(TINY, candidates=4, epochs=1))
     found = differentiable.search(config, asked).candidates
     losses = [candidate.cross_entropy for candidate in found]
-    assert len(found) == 4 and losses == sorted(losses)
+    assert 4 <= len(found) <= 5 and losses == sorted(losses)
     assert all(candidate.costs["latency"] <= asked.budget_ms for candidate in found)
+    by_hand = warmup.hand_made(asked.space.valid_LK, asked.costs, asked.budgets)
+    assert asked.space.names(by_hand) in [candidate.ops for candidate in found], "what a search must beat"
+
+
+@pytest.mark.parametrize("budget_ms", [8.0, 10.0, 15.0, 30.0, 1000.0])
+@pytest.mark.parametrize("device", ["rpi4", "gold_6226"])
+def test_the_hand_made_network_fills_the_budget_with_one_operation(device: str, budget_ms: float) -> None:
+    space = get_space("fbnet32")
+    cost = load_table(device).cost(space)
+    budget_ms = max(budget_ms, cost.fastest(space.valid_LK))
+    index_L = warmup.hand_made(space.valid_LK, {"latency": cost}, {"latency": budget_ms})
+    assert cost.total(index_L) <= budget_ms
+    order_LK = cost.cost_LK.argsort(axis=1, kind="stable")
+    rows = np.arange(len(index_L))
+    middle_L, fastest_L = order_LK[:, 3], order_LK[:, 0]
+    assert np.isin(index_L, space.ops.index("skip")).all() or (index_L == middle_L).any()
+    assert ((index_L == middle_L) | (index_L == fastest_L)).all()
+    more_L = cost.cost_LK[rows, middle_L] - cost.cost_LK[rows, index_L]
+    room = budget_ms - cost.total(index_L)
+    assert (index_L == middle_L).all() or more_L[index_L != middle_L].min() > room, "one more would not fit"
 
 
 def test_without_an_anchor_every_layer_draws_from_the_first_step(tmp_path: Path) -> None:
@@ -137,6 +161,9 @@ def test_only_sampled_operations_move(tmp_path: Path) -> None:
         for k, op in enumerate(layer):
             for name, value in op.named_parameters(f"layers.{row}.{k}"):
                 assert torch.equal(value, before[name]) == (k != path[row]), name
+        for name, value in running.supernet.shared[row].named_parameters(f"shared.{row}"):
+            drawn = isinstance(layer[int(path[row])], SharedBlock)
+            assert torch.equal(value, before[name]) != drawn, name
 
 
 def test_nan_loss_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.special import log_softmax
 from timm.optim import create_optimizer_v2
@@ -50,8 +51,11 @@ class DifferentiableSearch:
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
         budget = problem.budgets["latency"] if config.latency_weight is None else None
-        start_LK, anchor_L = warmup.start(valid_LK, problem.costs["latency"], budget, config.anchor)
-        self.parameters.logits_LK.data.copy_(start_LK)
+        self.hand_made_L = warmup.hand_made(space.valid_LK, problem.costs, problem.budgets)
+        anchor_L = torch.from_numpy(self.hand_made_L)
+        self.parameters.logits_LK.data.copy_(
+            warmup.start(valid_LK, problem.costs["latency"], budget, anchor_L, config.anchor)
+        )
         self.score = ScoreFunction(valid_LK)
         self.weight_objective, self.alpha_objective = (
             data_objective(config, data, split, reduce_sums=distributed.all_reduce_sums).to(device)
@@ -73,7 +77,7 @@ class DifferentiableSearch:
         self.val = Batches(data.val, config.batch_size, stratify=True, **shared)
         self.warmup_steps = config.warmup_epochs * len(self.train)
         self.total_steps = self.warmup_steps + config.epochs * len(self.train)
-        self.warmup = warmup.WarmUp(anchor_L, self.warmup_steps)
+        self.warmup = warmup.WarmUp(anchor_L if config.anchor else None, self.warmup_steps)
         self.weights = list(supernet.parameters())  # walking through all modules at each step would take its time
         self.optimizer = create_optimizer_v2(supernet, "adamw", config.lr, config.weight_decay, fused=True)
         self.scheduler = CosineLRScheduler(
@@ -236,7 +240,7 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
 
 
 def ranked_candidates(config: SearchConfig, problem: Problem, running: DifferentiableSearch) -> tuple[Candidate, ...]:
-    """The most probable architectures inside the budgets, the one with the smallest cross-entropy on search-val first.
+    """Probable architectures inside the budgets and the hand-made one; that with the smallest cross-entropy on search-val first.
 
     Mean over groups, with the supernet's weights; a fixed latency weight counts, too. α alone chooses worse, and the
     supernet's gap does not rank true gaps (docs/quality.md).
@@ -245,6 +249,8 @@ def ranked_candidates(config: SearchConfig, problem: Problem, running: Different
     found = candidates(
         alpha_LK, problem.space.valid_LK, list(problem.costs.values()), problem.budgets, config.candidates, config.seed
     )
+    if not any(np.array_equal(running.hand_made_L, index_L) for index_L in found):
+        found.append(running.hand_made_L)  # what a search must beat
     compared = compare(config, problem, running.supernet, found, log_softmax(alpha_LK, axis=1))
     weight = (config.latency_weight or 0.0) / problem.budgets["latency"]
     return tuple(sorted(compared, key=lambda one: (one.cross_entropy or 0.0) + weight * one.costs["latency"]))

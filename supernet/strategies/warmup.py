@@ -6,36 +6,40 @@ one path that works (the anchor), the others learn to fit in. docs/decisions.md 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from supernet.costs.table import CostTable
-from supernet.derive import broadest_alpha
+from supernet.derive import broadest_alpha, most_probable
 from supernet.relaxation import balanced_paths, one_hot
 
 WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 
 
-def start(valid_LK: Tensor, latency: CostTable, budget: float | None, anchor: float) -> tuple[Tensor, Tensor | None]:
-    """logits_LK to start with, and the anchor_L: in each layer the operation whose latency is nearest the expected one.
+def hand_made(valid_LK: np.ndarray, costs: Mapping[str, CostTable], budgets: Mapping[str, float]) -> np.ndarray:
+    """(L,) what one would build without a search: the layer's middle operation by latency (of seven, the fourth) in as many
+    layers as the budgets hold, the fastest in the others. Raises UserError where nothing fits."""
+    order_LK = np.where(valid_LK, costs["latency"].cost_LK, np.inf).argsort(axis=1, kind="stable")
+    layers = np.arange(len(valid_LK))
+    wish_LK = np.zeros(valid_LK.shape)
+    wish_LK[layers, order_LK[:, 0]] = 0.01  # less than a layer more can bring
+    wish_LK[layers, order_LK[layers, valid_LK.sum(axis=1) // 2]] = 1.0
+    return next(most_probable(wish_LK, valid_LK, list(costs.values()), budgets))
 
-    With a budget, the broadest distribution inside it, and `anchor` more on the anchor's logits (1.8 is six times the
-    odds: a path of seven operations a layer then differs from it in some 40% of its layers); without one, the uniform.
-    `anchor` 0: no anchor.
+
+def start(valid_LK: Tensor, latency: CostTable, budget: float | None, anchor_L: Tensor, anchor: float) -> Tensor:
+    """logits_LK to start with: the broadest distribution inside the budget, and `anchor` more on the anchor's logits.
+
+    1.8 is six times the odds: a path of seven operations a layer then differs from it in some 15% (tight budgets) to 40% of
+    its layers. Without a budget: uniform.
     """
-    logits_LK = torch.zeros(valid_LK.shape)
-    if budget is not None:
-        logits_LK = torch.from_numpy(broadest_alpha(latency, valid_LK.numpy(), budget)).float()
-    if anchor == 0:
-        return logits_LK, None
-    latency_LK = torch.from_numpy(latency.cost_LK)
-    p_LK = F.softmax(logits_LK.masked_fill(~valid_LK, -torch.inf), dim=-1)
-    distance_LK = (latency_LK - (p_LK * latency_LK).sum(1, keepdim=True)).abs()
-    anchor_L = distance_LK.masked_fill(~valid_LK, torch.inf).argmin(1)
-    if budget is not None:
-        logits_LK = logits_LK + anchor * one_hot(anchor_L, logits_LK)
-    return logits_LK, anchor_L
+    if budget is None:
+        return torch.zeros(valid_LK.shape)
+    logits_LK = torch.from_numpy(broadest_alpha(latency, valid_LK.numpy(), budget)).float()
+    return logits_LK + anchor * one_hot(anchor_L, logits_LK)
 
 
 class WarmUp:
