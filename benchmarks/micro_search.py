@@ -25,7 +25,7 @@ from supernet.runs import RunFolder
 from supernet.strategies import differentiable
 from supernet.strategies.problem import Problem
 
-RECIPE: dict[str, Any] = {"space": "micro32", "lr": 1e-2, "anchor": 0.0, "warmup_epochs": 6, "epochs": 2}
+RECIPE: dict[str, Any] = {"space": "micro32", "lr": 5e-3, "anchor": 0.0, "warmup_epochs": 6, "epochs": 2}
 EVERY = (
     5  # architectures that a supernet ranks, beside the best tenth: all 432 would take ten times as long as a search
 )

@@ -14,7 +14,7 @@ import torch
 from search_speed_setting import sampled, seconds, setting
 
 from supernet.commands.setting import prepare
-from supernet.config import SearchConfig
+from supernet.config import SearchConfig, with_epochs
 from supernet.derive import candidates
 from supernet.kernels import keep_freed_memory
 from supernet.space import get_space
@@ -70,7 +70,7 @@ def whole(warmup_steps: int, steps: int) -> None:
     started = time.perf_counter()
     config = SearchConfig(threads=1, out=tempfile.mkdtemp() + "/run")
     problem = prepare(config)
-    search = DifferentiableSearch(config, problem)
+    search = DifferentiableSearch(with_epochs(config, len(problem.data.train)), problem)
     prepared = time.perf_counter() - started
     asked = {"warm-up": search.warmup_steps, "search": search.total_steps - search.warmup_steps}
     search.warmup_steps = search.warmup.steps = warmup_steps
@@ -99,7 +99,7 @@ def whole(warmup_steps: int, steps: int) -> None:
         **dict.fromkeys(("ω steps", "log", "the loop itself"), by_step),
         "α steps": asked["search"] / steps,
         "data": (sum(asked.values()) + asked["search"]) / (warmup_steps + 2 * steps),
-        "checkpoints": config.warmup_epochs + config.epochs,
+        "checkpoints": sum(asked.values()) // len(search.train),
     }
     for_default = {name: value * scale.get(name, 1.0) for name, value in totals.items()}
     answer = {"prepare": prepared, **for_default}

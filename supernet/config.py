@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -75,10 +75,10 @@ class SearchConfig(CommonConfig):
     storage: str | None = _option(None, "nsga2, motpe: Optuna database URL that several machines may share, each with its own --seed; default: a SQLite file in the run folder")  # fmt: skip
     relaxation: str = _option("score", "how α gets its gradient: score (sampled paths, forward only), gumbel, softmax (all operations run), gumbel-hard (one path, badly biased: for comparison)")  # fmt: skip
     paths: int = _option(2, "sampled paths of an α step (score and gumbel-hard)")
-    epochs: int = _option(1, "epochs of the search, warm-up not counted", quick=1)
-    warmup_epochs: int = _option(1, "epochs in which only the weights learn, on paths inside the budget", quick=1)
+    epochs: int | None = _option(None, "epochs of the search, warm-up not counted; default: 1, or as many as see 12,000 images", quick=1)  # fmt: skip
+    warmup_epochs: int | None = _option(None, "epochs in which only the weights learn, on paths inside the budget; default: 1, or as many as see 12,000 images", quick=1)  # fmt: skip
     anchor: float | None = _option(None, "how much more logit the path that the warm-up begins with has when the search starts; 0: none, and the warm-up draws every layer from its first step; default: 1.8, 0 in spaces of few layers (micro32)")  # fmt: skip
-    lr: float | None = _option(None, "learning rate of the weights (AdamW, cosine); default: 1e-3, 1e-2 in spaces of few layers")  # fmt: skip
+    lr: float = _option(5e-3, "learning rate of the weights (AdamW, cosine)")
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)")
     temperature: float = _option(5.0, "first temperature τ of the Gumbel relaxations; falls to temperature_end")
     temperature_end: float = _option(0.5, "last temperature τ")
@@ -90,11 +90,10 @@ class SearchConfig(CommonConfig):
     eval_images: int = _option(2048, "search-val images for comparing candidates at most", quick=256)
 
     def __post_init__(self) -> None:
-        """What a supernet of few layers learns best with, a deep one does not learn with at all (docs/quality.md)."""
-        few = self.space in SPACES and len(SPACES[self.space].layers) <= FEW_LAYERS
-        for name, value in {"anchor": 0.0 if few else 1.8, "lr": 1e-2 if few else 1e-3}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        """An anchor is a bias that a supernet of few layers does not need, and a deep one does not learn without (docs/quality.md)."""
+        if self.anchor is None:
+            few = self.space in SPACES and len(SPACES[self.space].layers) <= FEW_LAYERS
+            object.__setattr__(self, "anchor", 0.0 if few else 1.8)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class TrainConfig(CommonConfig):
     arch: str = _option("", "derived.json of a search (or its folder), or the name of any timm model as a baseline")
     space: str = _option("fbnet32", "for a timm baseline: the search space whose input size is used")
     budget_ms: float | None = _option(None, "latency budget in milliseconds, for the report; default: the search's")
-    epochs: int = _option(3, "epochs", quick=1)
+    epochs: int | None = _option(None, "epochs; default: 3, or as many as see 36,000 images", quick=1)
     opt: str = _option("adamw", "optimiser, any of timm's")
     lr: float = _option(5e-3, "learning rate")
     warmup_steps: int = _option(50, "steps in which the learning rate rises", quick=2)
@@ -116,6 +115,17 @@ class TrainConfig(CommonConfig):
     export: str = _option("onnx,int8", "files for a device's runtime: any of onnx, int8, litert, executorch, or none")
     drop: float = _option(0.0, "dropout before the classifier")
     drop_path: float = _option(0.0, "stochastic depth")
+
+
+FEW_IMAGES = 12_000  # seen once they are enough for each phase of a search, three times for a training (main_job.py)
+
+
+def with_epochs(config: Config, images: int) -> Config:
+    """Epochs that were left open, by the number of training images: few images are seen as often as it takes."""
+    times = -(-FEW_IMAGES // images)
+    usual = {"epochs": 3 * times if isinstance(config, TrainConfig) else times, "warmup_epochs": times}
+    missing: dict[str, Any] = {name: n for name, n in usual.items() if getattr(config, name, 0) is None}
+    return replace(config, **missing)
 
 
 GROUPS = {

@@ -30,6 +30,7 @@ def train_network(
     Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
     one's on search-val: nothing is selected. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
+    assert config.epochs is not None, "known by the data"
     if config.compile:
         network.compile()
     else:

@@ -90,7 +90,9 @@ def found(device: str, budget_ms: float) -> tuple[dict[str, Any], list[dict[str,
 def search_content(device: str = "rpi4", budget_ms: float = BUDGET_MS, epochs: int = 5, **asked: Any) -> dict[str, Any]:
     """report.json of a search."""
     facts, layers, rows = found(device, budget_ms)
-    config, rng = SearchConfig(device=device, epochs=epochs, **asked), np.random.default_rng(0)
+    config = SearchConfig(**{"device": device, "epochs": epochs, "warmup_epochs": 1, **asked})
+    rng = np.random.default_rng(0)
+    assert config.warmup_epochs is not None
     history = []
     for epoch in range(1, config.warmup_epochs + epochs + 1):
         warm = epoch <= config.warmup_epochs

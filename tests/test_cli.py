@@ -15,7 +15,7 @@ import torch
 from supernet.architecture import Architecture
 from supernet.commands.main import main
 from supernet.commands.train import inherit
-from supernet.config import TrainConfig
+from supernet.config import SearchConfig, TrainConfig, with_epochs
 
 TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--bootstrap", "20", "--threads", "1"]
 SEARCH = ["search", "--quick", *TINY, "--eval-images", "256"]
@@ -33,6 +33,15 @@ def trained(searched: Path) -> Path:
     folder = searched.parent / "train"
     main(["train", "--quick", "--arch", str(searched), "--max-train", "64", "--bootstrap", "20", "--out", str(folder)])
     return folder
+
+
+@pytest.mark.parametrize(
+    ("images", "search", "train"), [(100, (120, 120), 360), (2000, (6, 6), 18), (12_000, (1, 1), 3), (10**6, (1, 1), 3)]
+)
+def test_few_images_are_seen_more_often(images: int, search: tuple[int, int], train: int) -> None:
+    searching, training = with_epochs(SearchConfig(), images), with_epochs(TrainConfig(), images)
+    assert (searching.warmup_epochs, searching.epochs) == search and training.epochs == train
+    assert with_epochs(TrainConfig(epochs=7), images).epochs == 7, "what is asked for stays"
 
 
 def test_search_leaves_what_it_promises(searched: Path) -> None:

@@ -23,7 +23,8 @@ from supernet.config import SearchConfig
 
 ROOT = Path(__file__).parent.parent
 TINY = SearchConfig(
-    space="micro32", max_train=68, batch_size=17, warmup_epochs=0, budget_ms=11.0, threads=1, compute_device="cpu"
+    space="micro32", max_train=68, batch_size=17, warmup_epochs=0, epochs=1, budget_ms=11.0, threads=1,
+    compute_device="cpu",
 )  # fmt: skip
 
 

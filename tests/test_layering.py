@@ -16,7 +16,7 @@ LEVELS = [
     {"network", "objective", "derive", "metrics", "models", "export", "resampling", "postprocessing"},
     {"training", "evaluate", "report", "runs", "lut"},
     {"strategies"},
-    {"commands"},
+    {"commands", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 STRANGERS = {"fairness", "relaxation", "costs", "data"}  # never import each other

@@ -23,7 +23,8 @@ from supernet.strategies import differentiable
 from supernet.strategies.differentiable import DifferentiableSearch
 
 TINY = SearchConfig(
-    space="micro32", max_train=32, batch_size=16, budget_ms=11.0, warmup_epochs=1, threads=1, compute_device="cpu"
+    space="micro32", max_train=32, batch_size=16, budget_ms=11.0, warmup_epochs=1, epochs=1, threads=1,
+    compute_device="cpu",
 )  # fmt: skip
 
 

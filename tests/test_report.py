@@ -273,7 +273,7 @@ def test_every_provenance_of_the_schema_has_its_words() -> None:
 def test_the_command_gives_what_was_asked() -> None:
     asked = search_content(epochs=7, augment=False, group_mix="student=0.05", data="my photos")["asked"]
     assert command_line("search", asked | {"out": "x", "resume": "y"}) == (
-        "python search.py --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7"
+        "python search.py --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7 --warmup-epochs 1"
     )
 
 

@@ -24,13 +24,17 @@ def layer(*names: str, stride: int = 1) -> tuple[nn.ModuleList, nn.ModuleList]:
 
 
 @given(SIZES, SIZES)
-def test_the_inner_part_is_leading_channels_and_the_middle_of_the_kernel(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+def test_the_inner_part_is_leading_channels_and_the_middle_of_the_kernel(
+    a: tuple[int, ...], b: tuple[int, ...]
+) -> None:
     out, into, kernel = map(min, a, b)
     tensor = torch.randn(max(a[0], b[0]), max(a[1], b[1]), max(a[2], b[2]), max(a[2], b[2]))
     edge = (tensor.shape[-1] - kernel) // 2
     part = inner(tensor, (out, into, kernel, kernel))
     assert torch.equal(part, tensor[:out, :into, edge : edge + kernel, edge : edge + kernel])
-    assert part.data_ptr() == tensor[:, :, edge:, edge:].data_ptr(), "a view, so that a step of it is a step of the whole"
+    assert part.data_ptr() == tensor[:, :, edge:, edge:].data_ptr(), (
+        "a view, so that a step of it is a step of the whole"
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from supernet.config import SearchConfig, add_options
+from supernet.config import SearchConfig, add_options, with_epochs
 from supernet.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     if distributed.world_size() > 1 and config.strategy != "differentiable":
         raise UserError(f"--strategy {config.strategy} runs in one process: start it without torchrun.")
     problem = prepare(config)
-    folder = problem.folder
+    config, folder = with_epochs(config, len(problem.data.train)), problem.folder
     if folder.writes:
         print("\n".join((*problem.notes, f"Run folder: {folder.path}")), flush=True)
     try:

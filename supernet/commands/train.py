@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supernet.config import TrainConfig, add_options
+from supernet.config import TrainConfig, add_options, with_epochs
 from supernet.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> None:
     device = use_machine(config)
     size = arch.input.size if arch is not None else _space_resolution(config)
     data = read_data(config, size)
+    config = with_epochs(config, len(data.train))
     baseline = None if config.baseline is None else read_baseline(config.baseline, data)
     torch.manual_seed(config.seed)
     network, spec = build(config, arch, data)

@@ -42,7 +42,8 @@ class DifferentiableSearch:
         torch.manual_seed(config.seed)
         data, space, device = problem.data, problem.space, problem.device
         self.config, self.data, self.costs = config, data, problem.costs
-        assert config.lr is not None and config.anchor is not None, "known by the space"
+        assert config.anchor is not None, "known by the space"
+        assert config.epochs is not None and config.warmup_epochs is not None, "known by the data"
         valid_LK = torch.from_numpy(space.valid_LK)
         supernet = Supernet(space, len(data.classes), data.channels)
         (Supernet.compile_ops if config.compile else fast_cpu)(supernet)
@@ -51,7 +52,7 @@ class DifferentiableSearch:
         # α, its estimator and the budgets' multipliers stay on the CPU: a GPU is never asked for them
         self.supernet, self.parameters = supernet, ArchitectureParameters(valid_LK)
         budget = problem.budgets["latency"] if config.latency_weight is None else None
-        self.hand_made_L = warmup.hand_made(space.valid_LK, problem.costs, problem.budgets)
+        self.hand_made_L = warmup.hand_made(space, problem.costs, problem.budgets)
         anchor_L = torch.from_numpy(self.hand_made_L)
         self.parameters.logits_LK.data.copy_(
             warmup.start(valid_LK, problem.costs["latency"], budget, anchor_L, config.anchor)

@@ -47,7 +47,7 @@ def supernet(config: SearchConfig, problem: Problem) -> Evaluate:
 
     Raises UserError (loss not finite) and Interrupted.
     """
-    weights_only = replace(config, warmup_epochs=config.warmup_epochs + config.epochs, epochs=0)
+    weights_only = replace(config, warmup_epochs=all_epochs(config), epochs=0)
     running = DifferentiableSearch(weights_only, problem)
     running.run(problem.folder)
     scores = supernet_scores(config, problem, running.supernet)
@@ -59,7 +59,7 @@ def scratch(config: SearchConfig, problem: Problem) -> Evaluate:
     it on search-val. The run folder's `scratch/` has the metrics of each; an interrupted training is continued.
     """
     shared = {item.name: getattr(config, item.name) for item in fields(CommonConfig)}
-    training = TrainConfig(**shared, space=config.space, epochs=config.warmup_epochs + config.epochs)
+    training = TrainConfig(**shared, space=config.space, epochs=all_epochs(config))
     scores, space, data = val_scores(config, problem), problem.space, problem.data
 
     def evaluate(index_L: np.ndarray) -> dict[str, float]:
@@ -72,6 +72,11 @@ def scratch(config: SearchConfig, problem: Problem) -> Evaluate:
         return _objectives(scores(trained))
 
     return evaluate
+
+
+def all_epochs(config: SearchConfig) -> int:
+    assert config.epochs is not None and config.warmup_epochs is not None, "known by the data"
+    return config.warmup_epochs + config.epochs
 
 
 def _objectives(scores: dict[str, float]) -> dict[str, float]:

@@ -15,19 +15,24 @@ from torch import Tensor
 from supernet.costs.table import CostTable
 from supernet.derive import broadest_alpha, most_probable
 from supernet.relaxation import balanced_paths, one_hot
+from supernet.space import SearchSpace
 
 WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 
 
-def hand_made(valid_LK: np.ndarray, costs: Mapping[str, CostTable], budgets: Mapping[str, float]) -> np.ndarray:
+def hand_made(space: SearchSpace, costs: Mapping[str, CostTable], budgets: Mapping[str, float]) -> np.ndarray:
     """(L,) what one would build without a search: the layer's middle operation by latency (of seven, the fourth) in as many
-    layers as the budgets hold, the fastest in the others. Raises UserError where nothing fits."""
-    order_LK = np.where(valid_LK, costs["latency"].cost_LK, np.inf).argsort(axis=1, kind="stable")
-    layers = np.arange(len(valid_LK))
-    wish_LK = np.zeros(valid_LK.shape)
-    wish_LK[layers, order_LK[:, 0]] = 0.01  # less than a layer more can bring
-    wish_LK[layers, order_LK[layers, valid_LK.sum(axis=1) // 2]] = 1.0
-    return next(most_probable(wish_LK, valid_LK, list(costs.values()), budgets))
+    layers as the budgets hold, a stage's first layer rather than another, and the fastest operation in the rest.
+
+    Raises UserError where nothing fits.
+    """
+    order_LK = np.where(space.valid_LK, costs["latency"].cost_LK, np.inf).argsort(axis=1, kind="stable")
+    layers = np.arange(len(order_LK))
+    first_L = np.diff([layer.stage for layer in space.layers], prepend=-1) > 0
+    wish_LK = np.zeros(order_LK.shape)
+    wish_LK[layers, order_LK[:, 0]] = 0.1 / len(layers)  # all of it is less than a layer more
+    wish_LK[layers, order_LK[layers, space.valid_LK.sum(axis=1) // 2]] = 1 + 0.5 / len(layers) * first_L
+    return next(most_probable(wish_LK, space.valid_LK, list(costs.values()), budgets))
 
 
 def start(valid_LK: Tensor, latency: CostTable, budget: float | None, anchor_L: Tensor, anchor: float) -> Tensor:
