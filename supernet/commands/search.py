@@ -179,9 +179,9 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
             f"{len(outcome.candidates)}, hypervolume {found['hypervolume']:.4f}.\n"
         )
     error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
-    script = " ".join(op for op in arch.ops)
+    by_hand = "No candidate had a smaller loss than the network one would build by hand.\n" if best.by_hand else ""
     return (
-        f"{asked}Derived: {script}\n"
+        f"{asked}{by_hand}Derived: {' '.join(arch.ops)}\n"
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
         f"On search-val {scored}: balanced accuracy {best.balanced_accuracy:.3f}, "

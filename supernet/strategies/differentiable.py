@@ -8,6 +8,7 @@ expectation. How α gets the gradient of the first is the relaxation's matter (r
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -253,5 +254,7 @@ def ranked_candidates(config: SearchConfig, problem: Problem, running: Different
     if not any(np.array_equal(running.hand_made_L, index_L) for index_L in found):
         found.append(running.hand_made_L)  # what a search must beat
     compared = compare(config, problem, running.supernet, found, log_softmax(alpha_LK, axis=1))
+    by_hand = problem.space.names(running.hand_made_L)
+    compared = tuple(replace(one, by_hand=one.ops == by_hand) for one in compared)
     weight = (config.latency_weight or 0.0) / problem.budgets["latency"]
     return tuple(sorted(compared, key=lambda one: (one.cross_entropy or 0.0) + weight * one.costs["latency"]))

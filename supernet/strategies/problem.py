@@ -49,6 +49,7 @@ class Candidate:
     `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen.
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
     worst over the attributes. `non_dominated`: no other candidate is as good in error, gap and latency, and better in one.
+    `by_hand`: it is what one would build without a search (`warmup.hand_made`).
     """
 
     ops: tuple[str, ...]
@@ -59,6 +60,7 @@ class Candidate:
     gap: float
     non_dominated: bool
     cross_entropy: float | None = None
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def compare(
                 log_probability=None if log_p_LK is None else float(log_p_LK[np.arange(len(index_L)), index_L].sum()),
                 **scores(index_L),
                 non_dominated=True,
+                by_hand=False,
             )
             for index_L in tqdm(index_NL, desc="compare", unit="architecture", disable=not problem.folder.writes)
         ]
