@@ -146,6 +146,16 @@ def least_share(config: CommonConfig) -> float:
     return batch_floor(parse_methods(config.fairness_method))
 
 
+def cell_counts(data: GroupedData, split: Split) -> list[Tensor]:
+    """(G, C) of each attribute: how many images of the split each group × class has."""
+    counts = []
+    for group_N, names in zip(split.group_NA.T, data.attributes.values(), strict=True):
+        known_N, shape = group_N >= 0, (len(names), len(data.classes))
+        cell_N = torch.from_numpy(group_N[known_N] * shape[1] + split.label_N[known_N])
+        counts.append(torch.bincount(cell_N, minlength=shape[0] * shape[1]).view(shape))
+    return counts
+
+
 def data_objective(
     config: CommonConfig,
     data: GroupedData,
@@ -154,15 +164,9 @@ def data_objective(
     reduce_sums: Callable[[Tensor], Tensor] | None = None,
 ) -> DataObjective:
     """The objective that the options ask for, on the images of this split."""
-    shapes = [(len(names), len(data.classes)) for names in data.attributes.values()]
-    counts = []
-    for group_N, (num_groups, num_classes) in zip(split.group_NA.T, shapes, strict=True):
-        known_N = group_N >= 0
-        cell_N = torch.from_numpy(group_N[known_N] * num_classes + split.label_N[known_N])
-        counts.append(torch.bincount(cell_N, minlength=num_groups * num_classes).view(num_groups, num_classes))
     return DataObjective(
         len(data.classes),
-        counts,
+        cell_counts(data, split),
         config.fairness,
         config.fairness_weight,
         config.max_gap,

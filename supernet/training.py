@@ -25,9 +25,10 @@ LOG_EVERY = 20
 def train_network(
     config: TrainConfig, data: GroupedData, network: nn.Module, folder: RunFolder, device: torch.device
 ) -> nn.Module:
-    """Trains on search-train, validates on search-val after each epoch, returns the averaged network.
+    """Trains on search-train, validates on search-val, returns the averaged network.
 
-    Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
+    Validates, logs and writes a checkpoint after each epoch; where search-train is small, after so many that it takes less time than
+    the training. Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
     one's on search-val: nothing is selected. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
     assert config.epochs is not None, "known by the data"
@@ -43,6 +44,9 @@ def train_network(
     drawn: dict[str, Any] = {"seed": config.seed, "floor": least_share(config)}
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **drawn, **shared, **slices)
     val = Batches(data.val, 256, shuffle=False, **shared)
+    steps_a_row = len(train) * -(
+        -2 * len(data.val) // len(data.train)
+    )  # training an image takes some three forward passes
     objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)
     averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
     fused: dict[str, Any] = {"fused": True} if config.opt == "adamw" else {}
@@ -89,14 +93,14 @@ def train_network(
                 "cross_entropy": sums.get("cross_entropy", 0.0) + loss.task_N.detach().sum(),
                 "steps": sums.get("steps", 0) + 1,
             }
-            epoch_ends, stopping = step % len(train) == 0, stop.reached()
-            if epoch_ends or stopping or step % LOG_EVERY == 0:
+            row_due, stopping = step % steps_a_row == 0 or step == total_steps, stop.reached()
+            if row_due or stopping or step % LOG_EVERY == 0:
                 sums |= {name: distributed.mean(sums[name]) for name in ("loss", "cross_entropy")}
                 check_finite(float(sums["loss"]), f"step {step}", folder)
                 bar.set_postfix_str(
                     f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {max(objective.estimate_A()):+.3f}"
                 )
-            if epoch_ends:
+            if row_due:
                 prob_NC = predict(averaged.module, val.epoch())
                 scores = brief_scores(prob_NC, data.val.label_N, data.val.group_NA, data, config.fairness)
                 row = {
@@ -115,7 +119,7 @@ def train_network(
                         f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}"
                     )
                 sums = {}
-            if epoch_ends or stopping:
+            if row_due or stopping:
                 folder.save_checkpoint(
                     {"step": step, "state": state.state_dict(), "optimizer": optimizer.state_dict(),
                      "rng": torch.get_rng_state(), "sums": sums, "fingerprint": data.fingerprint}

@@ -14,7 +14,7 @@ LEVELS = [
     {"errors", "schema", "space", "architecture", "config"},
     {"ops", "sharing", "relaxation", "costs", "fairness", "data", "kernels", "distributed"},
     {"network", "objective", "derive", "metrics", "models", "export", "resampling", "postprocessing"},
-    {"training", "evaluate", "report", "runs", "lut"},
+    {"training", "refit", "evaluate", "report", "runs", "lut"},
     {"strategies"},
     {"commands", "__main__"},
 ]

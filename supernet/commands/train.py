@@ -27,6 +27,8 @@ examples:
       a baseline: any timm model through the very same path
   python train.py --arch runs/search-rpi4-1/derived.json --fairness-method minimax --baseline runs/train-rpi4-1
       another way to be fair, compared with the first run image by image
+  python train.py --arch runs/search-rpi4-1/derived.json --refit-classifier
+      students were rare in training, but not in search-val: the classifier learns from them too (deep feature reweighting)
   torchrun --nproc-per-node 2 train.py --arch runs/search-rpi4-1/derived.json
       on two GPUs (or CPUs): each step's batch is shared out
   python train.py --resume runs/train-rpi4-1
@@ -57,9 +59,10 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from supernet.architecture import Architecture
+    from supernet.commands.cap import soft_gap_notes, test_gap_notes
     from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
     from supernet.commands.exports import check_exports, export
-    from supernet.commands.setting import cap_notes, check, data_facts, open_run, read_data, use_machine
+    from supernet.commands.setting import check, data_facts, open_run, read_data, use_machine
     from supernet.costs.analytic import count
     from supernet.costs.memory import peak_activation_bytes
     from supernet.data import Batches
@@ -67,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.fairness import NOTIONS, get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
+    from supernet.refit import linear_classifier, refit_classifier
     from supernet.report import write_report
     from supernet.runs import Interrupted, RunFolder
     from supernet.training import train_network
@@ -87,6 +91,8 @@ def run(options: argparse.Namespace) -> None:
     baseline = None if config.baseline is None else read_baseline(config.baseline, data)
     torch.manual_seed(config.seed)
     network, spec = build(config, arch, data)
+    if config.refit_classifier:
+        linear_classifier(network)  # now rather than after the training
     folder = RunFolder.open(config, "train", data.fingerprint)
     if folder.writes:
         if arch is not None:
@@ -99,6 +105,7 @@ def run(options: argparse.Namespace) -> None:
     if not folder.writes:
         return
 
+    refits = [refit_classifier(network, data, data.val, device).words()] if config.refit_classifier else []
     save_model(folder.path, network, data.classes, spec, DERIVED if arch is not None else config.arch)
     val_prob_VC, prob_NC = (
         predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
@@ -120,7 +127,7 @@ def run(options: argparse.Namespace) -> None:
         "name": folder.path.name,
         "seconds": {"total": time.monotonic() - started},
         "asked": asdict(config),
-        "notes": [*data.notes, *cap_notes(config, data, folder.rows())],
+        "notes": [*data.notes, *refits, *soft_gap_notes(config, data, folder.rows()), *test_gap_notes(config, metrics)],
         "data": data_facts(config, data),
         "arch": arch_facts(config, arch) | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
         "files": files,
@@ -214,18 +221,16 @@ def latency_facts(arch: Architecture | None) -> dict[str, Any]:
 def closing_words(content: dict[str, Any], folder: Path) -> str:
     """What the terminal shows at the end."""
     from supernet.commands.comparison import comparison_words
-
-    def interval(figure: dict[str, Any]) -> str:
-        if figure["low"] is None:
-            return "unknown" if figure["value"] is None else f"{figure['value']:.4f}"
-        return f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
+    from supernet.report.words import figure, figure_and_verdict, number_name
 
     metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
     spread = " (95% bootstrap intervals)" if metrics["bootstrap"]["resamples"] else ""
-    lines = [f"Test accuracy {interval(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
+    lines = [f"Test accuracy {figure(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
     for attribute, found in metrics["attributes"].items():
-        groups = ", ".join(f"{name} {interval(group['accuracy'])}" for name, group in found["groups"].items())
-        lines.append(f"  {attribute}: {groups}; {notion} gap {interval(found['gaps'][notion])}")
+        groups = ", ".join(f"{name} {figure(group['accuracy'])}" for name, group in found["groups"].items())
+        lines.append(
+            f"  {attribute}: {groups}; {number_name(notion)} {figure_and_verdict(notion, found['gaps'][notion])}"
+        )
     if arch["predicted_ms"] is not None:
         lines.append(
             f"Predicted latency {arch['predicted_ms']:.2f} ms of {arch['budget_ms']:g} ms on {arch['device']}."
