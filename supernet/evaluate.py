@@ -47,11 +47,12 @@ def brief_scores(
 ) -> dict[str, float]:
     """accuracy, balanced_accuracy and balanced cross_entropy (means over groups) and hard gap of a notion, to follow a run.
 
-    Of several attributes the worst counts.
+    Of several attributes the worst counts, and `gap_ATTRIBUTE` tells of each: one may improve while another worsens.
     """
     notions = {notion: get_notion(notion)}
     report = evaluate_predictions(prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0, notions=notions)
-    attributes = report["attributes"].values()
+    attributes = report["attributes"]
+    gaps = {f"gap_{name}": found["gaps"][notion]["value"] or 0.0 for name, found in attributes.items()}
     loss_N = -np.log(prob_NC[np.arange(len(label_N)), label_N].clip(1e-12))
     loss_A = [
         np.mean([loss_N[group_N == group].mean() for group in np.unique(group_N[group_N >= 0])])
@@ -59,7 +60,8 @@ def brief_scores(
     ]
     return {
         "accuracy": report["accuracy"]["value"],
-        "balanced_accuracy": min(attribute["balanced_accuracy"]["value"] for attribute in attributes),
+        "balanced_accuracy": min(found["balanced_accuracy"]["value"] for found in attributes.values()),
         "cross_entropy": float(max(loss_A)),
-        "gap": max(attribute["gaps"][notion]["value"] or 0.0 for attribute in attributes),
+        "gap": max(gaps.values()),
+        **(gaps if len(gaps) > 1 else {}),
     }

@@ -39,8 +39,14 @@ from supernet.fairness import (
     soft_gap,
     soft_gap_per_attribute,
 )
+from supernet.metrics import evaluate_predictions
 
 FOUR = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")
+HARD = {name: (name, "difference") for name in FOUR} | {
+    "unfairness": ("accuracy_parity", "sum"),
+    "worst_group_accuracy": ("accuracy_parity", "worst"),
+    "accuracy_ratio": ("accuracy_parity", "ratio"),
+}  # name → the rates compared, and how: `fairlearn_gap`'s words
 FAIR_AT_ZERO = [name for name in NOTIONS if name != "worst_group_accuracy"]
 
 
@@ -61,6 +67,12 @@ def one_hot(predicted_B: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 def random_probs(seed: int, size: int, num_classes: int) -> torch.Tensor:
     return torch.randn(size, num_classes, generator=torch.Generator().manual_seed(seed)).double().softmax(1)
+
+
+def mmd_kernel(prob: torch.Tensor) -> torch.Tensor:
+    """(B, B) of the random features by which it is computed."""
+    features_BE, _ = NOTIONS["mmd"].scores(prob, torch.zeros(len(prob), dtype=torch.int64))
+    return features_BE @ features_BE.T
 
 
 def fairlearn_gap(name: str, label, predicted, group, num_classes: int, groups="difference", events="worst") -> float:
@@ -138,37 +150,64 @@ def test_two_classes_are_fairlearns_own_binary_functions(seed, num_groups):
     assert ours == pytest.approx(1 - (1.0 if np.isnan(ratio) else ratio))
 
 
-def test_the_other_notions_follow_their_formulas():
-    label, predicted, group = random_table(0, 300, 4, 3)
-    prob = one_hot(predicted, 4)
-    frame = MetricFrame(metrics=accuracy_score, y_true=label, y_pred=predicted, sensitive_features=group)
-    expected = {
-        "unfairness": (frame.by_group - frame.overall).abs().sum(),
-        "worst_group_accuracy": 1 - frame.group_min(),
-        "accuracy_ratio": 1 - frame.ratio(),
-    }
+@pytest.mark.parametrize("name", HARD)
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    size=st.integers(1, 60),
+    num_classes=st.integers(2, 5),
+    num_groups=st.integers(1, 5),
+)
+def test_training_and_report_have_fairlearns_value_of_every_hard_notion(name, seed, size, num_classes, num_groups):
+    label, predicted, group = random_table(seed, size, num_classes, num_groups, unknown=True)
+    prob = one_hot(predicted, num_classes)
+    rates_of, groups = HARD[name]
+    expected = fairlearn_gap(rates_of, label, predicted, group, num_classes, groups)
+    assert soft_gap(prob, label, group, num_groups, name).item() == pytest.approx(expected, abs=1e-12)
+    if len(group[group >= 0].unique()) >= 2:
+        classes, attributes = [str(k) for k in range(num_classes)], {"site": [str(g) for g in range(num_groups)]}
+        notions = {name: NOTIONS[name]}
+        report = evaluate_predictions(prob, label, group[:, None], classes, attributes, n_boot=0, notions=notions)
+        reported = report["attributes"]["site"]["gaps"][name]["value"]
+        assert (reported or 0.0) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    size=st.integers(1, 60),
+    num_classes=st.integers(2, 5),
+    num_groups=st.integers(1, 5),
+    hard=st.booleans(),
+)
+def test_the_notions_of_probabilities_are_their_formulas(seed, size, num_classes, num_groups, hard):
+    """Of the samples whose group is known: loss by group, and MMD² = mean k(own, own) − 2 k(own, all) + k(all, all)."""
+    label, predicted, group = random_table(seed, size, num_classes, num_groups, unknown=True)
+    prob = one_hot(predicted, num_classes) if hard else random_probs(seed, size, num_classes)
+    loss_B = -np.log(np.maximum(prob.numpy()[np.arange(size), label], 1e-12))
+    kernel_BB = mmd_kernel(prob).numpy()
+    known = np.flatnonzero(group >= 0)
+    present = [np.flatnonzero(group == g) for g in range(num_groups) if (group == g).any()]
+    expected = {"loss_parity": 0.0, "mmd": 0.0}
+    if len(present) >= 2:
+        mean_G = [loss_B[own].mean() for own in present]
+        expected["loss_parity"] = max(mean_G) - min(mean_G)
+        everybody = kernel_BB[np.ix_(known, known)].mean()
+        expected["mmd"] = np.mean(
+            [
+                kernel_BB[np.ix_(own, own)].mean() - 2 * kernel_BB[np.ix_(own, known)].mean() + everybody
+                for own in present
+            ]
+        )
     for name, value in expected.items():
-        assert soft_gap(prob, label, group, 3, name).item() == pytest.approx(value)
-    soft = random_probs(0, 300, 4)
-    loss_B = -soft.log()[torch.arange(300), label]
-    mean_G = torch.stack([loss_B[group == g].mean() for g in range(3)])
-    assert soft_gap(soft, label, group, 3, "loss_parity").item() == pytest.approx((mean_G.max() - mean_G.min()).item())
+        assert soft_gap(prob, label, group, num_groups, name).item() == pytest.approx(value, abs=1e-9), name
 
 
-def test_mmd_is_that_of_its_kernel_and_the_kernel_is_nearly_gaussian():
-    label, _, group = random_table(1, 120, 3, 2)
-    prob = random_probs(1, 120, 3)
-    features_BE, _ = NOTIONS["mmd"].scores(prob, label)
-    kernel_BB = features_BE @ features_BE.T
-    expected = np.mean(
-        [
-            (kernel_BB[own][:, own].mean() - 2 * kernel_BB[own].mean() + kernel_BB.mean()).item()
-            for own in (group == 0, group == 1)
-        ]
-    )
-    assert soft_gap(prob, label, group, 2, "mmd").item() == pytest.approx(expected)
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_mmds_kernel_is_nearly_gaussian(num_classes):
+    prob = random_probs(1, 120, num_classes)
     gaussian_BB = (-(torch.cdist(prob, prob) ** 2) / (2 * 0.5**2)).exp()
-    assert (kernel_BB - gaussian_BB).abs().mean() < 0.1
+    assert (mmd_kernel(prob) - gaussian_BB).abs().mean() < 0.1
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
@@ -296,25 +335,29 @@ def test_attributes_and_intersections():
 
 
 @pytest.mark.parametrize(
-    "name,statistic",
+    "name,statistics",
     [
-        ("demographic_parity", fairret.statistic.PositiveRate()),
-        ("equal_opportunity", fairret.statistic.TruePositiveRate()),
-        ("accuracy_parity", fairret.statistic.Accuracy()),
+        ("demographic_parity", [fairret.statistic.PositiveRate()]),
+        ("equal_opportunity", [fairret.statistic.TruePositiveRate()]),
+        ("equalized_odds", [fairret.statistic.TruePositiveRate(), fairret.statistic.FalsePositiveRate()]),
+        ("accuracy_parity", [fairret.statistic.Accuracy()]),
     ],
 )
-def test_binary_rates_and_gap_agree_with_fairret(name, statistic):
+def test_binary_rates_and_gap_agree_with_fairret(name, statistics):
     label, _, group = random_table(2, 80, 2, 3)
     prob = random_probs(2, 80, 2)
     arguments = () if name == "demographic_parity" else (label[:, None].double(),)
     sensitive_BG = torch.nn.functional.one_hot(group, 3).double()
-    theirs_G = statistic(prob[:, 1:], sensitive_BG, *arguments).squeeze()
     rate_GE, _ = rates(group_sums(prob, label, group, 3, name))
-    torch.testing.assert_close(rate_GE[:, 0], theirs_G)
-    overall = statistic.overall_statistic(prob[:, 1:], *arguments).item()
-    norm_loss = fairret.loss.NormLoss(statistic)(prob[:, 1:], sensitive_BG, *arguments, pred_as_logit=False)
-    ours = soft_gap(prob, label, group, 3, get_notion(name, groups="sum")) / overall
-    assert ours.item() == pytest.approx(norm_loss.item())
+    summed = 0.0
+    for event, statistic in enumerate(statistics):
+        theirs_G = statistic(prob[:, 1:], sensitive_BG, *arguments).squeeze()
+        torch.testing.assert_close(rate_GE[:, event], theirs_G)
+        overall = statistic.overall_statistic(prob[:, 1:], *arguments).item()
+        relative = fairret.loss.NormLoss(statistic)(prob[:, 1:], sensitive_BG, *arguments, pred_as_logit=False)
+        summed += overall * relative.item()
+    ours = soft_gap(prob, label, group, 3, get_notion(name, groups="sum", events="sum"))
+    assert ours.item() == pytest.approx(summed)
 
 
 # --- the running estimator ---

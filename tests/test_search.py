@@ -10,18 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from report_content import search_content
 
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
 from supernet.costs.latency import load_table
 from supernet.errors import UserError
 from supernet.relaxation import RELAXATIONS
+from supernet.report import render
 from supernet.runs import Interrupted
 from supernet.sharing import SharedBlock
 from supernet.space import get_space
-from supernet.strategies import differentiable, warmup
+from supernet.strategies import ASK_TELL, asktell, differentiable, warmup
 from supernet.strategies.differentiable import DifferentiableSearch
-from supernet.strategies.problem import Problem
+from supernet.strategies.problem import FEWEST, Problem, compare, compared_images, val_scores
 
 TINY = SearchConfig(
     space="micro32", max_train=96, batch_size=32, epochs=2, warmup_epochs=1, eval_images=256, candidates=2, budget_ms=11.0,
@@ -99,6 +101,88 @@ def test_the_derived_one_has_the_smallest_loss_of_the_candidates(tmp_path: Path)
     assert all(candidate.costs["latency"] <= asked.budget_ms for candidate in found)
     by_hand = warmup.hand_made(asked.space, asked.costs, asked.budgets)
     assert [c.ops for c in found if c.by_hand] == [asked.space.names(by_hand)], "what a search must beat"
+
+
+def with_groups(asked: Problem, attributes: dict[str, tuple[str, ...]], *group_N: np.ndarray) -> Problem:
+    """The same, with these groups on search-val; search-train has the groups in turn."""
+    data = asked.data
+    turn_N = np.arange(len(data.train))
+    train_NA = np.column_stack([turn_N % len(names) for names in attributes.values()])
+    splits = {
+        "train": replace(data.train, group_NA=train_NA),
+        "val": replace(data.val, group_NA=np.column_stack(group_N)),
+    }
+    return replace(asked, data=replace(data, attributes=attributes, **splits))
+
+
+class Threes(torch.nn.Module):
+    """Says 3 to every image, and keeps what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(image)
+        return 99 * torch.eye(10)[[3]].expand(len(image), -1)
+
+
+@pytest.mark.parametrize("where", [0, 1234, 3999])
+def test_a_group_of_one_image_in_4000_is_compared_and_every_seed_sees_the_same(tmp_path: Path, where: int) -> None:
+    config, asked = problem(tmp_path / "run", TINY)
+    rare_N = (np.arange(4000) == where).astype(np.int64)
+    asked = with_groups(asked, {"site": ("many", "one")}, rare_N)
+    network, right = Threes(), float(asked.data.val.label_N[where] == 3)
+    for seed in (0, 1):
+        scores = val_scores(replace(config, seed=seed), asked)(network)
+        assert scores["gap"] == pytest.approx(abs(right - (scores["accuracy"] * 256 - right) / 255))
+    first, second = torch.cat(network.seen).chunk(2)
+    assert len(first) == config.eval_images == 256 and torch.equal(first, second)
+
+
+def test_images_compared_are_in_proportion_and_every_group_is_there() -> None:
+    rng = np.random.default_rng(0)
+    sex_N, age_N = rng.integers(0, 2, 4000), np.zeros(4000, np.int64)
+    age_N[:40], age_N[40:45], age_N[45:300] = 1, 2, -1
+    group_NA = rng.permutation(np.column_stack([sex_N, age_N]))
+    for most in (64, 256, 2048, 4000, 9999):
+        index_N = compared_images(group_NA, most)
+        assert len(np.unique(index_N)) == len(index_N) == min(most, 4000)
+        sex_N, age_N = group_NA[index_N].T
+        assert (age_N == 1).sum() >= FEWEST and (age_N == 2).sum() == 5
+        if most >= 256:
+            assert (sex_N == 1).mean() == pytest.approx((group_NA[:, 0] == 1).mean(), abs=0.03)
+            assert (age_N == -1).mean() == pytest.approx(255 / 4000, abs=0.01)
+    assert len(compared_images(np.arange(4000)[:, None] % 10, 32)) == 10 * FEWEST, "every group, above the number"
+
+
+def test_of_several_attributes_each_ones_gap_is_told(tmp_path: Path) -> None:
+    config, one = problem(tmp_path / "run", replace(TINY, strategy="random", evaluations=2, epochs=0))
+    label_N = one.data.val.label_N
+    groups = {"parity": label_N % 2, "rest": label_N % 5}
+    several = with_groups(one, {"parity": tuple("01"), "rest": tuple("01234")}, *groups.values())
+    index_N = compared_images(several.data.val.group_NA, config.eval_images)
+    share = {
+        name: [(label_N[index_N][g_N[index_N] == g] == 3).mean() for g in set(g_N)] for name, g_N in groups.items()
+    }
+    scores = val_scores(config, several)(Threes())
+    assert {name: scores[f"gap_{name}"] for name in groups} == pytest.approx({n: max(s) for n, s in share.items()})
+    assert scores["gap"] == max(scores["gap_parity"], scores["gap_rest"])
+
+    running = DifferentiableSearch(config, several)
+    compared = compare(config, several, running.supernet, [running.hand_made_L], None)
+    for candidate in (*compared, *asktell.search(config, several, ASK_TELL["random"]).candidates):
+        assert set(candidate.gaps) == set(groups) and max(candidate.gaps.values()) == candidate.gap
+    (candidate,) = compare(config, one, running.supernet, [running.hand_made_L], None)
+    assert candidate.gaps == {}, "`gap` is that of the only one"
+
+
+def test_the_report_has_a_column_for_each_of_several_attributes() -> None:
+    content = search_content()
+    rows = [{**row, "gaps": {"sex": 0.77, "age": row["gap"]}} for row in content["candidates"]]
+    page = render(content | {"candidates": rows})
+    assert "by sex</th>" in page and page.count(">77.0%</td>") == len(rows)
+    assert "by sex" not in render(content | {"candidates": [{**row, "gaps": {}} for row in rows]})
 
 
 @pytest.mark.parametrize("budget_ms", [8.0, 10.0, 15.0, 30.0, 1000.0])

@@ -14,7 +14,7 @@ from supernet.errors import UserError, nearest
 from supernet.strategies.driver import OBJECTIVES, Record, Setting, Strategy, drive, reference_point
 from supernet.strategies.evaluators import EVALUATORS
 from supernet.strategies.exhaustive import Exhaustive
-from supernet.strategies.problem import Candidate, Outcome, Problem, marked
+from supernet.strategies.problem import Candidate, Outcome, Problem, gaps_by_attribute, marked
 from supernet.strategies.region import Region
 
 STORED = ("nsga2", "motpe")  # strategies with a database
@@ -106,6 +106,7 @@ def _candidate(problem: Problem, record: Record) -> Candidate:
         accuracy=measured["accuracy"],
         balanced_accuracy=1 - measured["error"],
         gap=measured["gap"],
+        gaps=gaps_by_attribute(measured, problem.data.attributes),
         non_dominated=True,
     )
 

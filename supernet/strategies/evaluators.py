@@ -80,7 +80,8 @@ def all_epochs(config: SearchConfig) -> int:
 
 
 def _objectives(scores: dict[str, float]) -> dict[str, float]:
-    return {"error": 1 - scores["balanced_accuracy"], "gap": scores["gap"], "accuracy": scores["accuracy"]}
+    told = {name: value for name, value in scores.items() if name == "accuracy" or name.startswith("gap")}
+    return {"error": 1 - scores["balanced_accuracy"], **told}
 
 
 EVALUATORS: dict[str, Callable[[SearchConfig, Problem], Evaluate]] = {"supernet": supernet, "scratch": scratch}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from supernet.config import SearchConfig
 from supernet.costs.latency import LatencyTable
 from supernet.costs.table import CostTable
 from supernet.data import Batches, GroupedData
+from supernet.data.batches import order_epoch, plan_epoch
+from supernet.data.grouped import Split
 from supernet.evaluate import brief_scores, predict, subnet
 from supernet.network import Supernet
 from supernet.runs import RunFolder
@@ -22,6 +24,8 @@ from supernet.space import SearchSpace
 from supernet.strategies.front import non_dominated
 
 CALIBRATION_BATCHES = 10
+EVAL_BATCH = 256
+FEWEST = 16  # images of a group among those that architectures are compared on, where it has as many
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ class Candidate:
 
     `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen.
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
-    worst over the attributes. `non_dominated`: no other candidate is as good in error, gap and latency, and better in one.
-    `by_hand`: it is what one would build without a search (`warmup.hand_made`).
+    worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
+    is as good in error, gap and latency, and better in one. `by_hand`: it is what one would build without a search
+    (`warmup.hand_made`).
     """
 
     ops: tuple[str, ...]
@@ -61,6 +66,7 @@ class Candidate:
     non_dominated: bool
     cross_entropy: float | None = None
     by_hand: bool = False
+    gaps: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,15 +85,33 @@ class Outcome:
 
 
 def val_scores(config: SearchConfig, problem: Problem) -> Callable[[nn.Module], dict[str, float]]:
-    """network → accuracy, balanced_accuracy and gap on search-val: the same images for every seed, in the data's own
-    proportions, `eval_images` at most."""
-    data = problem.data
-    shared: dict[str, Any] = {"stratify": True, "mean": data.mean, "std": data.std, "device": problem.device}
-    val = Batches(data.val, 256, floor=0.0, seed=0, **shared)
-    batches = [val.at(step) for step in range(min(-(-config.eval_images // 256), len(val)))]
-    label_N = torch.cat([batch.label for batch in batches]).cpu().numpy()
-    group_NA = torch.cat([batch.group for batch in batches]).cpu().numpy()
-    return lambda network: brief_scores(predict(network, batches), label_N, group_NA, data, config.fairness)
+    """network → `brief_scores` on the images of search-val that `compared_images` chooses."""
+    data, val = problem.data, problem.data.val
+    index_N = compared_images(val.group_NA, config.eval_images)
+    chosen = Split(val.images_NCHW[index_N], val.label_N[index_N], val.group_NA[index_N])
+    shown = Batches(chosen, EVAL_BATCH, shuffle=False, mean=data.mean, std=data.std, device=problem.device)
+    batches = list(shown.epoch())
+    return lambda network: brief_scores(
+        predict(network, batches), chosen.label_N, chosen.group_NA, data, config.fairness
+    )
+
+
+def compared_images(group_NA: np.ndarray, most: int) -> np.ndarray:
+    """Sorted positions of `most` images, the same for every seed: in the data's own proportions, but of a group that would have
+    fewer than `FEWEST` so many, or all that it has. Where these alone are more than `most`, they are all there is.
+    """
+    order_N = np.concatenate(order_epoch(plan_epoch(group_NA, EVAL_BATCH, floor=0.0), seed=0, epoch=0))
+    columns = group_NA[order_N].T
+    needed = [
+        order_N[column_N == group][:FEWEST] for column_N in columns for group in np.unique(column_N[column_N >= 0])
+    ]
+    number = max(most, len(np.unique(np.concatenate(needed))))
+    return np.sort(list(dict.fromkeys(np.concatenate([*needed, order_N]).tolist()))[:number])
+
+
+def gaps_by_attribute(scores: Mapping[str, float], attributes: Iterable[str]) -> dict[str, float]:
+    """`Candidate.gaps` of `brief_scores`, or of what was told of an evaluation."""
+    return {name: scores[f"gap_{name}"] for name in attributes if f"gap_{name}" in scores}
 
 
 def supernet_scores(
@@ -121,19 +145,23 @@ def compare(
     is measured by benchmarks/search_quality.py.
     """
     scores = supernet_scores(config, problem, supernet)
-    return marked(
-        [
+    rows = []
+    for index_L in tqdm(index_NL, desc="compare", unit="architecture", disable=not problem.folder.writes):
+        found = scores(index_L)
+        rows.append(
             Candidate(
                 ops=supernet.space.names(index_L),
                 costs={name: cost.total(index_L) for name, cost in problem.costs.items()},
                 log_probability=None if log_p_LK is None else float(log_p_LK[np.arange(len(index_L)), index_L].sum()),
-                **scores(index_L),
+                accuracy=found["accuracy"],
+                balanced_accuracy=found["balanced_accuracy"],
+                cross_entropy=found["cross_entropy"],
+                gap=found["gap"],
+                gaps=gaps_by_attribute(found, problem.data.attributes),
                 non_dominated=True,
-                by_hand=False,
             )
-            for index_L in tqdm(index_NL, desc="compare", unit="architecture", disable=not problem.folder.writes)
-        ]
-    )
+        )
+    return marked(rows)
 
 
 def marked(rows: Sequence[Candidate]) -> tuple[Candidate, ...]:
