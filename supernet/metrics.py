@@ -99,7 +99,7 @@ def evaluate_predictions(
                 **{name: figure(name, g, of=attribute) for name in ("cross_entropy", "ece")},
                 **{
                     name: {label: figure(name, g, k, of=attribute) for k, label in enumerate(classes)}
-                    for name in ("selection_rate", "recall")
+                    for name in ("selection_rate", "recall", "false_positive_rate")
                 },
                 # counts; rows: true class, columns: predicted class
                 "confusion": point[f"{attribute}/confusion"][0, g].astype(int).tolist(),

@@ -105,8 +105,8 @@ class Predictions:
         """Name → statistic of every resample, NaN where undefined; without weights that of the data itself, R = 1.
 
         accuracy, cross_entropy, ece: (R,). Of each attribute, named "attribute/…": accuracy, cross_entropy, ece (R, G),
-        selection_rate, recall (R, G, C), confusion (R, G, C, C), balanced_accuracy (mean over groups),
-        worst_group_accuracy, pqd (min / max of group accuracies), gap/NOTION (R,).
+        selection_rate, recall, false_positive_rate (R, G, C), confusion (R, G, C, C), balanced_accuracy (mean over
+        groups), worst_group_accuracy, pqd (min / max of group accuracies), gap/NOTION (R,).
         """
         if weights_RU is None:
             weights_RU = np.ones((1, self.num_units))
@@ -136,11 +136,13 @@ class Predictions:
                     continue
                 accuracy_RG = by_group["accuracy"]
                 lowest_R, highest_R = np.fmin.reduce(accuracy_RG, 1), np.fmax.reduce(accuracy_RG, 1)
-                of_class_RGC = confusion_RGCC.sum(3)
+                of_class_RGC, selected_RGC = confusion_RGCC.sum(3), confusion_RGCC.sum(2)
+                right_RGC = np.diagonal(confusion_RGCC, axis1=2, axis2=3)
                 of_attribute = by_group | {
                     "confusion": confusion_RGCC,
-                    "selection_rate": confusion_RGCC.sum(2) / count_RG[..., None],
-                    "recall": np.diagonal(confusion_RGCC, axis1=2, axis2=3) / of_class_RGC,
+                    "selection_rate": selected_RGC / count_RG[..., None],
+                    "recall": right_RGC / of_class_RGC,
+                    "false_positive_rate": (selected_RGC - right_RGC) / (count_RG[..., None] - of_class_RGC),
                     "balanced_accuracy": np.nansum(accuracy_RG, 1) / np.isfinite(accuracy_RG).sum(1),
                     "worst_group_accuracy": lowest_R,
                     "pqd": lowest_R / highest_R,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from supernet.commands.cap import derived_gap_notes, soft_gap_notes, trained_gap_notes
 from supernet.commands.comparison import (
     against_baseline,
     comparison_words,
@@ -17,11 +18,12 @@ from supernet.commands.comparison import (
     save_predictions,
     trade_warnings,
 )
-from supernet.commands.setting import cap_notes
-from supernet.config import TrainConfig
+from supernet.config import SearchConfig, TrainConfig
 from supernet.data import GroupedData, Split, with_intersections
 from supernet.data.grouped import Augment
 from supernet.errors import UserError
+from supernet.postprocessing import Adjusted
+from supernet.strategies.problem import Candidate, Outcome
 
 CONFIG = TrainConfig(bootstrap=60, baseline="runs/before")
 
@@ -71,7 +73,8 @@ def test_one_attribute_paying_for_another_is_warned_of(tmp_path: Path) -> None:
     assert found["as_trained"]["sex"]["gap"]["verdict"] == "A" and found["as_trained"]["age"]["gap"]["verdict"] == "B"
     (line,) = found["warnings"]
     assert "by sex became smaller" in line and "by age became larger" in line and "not shown" not in line
-    assert trade_warnings({"age": found["as_trained"]["age"]}) == []
+    assert "The accuracy parity gap by sex became smaller than the baseline's" in line
+    assert trade_warnings({"age": found["as_trained"]["age"]}, "gap", "before") == []
     assert any(words == f"Warning: {line}" for words in comparison_words(found, "accuracy_parity"))
 
 
@@ -80,8 +83,12 @@ def test_no_warning_where_the_harm_is_not_shown() -> None:
         return {"gap": {"value": value, "low": low, "high": high, "verdict": verdict}}
 
     better, chance = gap(-0.1, -0.15, -0.05, "A"), gap(0.004, -0.01, 0.02, "not shown")
-    assert trade_warnings({"sex": better, "age": chance, "site": gap(0.1, None, None, "not shown")}) == []
-    assert len(trade_warnings({"sex": better, "age": chance, "site": gap(0.1, 0.05, 0.15, "B")})) == 1
+    assert (
+        trade_warnings({"sex": better, "age": chance, "site": gap(0.1, None, None, "not shown")}, "gap", "as trained")
+        == []
+    )
+    (line,) = trade_warnings({"sex": better, "age": chance, "site": gap(0.1, 0.05, 0.15, "B")}, "gap", "as trained")
+    assert line.startswith("The gap by sex became smaller than as trained while that by site became larger")
 
 
 def test_without_resamples_no_verdict_is_given(tmp_path: Path) -> None:
@@ -139,6 +146,32 @@ def test_combinations_that_nobody_is_in_are_left_out_and_said() -> None:
         with_intersections(GroupedData(**{**d.__dict__, "attributes": {"sex": ("f", "m")}}))
 
 
+def test_adjusting_by_one_attribute_is_scored_on_all_of_them() -> None:
+    d = data(size=1500)
+    facts, _ = postprocess(CONFIG, d, predicted(d.val, {0: 1}), predicted(d.test, {0: 1}))
+    assert set(facts["sex"]["others"]) == {"age"} and set(facts["age"]["others"]) == {"sex"}
+    other = facts["sex"]["others"]["age"]
+    assert set(other["groups"]) == {"1", "2", "3"} and other["gap"]["low"] is not None
+    assert {"gap", "worst_group_accuracy"} <= set(other["against_as_trained"])
+
+
+def test_one_attribute_paying_for_another_when_adjusted_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    d = data(size=1500)
+    before, after = predicted(d.test, {0: 1}), predicted(d.test, {1: 2})
+    adjusted = Adjusted(after, "by hand")
+    monkeypatch.setattr("supernet.commands.comparison.adjust_by_group", lambda *args: adjusted)
+    (line,) = postprocess(CONFIG, d, before, before)[0]["sex"]["warnings"]
+    assert "by sex became smaller than as trained while that by age became larger" in line
+
+
+@pytest.mark.parametrize("asked", [{"fairness_weight": 0.0}, {"fairness_weight": 0.0, "max_gap": 0.02}, {}])
+def test_a_plain_run_is_adjusted_for_fairness_too(asked: dict[str, Any]) -> None:
+    """Of three classes: the outputs of a run without a penalty are what a user would adjust."""
+    d = data(size=1500)
+    facts, _ = postprocess(replace(CONFIG, **asked), d, predicted(d.val, {0: 1}), predicted(d.test, {0: 1}))
+    assert "cross-entropy + 1 · soft gap" in facts["sex"]["method"]
+
+
 def test_a_cap_that_is_not_held_is_said_with_its_weight() -> None:
     config, d = TrainConfig(max_gap=0.02), data()
     rows = [
@@ -146,8 +179,51 @@ def test_a_cap_that_is_not_held_is_said_with_its_weight() -> None:
         {"phase": "search", "gap_sex": 0.05, "gap_age": 0.01, "lambda_gap_sex": 0.4, "lambda_gap_age": 0.0},
         {"phase": "search", "gap_sex": 0.04, "gap_age": 0.015, "lambda_gap_sex": 1.2, "lambda_gap_age": 0.0},
     ]
-    (line,) = cap_notes(config, d, rows)
+    (line,) = soft_gap_notes(config, d, rows)
     assert (
         line.startswith("--max-gap 0.02 was not held") and "by sex stayed above it, at 0.0400" in line and "1.2" in line
     )
-    assert cap_notes(TrainConfig(), d, rows) == [] and cap_notes(config, d, []) == []
+    assert soft_gap_notes(TrainConfig(), d, rows) == [] and soft_gap_notes(config, d, []) == []
+
+
+@pytest.mark.parametrize(
+    ("course", "missed"),
+    [
+        ((0.03, 0.019, 0.0201), False),  # hovers at the cap
+        ((0.019, 0.018, 0.028), False),  # above in the end by chance: not on average
+        ((0.08, 0.05, 0.019), False),  # fell under it
+        ((0.019, 0.03, 0.04), True),
+        ((0.0201,), False),
+        ((0.03,), True),
+    ],
+)
+def test_a_soft_gap_at_its_cap_is_not_reported_as_missed(course: tuple[float, ...], missed: bool) -> None:
+    rows = [{"gap_sex": gap, "gap_age": 0.0, "lambda_gap_sex": 1.0, "lambda_gap_age": 0.0} for gap in course]
+    assert bool(soft_gap_notes(TrainConfig(max_gap=0.02), data(), rows)) == missed
+
+
+def test_a_derived_architecture_above_the_cap_is_said_of_every_strategy() -> None:
+    best = Candidate(("skip",), {"latency": 1.0}, None, 0.9, 0.9, gap=0.05, non_dominated=True)
+    by_asking = {"strategy": "random", "evaluator": "scratch"}
+    for facts, told in ((None, "with the supernet's weights"), (by_asking, "trained alone, the smallest of the front")):
+        (line,) = derived_gap_notes(SearchConfig(max_gap=0.02), Outcome((best,), None, {}, 0, facts))
+        assert line.startswith("--max-gap 0.02 was not held") and "0.0500" in line and told in line
+        for config in (SearchConfig(max_gap=0.05), SearchConfig()):
+            assert derived_gap_notes(config, Outcome((best,), None, {}, 0, facts)) == []
+    several = replace(best, gaps={"sex": 0.01, "age": 0.05})
+    (line,) = derived_gap_notes(SearchConfig(max_gap=0.02), Outcome((several,), None, {}, 0))
+    assert "gap by age of" in line
+
+
+def test_a_hard_gap_on_test_above_the_cap_is_said_for_each_attribute_with_its_interval() -> None:
+    def metrics(*gaps: tuple[float | None, float | None]) -> dict[str, Any]:
+        found = [{"value": value, "low": low, "high": low and 0.09} for value, low in gaps]
+        names = ("sex", "age", "site")
+        return {"attributes": {a: {"gaps": {"accuracy_parity": gap}} for a, gap in zip(names, found, strict=False)}}
+
+    shown, by_chance = trained_gap_notes(TrainConfig(max_gap=0.02), metrics((0.05, 0.03), (0.01, 0.001), (0.03, 0.004)))
+    assert shown.startswith("--max-gap 0.02 was not held on test") and "by sex is 0.0500 (0.0300 to 0.0900)." in shown
+    assert "chance" not in shown and "by site" in by_chance and "The interval holds the cap, too" in by_chance
+    assert trained_gap_notes(TrainConfig(), metrics((0.05, 0.03))) == []
+    (line,) = trained_gap_notes(TrainConfig(max_gap=0.02), metrics((None, None), (0.05, None)))
+    assert line.endswith("by age is 0.0500.")

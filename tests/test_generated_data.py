@@ -83,7 +83,9 @@ def test_what_post_processing_gives_is_fairlearns_and_in_the_report(trained: Pat
         assert "ThresholdOptimizer, constraint equalized_odds" in report["adjusted"][attribute]["method"]
         assert report["adjusted"][attribute]["gap"]["low"] is not None
     page = (trained / "first" / "report.html").read_text()
-    assert "must be known at prediction time" in page and "without searching" in page
+    assert "must be known at prediction time" in page and "<h2>Adjusting this network" in page
+    assert set(report["adjusted"]["sex"]["others"]) == {"age", "sex × age"}
+    assert "by age: equalized odds gap" in page
 
 
 def test_the_second_run_is_compared_with_the_first(trained: Path) -> None:
@@ -96,5 +98,19 @@ def test_the_second_run_is_compared_with_the_first(trained: Path) -> None:
 def test_a_cap_out_of_reach_is_said_in_report_and_card(trained: Path) -> None:
     reports = [json.loads((trained / run / "report.json").read_text()) for run in ("search", "first", "second")]
     said = [note for report in reports for note in report["notes"] if note.startswith("--max-gap 0.0001 was not held")]
-    assert said and all("may be infeasible" in note for note in said)
-    assert "| female |" in (trained / "first" / "model_card.md").read_text()
+    assert said and all("may be infeasible" in note or " on " in note for note in said)
+    for report in reports[1:]:  # of each attribute, on test
+        above = {a for a, m in report["metrics"]["attributes"].items() if m["gaps"]["equalized_odds"]["value"] > 0.0001}
+        hard = [note for note in report["notes"] if note.startswith("--max-gap 0.0001 was not held on test")]
+        assert above and len(hard) == len(above)
+    card = (trained / "first" / "model_card.md").read_text()
+    assert "| female |" in card and "not held on test" in card
+
+
+def test_the_report_shows_which_group_is_worse_off_in_what_was_asked(trained: Path) -> None:
+    metrics = json.loads((trained / "first" / "report.json").read_text())["metrics"]["attributes"]["sex"]
+    event = metrics["gaps"]["equalized_odds"]["worst_event"]
+    what = "false positive rate" if event.startswith("not") else "recall"
+    card, page = ((trained / "first" / name).read_text() for name in ("model_card.md", "report.html"))
+    assert f"Where the groups differ most in equalized odds, {what} of malignant: female " in card
+    assert f"{what.capitalize()} of malignant by sex, %" in page

@@ -11,6 +11,7 @@ from fairlearn.metrics import (
     demographic_parity_difference,
     equal_opportunity_difference,
     equalized_odds_difference,
+    false_positive_rate,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,8 @@ def test_figures_are_fairlearns_and_sklearns():
             assert [own["recall"][c]["value"] for c in CLASSES] == pytest.approx(
                 recall_score(y[g == i], p[g == i], average=None).tolist()
             )
+            falsely = [false_positive_rate(y[g == i] == k, p[g == i] == k, pos_label=True) for k in range(len(CLASSES))]
+            assert [own["false_positive_rate"][c]["value"] for c in CLASSES] == pytest.approx(falsely)
             assert sum(own["selection_rate"][c]["value"] for c in CLASSES) == pytest.approx(1)
         assert found["balanced_accuracy"]["value"] == pytest.approx(frame.by_group.mean())
         assert found["worst_group_accuracy"]["value"] == pytest.approx(frame.group_min())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_content import DIGITS, search_content, train_content
 
+from supernet.commands.train import closing_words
+from supernet.config import SearchConfig, TrainConfig, with_epochs
+from supernet.fairness import NOTIONS
 from supernet.report import render, write_report
 from supernet.report.card import model_card
 from supernet.report.svg import Scale, scale_of, spread, tag
-from supernet.report.words import command_line, event_words, interval, latency_verdict, table_words
+from supernet.report.words import (
+    changed_options,
+    command_line,
+    estimate,
+    event_words,
+    interval,
+    latency_verdict,
+    number_name,
+    table_words,
+    verdict,
+)
 
 HOSTILE = '<script>alert("1")</script>'
 VOID = {"meta", "br", "link", "img"}
@@ -202,7 +216,84 @@ def test_any_number_of_epochs(epochs: int) -> None:
 
 
 def test_no_intervals_without_a_bootstrap() -> None:
-    assert "not shown (" not in check(render(train_content(n_boot=0))).text
+    content = train_content(n_boot=0)
+    assert "not shown (" not in check(render(content)).text
+    assert "not shown" not in closing_words(content, Path("run"))
+
+
+@pytest.mark.parametrize(("low", "said"), [(0.0, "not shown"), (0.01, "shown")])
+def test_page_card_and_terminal_say_whether_the_gap_is_shown(low: float, said: str) -> None:
+    content = json.loads(json.dumps(train_content()))
+    gap = {"value": 0.04, "low": low, "high": 0.06}
+    content["metrics"]["attributes"]["writer"]["gaps"]["accuracy_parity"] |= gap
+    content["adjusted"]["writer"]["gap"] = gap
+    told = f"{estimate(gap)}, {said}"
+    assert f"accuracy parity gap {told}" in closing_words(content, Path("run"))
+    card = model_card(content)
+    assert card.count(f"accuracy parity gap {told}.") == 2  # as trained, and adjusted by group
+    assert f"| accuracy parity (asked for) | {estimate(gap)} | {said} |" in card
+    page = check(render(content)).text
+    assert f"accuracy parity gap {interval(gap, unit=' points')}, {said}." in page
+
+
+def test_a_number_that_is_no_gap_is_not_called_one() -> None:
+    assert number_name("accuracy_parity") == "accuracy parity gap"
+    assert number_name("worst_group_accuracy") == "1 − worst group accuracy"
+    assert number_name("accuracy_ratio") == "1 − accuracy ratio"
+    assert number_name("equal_opportunity:worst") == "equal opportunity (1 − lowest group)"
+    for notion in ("worst_group_accuracy", "accuracy_ratio"):
+        content = train_content(fairness=notion, compared=True)
+        for told in (render(content), model_card(content), closing_words(content, Path("run"))):
+            assert number_name(notion) in told and not re.search(rf"({notion}|{notion.replace('_', ' ')}) gap", told)
+        assert f"| {number_name(notion)} (asked for) | " in model_card(content)
+        assert f"{number_name(notion)[4:]} gap" not in check(render(search_content(fairness=notion))).text
+    assert verdict("worst_group_accuracy", {"low": 0.02}) == "", "no accuracy of 1 is asked about"
+
+
+@pytest.mark.parametrize(
+    ("notion", "event", "rate", "what"),
+    [
+        ("demographic_parity", "class 3", "selection_rate", "selection rate of 3"),
+        ("equal_opportunity", "class 3", "recall", "recall of 3"),
+        ("equalized_odds", "class 3", "recall", "recall of 3"),
+        ("equalized_odds", "not class 3", "false_positive_rate", "false positive rate of 3"),
+    ],
+)
+def test_the_groups_rates_are_shown_where_the_asked_gap_is_worst(notion: str, event: str, rate: str, what: str) -> None:
+    content = json.loads(json.dumps(train_content(fairness=notion)))
+    found = content["metrics"]["attributes"]["writer"]
+    found["gaps"][notion]["worst_event"] = event
+    page, card = check(render(content)).text, model_card(content)
+    assert f"{what.capitalize()} by writer, %" in page and what in card
+    for group, row in found["groups"].items():
+        assert interval(row[rate]["3"], unit="") in page
+        assert f"{group} {estimate(row[rate]['3'])}" in card
+
+
+def test_every_notion_has_a_report_and_losses_their_intervals() -> None:
+    for notion in NOTIONS:
+        content = train_content(fairness=notion)
+        page = check(render(content)).text
+        for row in content["metrics"]["attributes"]["writer"]["groups"].values():
+            assert estimate(row["cross_entropy"], digits=3) in page
+        several = notion in ("demographic_parity", "equal_opportunity", "equalized_odds")
+        assert ("The largest of several differences" in page) == several
+        assert ("Cross entropy by writer" in page) == (notion == "loss_parity")
+
+
+def test_adjusting_by_one_attribute_shows_what_the_others_get() -> None:
+    content = train_content(attributes={"sex": ("f", "m"), "age": ("1", "2")})
+    page, card = check(render(content)).text, model_card(content)
+    for told in ("by age: worst group", "by age: accuracy parity gap", "By sex it became worse.", "By age it became"):
+        assert told in page
+    assert "**By age it became worse.**" in card
+
+
+def test_only_a_network_that_was_not_searched_is_what_one_gets_without_searching() -> None:
+    title, searched = "What you would get without searching", "Adjusting this network's outputs by group"
+    found, baseline = check(render(train_content())).text, check(render(train_content(arch="mobilenetv2_050"))).text
+    assert searched in found and title not in found
+    assert title in baseline and searched not in baseline
 
 
 def test_many_groups_attributes_and_classes() -> None:
@@ -272,9 +363,15 @@ def test_every_provenance_of_the_schema_has_its_words() -> None:
 
 def test_the_command_gives_what_was_asked() -> None:
     asked = search_content(epochs=7, augment=False, group_mix="student=0.05", data="my photos")["asked"]
-    assert command_line("search", asked | {"out": "x", "resume": "y"}) == (
-        "python search.py --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7 --warmup-epochs 1"
-    )
+    told = "python search.py --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7"
+    assert command_line("search", asked | {"out": "x", "resume": "y"}, images=12_000) == told
+    assert command_line("search", asked, images=6_000) == f"{told} --warmup-epochs 1", "usual is 2 there"
+
+
+def test_epochs_that_were_left_open_are_no_changed_options() -> None:
+    for kind, command in ((SearchConfig, "search"), (TrainConfig, "train")):
+        for images in (500, 12_000):
+            assert changed_options(command, asdict(with_epochs(kind(), images)), images) == {}
 
 
 def test_events_are_named_by_their_class() -> None:

@@ -11,11 +11,9 @@ import pytest
 
 from supernet.architecture import Architecture
 from supernet.commands.main import main
-from supernet.commands.search import unheld_cap
 from supernet.config import SearchConfig
 from supernet.errors import UserError
 from supernet.strategies.asktell import merit, parse_objectives
-from supernet.strategies.problem import Candidate, Outcome
 
 SEARCH = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--batch-size", "32", "--threads", "1"]
 BRIEF = [*SEARCH, "--eval-images", "256", "--evaluations", "4"]
@@ -133,15 +131,6 @@ def test_a_cap_on_the_gap_comes_first() -> None:
     for max_gap, weight, better in ((None, 1.0, right), (None, 9.0, fair), (0.03, 1.0, fair), (0.06, 1.0, right)):
         config = SearchConfig(max_gap=max_gap, fairness_weight=weight)
         assert min((fair, right), key=lambda measured: merit(config, measured)) is better
-
-
-def test_a_cap_that_no_evaluation_kept_is_said() -> None:
-    best = Candidate(("skip",), {"latency": 1.0}, None, 0.9, 0.9, gap=0.05, non_dominated=True)
-    by_asking, by_descent = (Outcome((best,), None, {}, 0, facts) for facts in ({"strategy": "random"}, None))
-    (line,) = unheld_cap(SearchConfig(max_gap=0.02), by_asking)
-    assert line.startswith("--max-gap 0.02 was not held") and "0.0500" in line
-    assert unheld_cap(SearchConfig(max_gap=0.05), by_asking) == unheld_cap(SearchConfig(), by_asking) == []
-    assert unheld_cap(SearchConfig(max_gap=0.02), by_descent) == []
 
 
 def test_objectives_are_read() -> None:

@@ -16,6 +16,7 @@ from supernet.errors import UserError
 from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions, paired_bootstrap
 from supernet.postprocessing import adjust_by_group
+from supernet.report.words import number_name
 
 FILE = "predictions.npz"
 
@@ -23,19 +24,24 @@ FILE = "predictions.npz"
 def postprocess(
     config: TrainConfig, data: GroupedData, val_prob_VC: np.ndarray, prob_NC: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """By attribute: what the report says of the outputs adjusted by group, and the adjusted probabilities (N, C)."""
+    """By attribute: what the report says of the outputs adjusted by its groups, and the adjusted probabilities (N, C)."""
     facts, adjusted = {}, {}
-    weight = config.fairness_weight if config.max_gap is None else 1.0
+    # at a plain run's weight 0 it would be fitted to cross-entropy alone, a baseline of no use; a cap is the training's
+    weight = (config.fairness_weight or 1.0) if config.max_gap is None else 1.0
     for a, attribute in enumerate(data.attributes):
         found = adjust_by_group(
             val_prob_VC, data.val.label_N, data.val.group_NA[:, a], prob_NC, data.test.group_NA[:, a],
             config.fairness, weight, config.seed,
         )  # fmt: skip
         adjusted[attribute] = found.prob_NC
+        figures = _figures(config, data, found.prob_NC)
+        against = _paired(config, data, found.prob_NC, prob_NC)["attributes"]
+        each = {name: own | {"against_as_trained": against[name]} for name, own in figures.items()}
         facts[attribute] = {
             "method": found.method,
-            **_figures(config, data, attribute, found.prob_NC),
-            "against_as_trained": _paired(config, data, found.prob_NC, prob_NC, attribute)["attributes"][attribute],
+            **each.pop(attribute),
+            "others": each,
+            "warnings": trade_warnings(against, number_name(config.fairness), "as trained"),
         }
     return facts, adjusted
 
@@ -89,19 +95,20 @@ def against_baseline(
         "accuracy": as_trained["accuracy"],
         "as_trained": as_trained["attributes"],
         "adjusted": adjusted,
-        "warnings": trade_warnings(as_trained["attributes"]),
+        "warnings": trade_warnings(as_trained["attributes"], number_name(config.fairness), "the baseline's"),
     }
 
 
-def trade_warnings(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def trade_warnings(compared: Mapping[str, Mapping[str, Any]], number: str, than: str) -> list[str]:
     """A line where one attribute's gap became smaller while another's became larger, both as shown by their intervals.
 
     A larger gap alone is no warning: of attributes that nothing happened to, every second one has a larger gap by chance.
+    `number` is what the gap is called, `than` what it was compared with.
     """
     better = [attribute for attribute, found in compared.items() if found["gap"]["verdict"] == "A"]
     worse = {attribute: found["gap"] for attribute, found in compared.items() if found["gap"]["verdict"] == "B"}
     return [
-        f"The gap by {', '.join(better)} became smaller than the baseline's while that by {attribute} became larger, by "
+        f"The {number} by {', '.join(better)} became smaller than {than} while that by {attribute} became larger, by "
         f"{gap['value']:.4f} [{gap['low']:.4f}, {gap['high']:.4f}]."
         for attribute, gap in worse.items()
         if better
@@ -116,20 +123,23 @@ def comparison_words(baseline: Mapping[str, Any], notion: str) -> list[str]:
         gap = found["gap"]
         if gap["low"] is not None:
             lines.append(
-                f"  {notion} gap by {attribute} against {baseline['folder']}: {gap['value']:+.4f} "
+                f"  {number_name(notion)} by {attribute} against {baseline['folder']}: {gap['value']:+.4f} "
                 f"[{gap['low']:+.4f}, {gap['high']:+.4f}], {fairer[gap['verdict']]}"
             )
     return lines + [f"Warning: {warning}" for warning in baseline["warnings"]]
 
 
-def _figures(config: TrainConfig, data: GroupedData, attribute: str, prob_NC: np.ndarray) -> dict[str, Any]:
-    found = evaluate_predictions(**_arguments(config, data, attribute), prob_NC=prob_NC)
-    own = found["attributes"][attribute]
+def _figures(config: TrainConfig, data: GroupedData, prob_NC: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Of each attribute: accuracy, mean over the groups, worst group, the asked gap, and each group's accuracy."""
+    found = evaluate_predictions(**_arguments(config, data, None), prob_NC=prob_NC)
     return {
-        "accuracy": found["accuracy"],
-        **{name: own[name] for name in ("balanced_accuracy", "worst_group_accuracy")},
-        "gap": own["gaps"][config.fairness],
-        "groups": {name: group["accuracy"] for name, group in own["groups"].items()},
+        attribute: {
+            "accuracy": found["accuracy"],
+            **{name: own[name] for name in ("balanced_accuracy", "worst_group_accuracy")},
+            "gap": own["gaps"][config.fairness],
+            "groups": {name: group["accuracy"] for name, group in own["groups"].items()},
+        }
+        for attribute, own in found["attributes"].items()
     }
 
 

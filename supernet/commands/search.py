@@ -122,7 +122,8 @@ def report_content(
     config: SearchConfig, problem: Problem, outcome: Outcome, arch: Architecture, seconds: float
 ) -> dict[str, Any]:
     """The facts of report.json."""
-    from supernet.commands.setting import cap_notes, data_facts, layer_facts, table_facts
+    from supernet.commands.cap import derived_gap_notes, soft_gap_notes
+    from supernet.commands.setting import data_facts, layer_facts, table_facts
 
     best = outcome.candidates[0]
     return {
@@ -134,8 +135,8 @@ def report_content(
         "asked": asdict(config),
         "notes": [
             *problem.notes,
-            *cap_notes(config, problem.data, problem.folder.rows()),
-            *unheld_cap(config, outcome),
+            *soft_gap_notes(config, problem.data, problem.folder.rows()),
+            *derived_gap_notes(config, outcome),
         ],
         "data": data_facts(config, problem.data),
         "table": table_facts(problem.table),
@@ -158,19 +159,10 @@ def report_content(
     }
 
 
-def unheld_cap(config: SearchConfig, outcome: Outcome) -> list[str]:
-    """A line where an ask/tell strategy found nothing under the cap; it has no multiplier whose course would tell."""
-    best = outcome.candidates[0]
-    if outcome.evaluations is None or config.max_gap is None or best.gap <= config.max_gap:
-        return []
-    return [
-        f"--max-gap {config.max_gap:g} was not held: the gap of the derived architecture on search-val, the smallest of the "
-        f"front, is {best.gap:.4f}. With this data, budget and number of evaluations the cap may be infeasible."
-    ]
-
-
 def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, folder: RunFolder) -> str:
     """What the terminal shows at the end."""
+    from supernet.report.words import number_name
+
     best, found, scored, asked = outcome.candidates[0], outcome.evaluations, "with the supernet's weights", ""
     if found is not None:
         scored = "trained alone" if found["evaluator"] == "scratch" else scored
@@ -185,7 +177,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
         f"On search-val {scored}: balanced accuracy {best.balanced_accuracy:.3f}, "
-        f"{config.fairness} gap {best.gap:.3f}. Retrain to know the true numbers.\n"
+        f"{number_name(config.fairness)} {best.gap:.3f}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
         f"Next: python train.py --arch {folder.path / 'derived.json'}"
     )

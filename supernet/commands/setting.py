@@ -121,24 +121,6 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
     return with_intersections(data) if config.intersections else data
 
 
-def cap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each attribute whose soft gap ends above the cap: there dual ascent found no way to hold it."""
-    if config.max_gap is None or not rows:
-        return []
-    lines = []
-    for attribute in data.attributes:
-        key = f"gap_{attribute}"
-        course = [row[key] for row in rows if row.get("phase") != "warm-up" and key in row]
-        if course and course[-1] > config.max_gap:
-            stayed = "stayed above" if min(course) > config.max_gap else "fell under, and ended above"
-            lines.append(
-                f"--max-gap {config.max_gap:g} was not held: the soft gap by {attribute} {stayed} it, at {course[-1]:.4f} in the "
-                f"end, with its weight risen to {rows[-1][f'lambda_{key}']:.2g}. With this data, budget and number of "
-                f"epochs the cap may be infeasible."
-            )
-    return lines
-
-
 def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
     device = use_machine(config)
@@ -188,7 +170,7 @@ def check_feasible(space: SearchSpace, costs: dict[str, CostTable], budgets: dic
 
 
 def data_facts(config: CommonConfig, data: GroupedData) -> dict[str, Any]:
-    """What a report says of the data: names, licence if known, fingerprint, images of each group in each split."""
+    """What a report says of the data: names, licence if known, fingerprint, images in each split and of each group there."""
     counts = {
         split: {
             attribute: {group: int((part.group_NA[:, column] == code).sum()) for code, group in enumerate(groups)}
@@ -202,6 +184,7 @@ def data_facts(config: CommonConfig, data: GroupedData) -> dict[str, Any]:
         "fingerprint": data.fingerprint,
         "classes": list(data.classes),
         "groups": {attribute: list(groups) for attribute, groups in data.attributes.items()},
+        "images": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         "counts": counts,
     }
 

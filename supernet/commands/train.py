@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from supernet.architecture import Architecture
-    from supernet.commands.cap import soft_gap_notes, test_gap_notes
+    from supernet.commands.cap import soft_gap_notes, trained_gap_notes
     from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
     from supernet.commands.exports import check_exports, export
     from supernet.commands.setting import check, data_facts, open_run, read_data, use_machine
@@ -127,7 +127,12 @@ def run(options: argparse.Namespace) -> None:
         "name": folder.path.name,
         "seconds": {"total": time.monotonic() - started},
         "asked": asdict(config),
-        "notes": [*data.notes, *refits, *soft_gap_notes(config, data, folder.rows()), *test_gap_notes(config, metrics)],
+        "notes": [
+            *data.notes,
+            *refits,
+            *soft_gap_notes(config, data, folder.rows()),
+            *trained_gap_notes(config, metrics),
+        ],
         "data": data_facts(config, data),
         "arch": arch_facts(config, arch) | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
         "files": files,
@@ -221,15 +226,15 @@ def latency_facts(arch: Architecture | None) -> dict[str, Any]:
 def closing_words(content: dict[str, Any], folder: Path) -> str:
     """What the terminal shows at the end."""
     from supernet.commands.comparison import comparison_words
-    from supernet.report.words import figure, figure_and_verdict, number_name
+    from supernet.report.words import estimate, estimate_and_verdict, number_name
 
     metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
     spread = " (95% bootstrap intervals)" if metrics["bootstrap"]["resamples"] else ""
-    lines = [f"Test accuracy {figure(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
+    lines = [f"Test accuracy {estimate(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
     for attribute, found in metrics["attributes"].items():
-        groups = ", ".join(f"{name} {figure(group['accuracy'])}" for name, group in found["groups"].items())
+        groups = ", ".join(f"{name} {estimate(group['accuracy'])}" for name, group in found["groups"].items())
         lines.append(
-            f"  {attribute}: {groups}; {number_name(notion)} {figure_and_verdict(notion, found['gaps'][notion])}"
+            f"  {attribute}: {groups}; {number_name(notion)} {estimate_and_verdict(notion, found['gaps'][notion])}"
         )
     if arch["predicted_ms"] is not None:
         lines.append(

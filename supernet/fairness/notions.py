@@ -46,6 +46,8 @@ class Notion:
     groups: how the rates of an event's groups become one gap, a key of ``GROUPS``.
     events: how the gaps of the events become one number, a key of ``EVENTS``.
     hard: whether it has a meaning for hard predictions.
+    rate: what an event's rates are called among a group's figures (``evaluate_predictions``), "" where they are not there;
+        over the samples that are not of a class they are its false_positive_rate.
     """
 
     meaning: str
@@ -54,6 +56,7 @@ class Notion:
     groups: str = "difference"
     events: str = "worst"
     hard: bool = True
+    rate: str = "accuracy"
 
 
 def get_notion(notion: str | Notion, groups: str | None = None, events: str | None = None) -> Notion:
@@ -132,14 +135,19 @@ def _kernel_features(prob_BC: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
 
 NOTIONS: dict[str, Notion] = {
     "accuracy_parity": Notion("equal accuracy in every group", _true_class, _all_samples),
-    "demographic_parity": Notion("each class predicted equally often in every group", _every_sample, _per_class),
-    "equal_opportunity": Notion("equal recall of each class (Hardt et al. 2016)", _own_class, _per_class),
+    "demographic_parity": Notion(
+        "each class predicted equally often in every group", _every_sample, _per_class, rate="selection_rate"
+    ),
+    "equal_opportunity": Notion(
+        "equal recall of each class (Hardt et al. 2016)", _own_class, _per_class, rate="recall"
+    ),
     "equalized_odds": Notion(
         "equal recall and equal false-positive rate of each class (Hardt et al. 2016)",
         _own_class_and_rest,
         _per_class_and_rest,
+        rate="recall",
     ),
-    "loss_parity": Notion("equal cross-entropy in every group", _loss, _all_samples, hard=False),
+    "loss_parity": Notion("equal cross-entropy in every group", _loss, _all_samples, hard=False, rate="cross_entropy"),
     "worst_group_accuracy": Notion(
         "1 − accuracy of the worst group (Sagawa et al. 2020)", _true_class, _all_samples, groups="worst"
     ),
@@ -153,6 +161,7 @@ NOTIONS: dict[str, Notion] = {
         groups="square",
         events="sum",
         hard=False,
+        rate="",
     ),
 }
 

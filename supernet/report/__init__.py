@@ -21,7 +21,8 @@ _PAGES = Environment(
     lstrip_blocks=True,
 )
 _PAGES.globals |= {
-    function.__name__: function for function in (words.amount, words.counted, words.interval, words.percent)
+    function.__name__: function
+    for function in (words.amount, words.counted, words.estimate, words.interval, words.percent)
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from supernet.report import words
-from supernet.report.comparisons import figure
+from supernet.report.groups import worst_rates
 
 Content = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def _title(content: Content) -> Iterable[str]:
         gap, worst = found["gaps"][notion], found["worst_group_accuracy"]
         yield (
             f"By {_text(attribute)}: lowest accuracy {words.interval(worst)} ({_text(found['worst_group'])}), "
-            f"{words.plain(notion)} gap {figure(gap)}."
+            f"{words.number_name(notion)} {words.estimate_and_verdict(notion, gap)}."
         )
     yield ""
 
@@ -108,19 +108,29 @@ def _evaluation(content: Content) -> Iterable[str]:
             yield ""
         gaps = [
             [
-                words.plain(key) + (" (asked for)" if key == notion else ""),
-                figure(gap),
+                words.label(key) + (" (asked for)" if key == notion else ""),
+                words.estimate(gap),
+                words.verdict(key, gap) or "–",
                 _text(words.notion_meaning(key)),
             ]
             for key, gap in found["gaps"].items()
         ]
-        yield from _table(["notion", "value", "meaning"], gaps)
+        what, rates, caution = worst_rates(metrics, attribute, notion)
+        if what:
+            each = ", ".join(f"{_text(group)} {words.estimate(rate)}" for group, rate in rates.items())
+            yield from (
+                f"Where the groups differ most in {words.plain(notion)}, {_text(what)}: {each}. {caution}".rstrip(),
+                "",
+            )
+        yield from _table(["notion", "value", "a difference is", "meaning"], gaps)
     for attribute, found in (content.get("adjusted") or {}).items():
         yield from (
             "",
             f"By post-processing alone: these outputs adjusted for each {_text(attribute)} (fitted on search-val; needs the group at ",
         )
-        yield f"prediction time) have accuracy {words.interval(found['accuracy'])} and {words.plain(notion)} gap {figure(found['gap'])}."
+        yield f"prediction time) have accuracy {words.interval(found['accuracy'])} and {words.number_name(notion)} {words.estimate_and_verdict(notion, found['gap'])}."
+        for warning in found["warnings"]:
+            yield from ("", f"**{_text(warning)}**")
     for warning in (content.get("baseline") or {}).get("warnings", ()):
         yield from ("", f"**{_text(warning)}**")
     yield ""
@@ -147,7 +157,7 @@ def _training(content: Content) -> Iterable[str]:
         yield f"- {term}: {_text(told)}"
     versions = ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items())
     yield from (f"- seed {asked['seed']}; {versions}; {_text(str(content.get('machine') or ''))}", "")
-    yield from ("```sh", words.command_line("train", asked), "```", "")
+    yield from ("```sh", words.command_line("train", asked, content["data"]["images"]["train"]), "```", "")
 
 
 def _limits(content: Content) -> Iterable[str]:

@@ -11,28 +11,38 @@ FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "mean over the groups",
     "worst_group_accuracy": "worst group",
-    "gap": "gap",
-}
+}  # and "gap", by its notion's name
 
 
-def adjusted_view(attribute: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """One attribute's row block: what adjusting the outputs by this attribute's groups gives, beside the network itself."""
+def adjusted_view(attribute: str, found: Mapping[str, Any], number: str) -> dict[str, Any]:
+    """One attribute's row block: what adjusting the outputs by this attribute's groups gives, beside the network itself.
+
+    `number`: what the gap is called. Of the other attributes, whose groups it did not look at, worst group and gap.
+    """
+    labels = FIGURES | {"gap": number}
+    told = [(label, found, key) for key, label in labels.items()]
+    told += [
+        (f"by {name}: {labels[key]}", other, key)
+        for name, other in found["others"].items()
+        for key in ("worst_group_accuracy", "gap")
+    ]
     return {
         "attribute": attribute,
         "method": found["method"],
         "rows": [
             {
                 "label": label,
-                "adjusted": figure(found[key]),
-                **_difference(found["against_as_trained"][key], "adjusted", "as trained"),
+                "adjusted": words.estimate(figures[key]),
+                **_difference(figures["against_as_trained"][key], "adjusted", "as trained"),
             }
-            for key, label in FIGURES.items()
+            for label, figures, key in told
         ],
+        "warnings": found["warnings"],
         "groups": {name: words.interval(accuracy) for name, accuracy in found["groups"].items()},
     }
 
 
-def baseline_view(found: Mapping[str, Any]) -> dict[str, Any]:
+def baseline_view(found: Mapping[str, Any], number: str) -> dict[str, Any]:
     """Differences to the baseline, as trained and with its outputs adjusted by group, for each attribute."""
     attributes = []
     for attribute, as_trained in found["as_trained"].items():
@@ -43,27 +53,12 @@ def baseline_view(found: Mapping[str, Any]) -> dict[str, Any]:
                 "as_trained": _difference(as_trained[key], "this run", "the baseline"),
                 "adjusted": None if adjusted is None else _difference(adjusted[key], "this run", "the baseline"),
             }
-            for key, label in FIGURES.items()
+            for key, label in (FIGURES | {"gap": number}).items()
         ]
         attributes.append({"attribute": attribute, "rows": rows})
     return {"folder": found["folder"], "attributes": attributes, "warnings": found["warnings"]}
 
 
-def figure(found: Mapping[str, Any]) -> str:
-    """A value with its interval, in its own unit."""
-    return _told(found, "")
-
-
 def _difference(found: Mapping[str, Any], a: str, b: str) -> dict[str, str]:
-    verdict = {"A": f"{a} is better", "B": f"{b} is better"}.get(found["verdict"], "not shown")
-    return {"difference": _told(found, "+"), "verdict": verdict}
-
-
-def _told(found: Mapping[str, Any], sign: str) -> str:
-    value, low, high = (found[name] for name in ("value", "low", "high"))
-    if value is None:
-        return "unknown"
-    told = f"{value:{sign}.4f}"
-    if low is not None and high is not None:
-        told += f" ({low:{sign}.4f} to {high:{sign}.4f})"
-    return told.replace("-", "−")
+    verdict = {"A": f"{a} is better", "B": f"{b} is better"}.get(found["verdict"], words.NOT_SHOWN)
+    return {"difference": words.estimate(found, "+"), "verdict": verdict}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from supernet.fairness import NOTIONS, get_notion
+from markupsafe import Markup
+
+from supernet.fairness import get_notion
 from supernet.report import plots, words
 from supernet.report.svg import short
 
 POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
 MOST_GROUPS, MOST_MATRICES, MOST_CLASSES, MOST_CONFUSIONS = 24, 4, 12, 8
-SHOWN, NOT_SHOWN = "shown", "not shown"
+LARGEST = "The largest of several differences looks larger than it is: whether there is one, the gap's interval tells."
 Figure = Mapping[str, Any]
 
 
@@ -23,6 +26,7 @@ def attribute_view(name: str, metrics: Mapping[str, Any], notion: str) -> dict[s
     drawn = order[:MOST_GROUPS]
     overall = metrics["accuracy"]["value"]
     gaps = [_gap_row(key, figure, classes, notion) for key, figure in found["gaps"].items()]
+    what, rates, caution = worst_rates(metrics, name, notion)
     matrices = drawn if len(classes) <= MOST_CLASSES and len(order) <= MOST_MATRICES else []
     return {
         "name": name,
@@ -39,6 +43,7 @@ def attribute_view(name: str, metrics: Mapping[str, Any], notion: str) -> dict[s
         "gap_chart": plots.intervals(
             f"Gaps by {name}, points", [row["row"] for row in gaps if row["key"] in POINTS], None, zero=True
         ),
+        "worst_rates": (*_rates_chart(what, name, rates), caution) if what else None,
         "asked_gap": next((row for row in gaps if row["asked"]), None),
         "worst": found["worst_group_accuracy"],
         "worst_group": found["worst_group"],
@@ -61,14 +66,13 @@ def _interval_row(
 
 
 def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> dict[str, Any]:
-    verdict = _verdict(key, figure)
-    label = f"asked for: {words.plain(key)}" if key == notion else words.plain(key)
-    plain = "unknown" if figure["value"] is None else f"{figure['value']:.4f}"
-    if figure["value"] is not None and figure["low"] is not None:
-        plain += f" ({figure['low']:.4f} to {figure['high']:.4f})"
+    verdict = words.verdict(key, figure)
+    label = words.label(key)
+    plain = words.estimate(figure)
     return {
         "key": key,
-        "label": words.plain(key),
+        "label": label,
+        "number": words.number_name(key),
         "asked": key == notion,
         "meaning": words.notion_meaning(key),
         "plain": plain,
@@ -76,15 +80,41 @@ def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> d
         "worst": words.event_words(figure.get("worst_event"), classes),
         "empty_cells": figure.get("empty_cells", 0),
         "verdict": verdict,
-        "row": _interval_row(label, figure, f" {verdict}", strong=key == notion, open_mark=verdict == NOT_SHOWN),
+        "row": _interval_row(f"asked for: {label}" if key == notion else label, figure, f" {verdict}",
+                             strong=key == notion, open_mark=verdict == words.NOT_SHOWN),
     }  # fmt: skip
 
 
-def _verdict(key: str, figure: Figure) -> str:
-    """Whether there is any gap: its 95% interval is cut at 0, so one that reaches 0 shows none."""
-    if figure["low"] is None or (key.split(":")[0] in NOTIONS and get_notion(key).groups == "worst"):
-        return ""
-    return SHOWN if figure["low"] > 0 else NOT_SHOWN
+def worst_rates(metrics: Mapping[str, Any], attribute: str, notion: str) -> tuple[str, dict[str, Figure], str]:
+    """What a notion's rates are where its groups differ most, `recall of 3`, each group's, and how to take them.
+
+    "", {} and "" where that is accuracy, which stands there anyway, or nothing that a group has a figure of.
+    """
+    found, rate, classes = metrics["attributes"][attribute], get_notion(notion).rate, metrics["classes"]
+    event = found["gaps"][notion]["worst_event"]
+    if rate in ("", "accuracy") or event is None:
+        return "", {}, ""
+    caution = LARGEST if len(get_notion(notion).event_names(len(classes))) > 1 else ""
+    at = re.search(r"class (\d+)$", event)
+    if at is None:
+        return words.plain(rate), {group: row[rate] for group, row in found["groups"].items()}, caution
+    name, label = "false_positive_rate" if event.startswith("not ") else rate, classes[int(at[1])]
+    return (
+        f"{words.plain(name)} of {label}",
+        {group: row[name][label] for group, row in found["groups"].items()},
+        caution,
+    )
+
+
+def _rates_chart(what: str, attribute: str, rates: Mapping[str, Figure]) -> tuple[str, Markup]:
+    """Title and picture of the rates that the asked gap is between, lowest first, in percent; cross-entropies as they are."""
+    known = sorted((g for g in rates if rates[g]["value"] is not None), key=lambda g: rates[g]["value"])
+    rows = [_interval_row(short(group, 18), rates[group]) for group in known[:MOST_GROUPS]]
+    title = f"{words.capital(what)} by {attribute}, %"
+    if what == "cross entropy":
+        title = title.removesuffix(", %")
+        rows = [{**row, **rates[g], "told": words.estimate(rates[g])} for row, g in zip(rows, known, strict=False)]
+    return title, plots.intervals(title, rows)
 
 
 def _confusions(groups: Mapping[str, Any], shown: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:

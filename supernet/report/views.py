@@ -27,7 +27,7 @@ def page_view(content: Content) -> Content:
         "notes": content["notes"],
         "asked": words.asked_words(command, asked, found["budget_ms"]),
         "options": asked,
-        "changed": words.changed_options(command, asked),
+        "changed": words.changed_options(command, asked, content["data"]["images"]["train"]),
         "data": content["data"],
         "data_counts": [_data_counts(content["data"], attribute) for attribute in content["data"]["groups"]],
         "latency": _latency(content, found),
@@ -35,7 +35,7 @@ def page_view(content: Content) -> Content:
         "op_label": charts.op_label,
         "blocks": charts.architecture(layers) if layers else None,
         "staircase": charts.latency_by_layer(content["base_ms"], layers, found["budget_ms"]) if layers else None,
-        "again": words.command_line(command, asked),
+        "again": words.command_line(command, asked, content["data"]["images"]["train"]),
         "where": {
             "seed": asked["seed"],
             "data fingerprint": content["data"]["fingerprint"],
@@ -49,22 +49,23 @@ def page_view(content: Content) -> Content:
 
 def search_view(content: Content) -> Content:
     """The search's own part: probabilities, the course of the search, the candidates, the next command."""
-    layers, derived, notion = content["layers"], content["derived"], words.plain(content["asked"]["fairness"])
+    layers, derived, number = content["layers"], content["derived"], words.number_name(content["asked"]["fairness"])
     evaluations = content.get("evaluations")
     by_latency = sorted(content["candidates"], key=lambda candidate: candidate["costs"]["latency"])
     numbered = [{**candidate, "number": number} for number, candidate in enumerate(by_latency, 1)]
     p_LK = [layer["probabilities"] for layer in layers]
     return {
         "facts": words.model_facts(derived),
+        "number": number,
         "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
         "shared_weights": not evaluations or evaluations["evaluator"] == "supernet",
         "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
-        "curves": list(_search_curves(content["history"], derived["budget_ms"], notion)),
+        "curves": list(_search_curves(content["history"], derived["budget_ms"], number)),
         "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],
         "candidates_all": len(numbered),
         "front": [
             _front(numbered, derived["budget_ms"], "Error, %", lambda c: 100 * (1 - c["balanced_accuracy"])),
-            _front(numbered, derived["budget_ms"], f"Gap ({notion}), points", lambda c: 100 * c["gap"]),
+            _front(numbered, derived["budget_ms"], f"{words.capital(number)}, points", lambda c: 100 * c["gap"]),
         ],
         "next": shlex.join(["python", "train.py", "--arch", words.run_folder(content) + "/derived.json"]),
     }
@@ -73,21 +74,21 @@ def search_view(content: Content) -> Content:
 def train_view(content: Content) -> Content:
     """The training's own part: groups, gaps, confusions, the course of the training, how to load the model."""
     metrics, notion = content["metrics"], content["asked"]["fairness"]
+    number = words.number_name(notion)
     return {
         "metrics": metrics,
         "facts": {
             **words.model_facts(content["arch"]),
             "calibration error (ECE)": words.interval(metrics["ece"]),
-            "cross-entropy": f"{metrics['cross_entropy']['value']:.3f}",
+            "cross-entropy": words.estimate(metrics["cross_entropy"], digits=3),
         },
         "attributes": [attribute_view(name, metrics, notion) for name in metrics["attributes"]],
-        "curves": list(_train_curves(content["history"], words.plain(notion))),
+        "curves": list(_train_curves(content["history"], number)),
         "arch": content["arch"],
         "model_json": words.run_folder(content) + "/model.json",
         "files": content.get("files") or {},
-        "adjusted": [adjusted_view(name, found) for name, found in (content.get("adjusted") or {}).items()],
-        "baseline": baseline_view(content["baseline"]) if content.get("baseline") else None,
-        "asked_notion": words.plain(notion),
+        "adjusted": [adjusted_view(name, found, number) for name, found in (content.get("adjusted") or {}).items()],
+        "baseline": baseline_view(content["baseline"], number) if content.get("baseline") else None,
     }
 
 
@@ -121,7 +122,7 @@ def _data_counts(data: Mapping[str, Any], attribute: str) -> Content:
     return {"attribute": attribute, "rows": rows}
 
 
-def _search_curves(rows: Rows, budget_ms: float | None, notion: str) -> Iterable[Content]:
+def _search_curves(rows: Rows, budget_ms: float | None, number: str) -> Iterable[Content]:
     warm = max((row["step"] for row in rows if row.get("phase") == "warm-up"), default=0)
     shade = (warm, "warm-up") if warm else None
     budget = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
@@ -139,21 +140,23 @@ def _search_curves(rows: Rows, budget_ms: float | None, notion: str) -> Iterable
         reference=budget,
     )
     note = "Running estimate without batch bias, so it can fall below 0. Warm-up on search-train, then search-val."
-    yield from _curve(f"Soft gap ({notion})", note, _lines(rows, _gaps(rows)), shade=shade, zero=True)
+    yield from _curve(f"Soft {number}", note, _lines(rows, _gaps(rows)), shade=shade, zero=True)
     note = "Mean entropy of p over the layers: 1 is uniform, 0 is decided."
     yield from _curve("Indecision", note, _lines(rows, {"entropy": "entropy"}), shade=shade, zero=True)
 
 
-def _train_curves(rows: Rows, notion: str) -> Iterable[Content]:
+def _train_curves(rows: Rows, number: str) -> Iterable[Content]:
     yield from _curve("Cross-entropy, training", "Mean of each epoch.", _lines(rows, {"loss": "cross_entropy"}))
     yield from _curve(
         "Accuracy, search-val",
         "Of the averaged weights after each epoch. Balanced: mean over the groups.",
         _lines(rows, {"accuracy": "val_accuracy", "balanced": "val_balanced_accuracy"}),
     )
-    yield from _curve(f"Gap ({notion}), search-val", "After each epoch.", _lines(rows, {"gap": "val_gap"}), zero=True)
+    yield from _curve(
+        f"{words.capital(number)}, search-val", "After each epoch.", _lines(rows, {"gap": "val_gap"}), zero=True
+    )
     note = "Running estimate without batch bias, so it can fall below 0."
-    yield from _curve(f"Soft gap ({notion}), training", note, _lines(rows, _gaps(rows)), zero=True)
+    yield from _curve(f"Soft {number}, training", note, _lines(rows, _gaps(rows)), zero=True)
 
 
 def _curve(title: str, note: str, series: Mapping[str, plots.Points], **more: Any) -> Iterable[Content]:

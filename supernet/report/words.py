@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from supernet.config import SearchConfig, TrainConfig
+from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import EVENT_WORDS, GROUP_WORDS, METHODS, NOTIONS, get_notion
 
 PROVENANCE = {
@@ -20,12 +20,18 @@ PROVENANCE = {
     "interpolated": "Partly measured, partly interpolated from operations of other shapes.",
     "host-proxy": "Measured on another machine that stands in for the device: trust the order at most.",
 }
+SHOWN, NOT_SHOWN = "shown", "not shown"
 _CONFIGS = {"search": SearchConfig, "train": TrainConfig}
 
 
 def plain(name: str) -> str:
     """A name without its underscores."""
     return name.replace("_", " ")
+
+
+def capital(told: str) -> str:
+    """With a capital letter at its start."""
+    return told[:1].upper() + told[1:]
 
 
 def counted(number: int, noun: str) -> str:
@@ -43,6 +49,46 @@ def interval(figure: Mapping[str, float | None], digits: int = 1, unit: str = "%
         return "unknown"
     told = f"{100 * value:.{digits}f}{unit}"
     return told if low is None or high is None else f"{told} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+
+
+def estimate(found: Mapping[str, float | None], sign: str = "", digits: int = 4) -> str:
+    """`0.0413 (0.0123 to 0.0600)`: a value with its interval, in its own unit; `sign` "+" of a difference."""
+    value, low, high = (found[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "unknown"
+    told = f"{value:{sign}.{digits}f}"
+    if low is not None and high is not None:
+        told += f" ({low:{sign}.{digits}f} to {high:{sign}.{digits}f})"
+    return told.replace("-", "−")
+
+
+def verdict(key: str, gap: Mapping[str, Any]) -> str:
+    """Whether there is any gap: its 95% interval is cut at 0, so one that reaches 0 shows none; "" where that is no question."""
+    if gap["low"] is None or (_known(key) and get_notion(key).groups == "worst"):
+        return ""
+    return SHOWN if gap["low"] > 0 else NOT_SHOWN
+
+
+def estimate_and_verdict(key: str, gap: Mapping[str, Any]) -> str:
+    """`0.0413 (0.0000 to 0.0600), not shown`."""
+    return ", ".join(filter(None, (estimate(gap), verdict(key, gap))))
+
+
+def number_name(key: str) -> str:
+    """What a notion's number is: a gap between groups, or what a worst group or a ratio lacks to 1."""
+    groups = get_notion(key).groups if _known(key) else "difference"
+    if groups not in ("worst", "ratio"):
+        return f"{plain(key)} gap"
+    return f"1 − {plain(key)}" if key in NOTIONS else f"{plain(key.split(':')[0])} ({GROUP_WORDS[groups]})"
+
+
+def label(key: str) -> str:
+    """A notion in a row of numbers: as `number_name`, and a gap by its notion alone."""
+    return number_name(key).removesuffix(" gap")
+
+
+def _known(key: str) -> bool:
+    return key.split(":")[0] in NOTIONS
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -146,7 +192,7 @@ def evaluation_facts(found: Mapping[str, Any]) -> dict[str, str]:
 def notion_meaning(key: str) -> str:
     """What a notion asks for, with its aggregations where they are not its own; nothing for an unknown one."""
     name, *changed = key.split(":")
-    if name not in NOTIONS:
+    if not _known(key):
         return ""
     if not changed:
         return NOTIONS[name].meaning
@@ -171,18 +217,18 @@ def event_words(event: str | None, classes: Sequence[str]) -> str:
     return re.sub(r"class (\d+)$", lambda m: classes[int(m[1])] if int(m[1]) < len(classes) else m[0], event)
 
 
-def changed_options(command: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from their defaults, some of which go by the space."""
+def changed_options(command: str, asked: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """The options that differ from their defaults, some of which go by the space or the number of training images."""
     kind = _CONFIGS[command]
-    usual = kind(**{name: asked[name] for name in ("space",) if name in asked})
+    usual = with_epochs(kind(**{name: asked[name] for name in ("space",) if name in asked}), images)
     defaults = {item.name: item.default if item.name == "space" else getattr(usual, item.name) for item in fields(kind)}
     return {name: value for name, value in asked.items() if name in defaults and value != defaults[name]}
 
 
-def command_line(command: str, asked: Mapping[str, Any]) -> str:
+def command_line(command: str, asked: Mapping[str, Any], images: int) -> str:
     """The command that asks the same again, into a new folder."""
     words = ["python", f"{command}.py"]
-    for name, value in changed_options(command, asked).items():
+    for name, value in changed_options(command, asked, images).items():
         if name in ("out", "resume") or value is None:
             continue
         flag = name.replace("_", "-")

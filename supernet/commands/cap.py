@@ -1,0 +1,70 @@
+"""--max-gap: whether the cap was held, by the soft gap that it caps and by the hard gap of what came out.
+
+Each note begins with the option's name: the terminal shows those, report and card all notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from supernet.config import CommonConfig, SearchConfig
+from supernet.data import GroupedData
+from supernet.report import words
+from supernet.strategies.problem import Outcome
+
+MARGIN, LAST = (
+    0.1,
+    3,
+)  # dual ascent hovers at an active cap: missed is what ends a tenth above it, and did so on average
+
+
+def soft_gap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each attribute whose soft gap ends above the cap: there dual ascent found no way to hold it."""
+    if config.max_gap is None or not rows:
+        return []
+    lines = []
+    for attribute in data.attributes:
+        key = f"gap_{attribute}"
+        course = [row[key] for row in rows if row.get("phase") != "warm-up" and key in row]
+        if course and min(course[-1], np.mean(course[-LAST:])) > (1 + MARGIN) * config.max_gap:
+            stayed = "stayed above" if min(course) > config.max_gap else "fell under, and ended above"
+            lines.append(
+                f"--max-gap {config.max_gap:g} was not held: the soft {words.number_name(config.fairness)} by {attribute} "
+                f"{stayed} it, at {course[-1]:.4f} in the end, with its weight risen to {rows[-1][f'lambda_{key}']:.2g}. "
+                f"With this data, budget and number of epochs the cap may be infeasible."
+            )
+    return lines
+
+
+def derived_gap_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
+    """A line where the derived architecture's hard gap on search-val, the worst over the attributes, is above the cap."""
+    best, found = outcome.candidates[0], outcome.evaluations
+    if config.max_gap is None or best.gap <= config.max_gap:
+        return []
+    scored = "trained alone" if found is not None and found["evaluator"] == "scratch" else "with the supernet's weights"
+    least = "" if found is None else ", the smallest of the front"
+    by = f" by {max(best.gaps, key=lambda name: best.gaps[name])}" if best.gaps else ""
+    return [
+        f"--max-gap {config.max_gap:g} was not held on search-val: the {words.number_name(config.fairness)}{by} of the "
+        f"derived architecture there, {scored}{least}, is {best.gap:.4f}. Its retraining has the last word."
+    ]
+
+
+def trained_gap_notes(config: CommonConfig, metrics: Mapping[str, Any]) -> list[str]:
+    """A line for each attribute whose hard gap on test is above the cap, with its interval and what that shows."""
+    lines = []
+    for attribute, found in metrics["attributes"].items():
+        gap = found["gaps"][config.fairness]
+        if config.max_gap is None or gap["value"] is None or gap["value"] <= config.max_gap:
+            continue
+        line = (
+            f"--max-gap {config.max_gap:g} was not held on test: the {words.number_name(config.fairness)} by {attribute} "
+            f"is {words.estimate(gap)}."
+        )
+        if gap["low"] is not None and gap["low"] <= config.max_gap:
+            line += " The interval holds the cap, too: chance may have put it above."
+        lines.append(line)
+    return lines
