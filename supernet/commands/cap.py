@@ -15,10 +15,8 @@ from supernet.data import GroupedData
 from supernet.report import words
 from supernet.strategies.problem import Outcome
 
-MARGIN, LAST = (
-    0.1,
-    3,
-)  # dual ascent hovers at an active cap: missed is what ends a tenth above it, and did so on average
+# dual ascent hovers at an active cap: missed is what ends a tenth above it, and was so on average over the last rows
+MARGIN, LAST = 0.1, 3
 
 
 def soft_gap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[str, Any]]) -> list[str]:
