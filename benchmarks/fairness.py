@@ -5,19 +5,24 @@
 `writers` with 5% students, rpi4. main: `fbnet32`, 10 ms, 2,000 training images, accuracy parity. dim and blurred: stronger tests, the
 students' images made worse by us everywhere (no natural groups), `micro32`, 9 ms (the median of its 7.8 to 10.3). wide:
 `micro32`, 9 ms, 6,000 images, three other notions. Each seed draws other training images. Of a seed, what is alike is done once: the data, the warm-up
-of the supernet (plain cross-entropy), and a training that two methods share. Methods:
+of the supernet (plain cross-entropy), and a training that several rows share. Architectures:
 
     fixed          as many k3_e3 blocks as the budget holds (MobileNet-like)   random    drawn within the budget
     ce             searched with --fairness-weight 0                          fair      searched with the soft gap
-    …+fair         the same network, trained with the fair method as well
 
-Fair training balances groups and classes. The rare group then fills a quarter of each batch, and an epoch has a quarter more
-steps: nine epochs of it are 720 steps, twelve plain ones 768. Searches derive as `supernet search` does: of the probable candidates inside the budget the one with the smallest cross-entropy on
-search-val, mean over groups.
+Searches derive as `supernet search` does: of the probable candidates inside the budget, and the network built by hand (on `fbnet32`
+that is `fixed`), the one with the smallest cross-entropy on search-val, mean over groups. Trainings, alike in steps:
+
+    (no suffix)    plain
+    +fair          plain, then the classifier fitted anew on search-val (--refit-classifier); half of its 4,000 images are by students
+    +rare          the same on 2,000 images of search-val of which 5% are by students, as in training
+    +balance       --fairness-method balance (wide: balance,gap): the rare group fills a quarter of each batch, an epoch has
+                   a quarter more steps; +balance+fair: with the classifier fitted anew as well
+    +pooled        plain, but on search-train and search-val together: what the images that `fair` learns from bring by themselves
 
 Seed by seed, the parts in turn, so that results are of use early. A finished run is a line of FOLDER/PART-SEED.jsonl and is not
-run again; results/fairness.json is written anew as seeds end (`--collect`: from what is there). Intervals: bootstrap over seeds and
-test images together, the same draw for both sides of a difference. Seconds are CPU seconds of the process.
+run again while the part's setting is the same; results/fairness.json is written anew as seeds end (`--collect`: from what is there).
+Intervals: bootstrap over seeds and test images together, the same draw for both sides of a difference. Seconds are CPU seconds of the process.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import sys
@@ -35,11 +41,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from fairness_runs import blurred, dimmed, drawn, fewer, fixed, made_worse, searched, trained, warmed_up
+from fairness_runs import (
+    PLAIN,
+    blurred,
+    dimmed,
+    drawn,
+    fewer,
+    fixed,
+    made_worse,
+    predicted,
+    searched,
+    trained,
+    warmed_up,
+)
 from fairness_summary import summarise
 from results_io import write_results
 
@@ -52,7 +70,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BALANCE = {"fairness_method": "balance", "fairness_weight": 0.0}
 MICRO = {
     "space": "micro32", "budget_ms": 9.0, "max_train": 2000, "notions": ["accuracy_parity"],
-    "warmup_epochs": 6, "epochs": 3, "train_epochs": 12, "fair_epochs": 9, "training": BALANCE,
+    "warmup_epochs": 6, "epochs": 3, "train_epochs": 12, "fair_epochs": 9, "balance": BALANCE,
 }  # fmt: skip
 PARTS: dict[str, dict[str, Any]] = {
     "main": MICRO | {"space": "fbnet32", "budget_ms": 10.0},
@@ -61,11 +79,10 @@ PARTS: dict[str, dict[str, Any]] = {
     "wide": MICRO | {
         "max_train": 6000, "notions": ["demographic_parity", "equal_opportunity", "equalized_odds"],
         "warmup_epochs": 2, "epochs": 1, "train_epochs": 4, "fair_epochs": 3,
-        "training": BALANCE | {"fairness_method": "balance,gap", "fairness_weight": 1.0},
+        "balance": BALANCE | {"fairness_method": "balance,gap", "fairness_weight": 1.0},
     },
 }  # fmt: skip
 FAIR_SEARCH = {"fairness_method": "gap", "fairness_weight": 5.0}
-PLAIN = {"fairness_method": "gap", "fairness_weight": 0.0}
 TINY = {"max_train": 128, "warmup_epochs": 1, "epochs": 1, "train_epochs": 1, "fair_epochs": 1}
 
 
@@ -73,15 +90,22 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> None:
     """Every run of a seed that is not on disk yet, each written as it ends."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    setting, effort = dict(PARTS[part]), {}
+    setting, effort = PARTS[part], {}
     if tiny:
-        setting |= TINY | {"notions": setting["notions"][:1]}
+        setting = setting | TINY | {"notions": setting["notions"][:1]}
         effort = {"candidates": 2, "eval_images": 256}
-    journal = folder / f"{part}-{seed}.jsonl"
-    done = {row["run"]: row for row in read_rows(journal)}
+    journal, stamp = folder / f"{part}-{seed}.jsonl", stamp_of(setting)
+    done = {row["run"]: row for row in read_rows(journal) if row["setting"] == stamp}
 
     def keep(run: str, row: dict[str, Any], started: float) -> None:
-        row = {"run": run, "part": part, "seed": seed, "seconds": time.process_time() - started, **row}
+        row = {
+            "run": run,
+            "part": part,
+            "seed": seed,
+            "setting": stamp,
+            "seconds": time.process_time() - started,
+            **row,
+        }
         with journal.open("a") as file:
             file.write("\n" + json.dumps(row))  # begins a line of its own after one that was cut off
         done[run] = row
@@ -94,11 +118,7 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> None:
         contextlib.redirect_stdout(quiet),
     ):
         work = Path(temporary)
-        config = SearchConfig(
-            space=setting["space"], budget_ms=setting["budget_ms"], max_train=setting["max_train"], group_mix="student=0.05",
-            warmup_epochs=setting["warmup_epochs"], epochs=setting["epochs"], seed=seed, threads=1, out=str(work / "problem"),
-            fairness=setting["notions"][0], **PLAIN, **effort,
-        )  # fmt: skip
+        config = search_config(setting, seed=seed, out=str(work / "problem"), **PLAIN, **effort)
         problem = prepare(config)
         if "students" in setting:
             problem = replace(problem, data=made_worse(problem.data, "student", setting["students"]))
@@ -118,42 +138,61 @@ def one_seed(part: str, seed: int, folder: Path, tiny: bool) -> None:
             "random": drawn(problem, seed),
             **{name: tuple(done[f"search {name}"]["ops"]) for name in searches},
         }
-        for method, arch, notion, fair in plan(setting["notions"]):
-            if method in done:
+        trainings: dict[tuple[tuple[str, ...], str], list[Run]] = {}
+        for run in plan(setting["notions"]):
+            trainings.setdefault((ops[run.arch], run.training), []).append(run)
+        for number, ((own_ops, training), runs) in enumerate(trainings.items()):
+            if all(run.name in done for run in runs):
                 continue
             started = time.process_time()
-            row: dict[str, Any] = {"ops": list(ops[arch]), "recipe": [fair, notion if fair else ""]}
-            same = next((r for r in done.values() if (r.get("ops"), r.get("recipe")) == tuple(row.values())), None)
-            if same is not None:
-                shared = ("predicted", "predicted_ms", "accuracy")
-                keep(method, row | {name: same[name] for name in shared} | {"shared_with": same["run"]}, started)
-                continue
-            options, own = setting["training"] if fair else PLAIN, work / f"train-{method.replace('/', '-')}"
-            predicted_N = trained(
-                problem, ops[arch], setting["fair_epochs" if fair else "train_epochs"], notion, options, seed, own
-            )
+            network = trained(problem, own_ops, training, setting, seed, work / f"train-{number}")
             label_N = problem.data.test.label_N
-            row |= {
-                "predicted": pack((predicted_N - label_N) % len(problem.data.classes)),
-                "predicted_ms": problem.costs["latency"].total(problem.space.index_L(ops[arch])),
-                "accuracy": float((predicted_N == label_N).mean()),
-            }
-            keep(method, row, started)
+            for run in sorted(runs, key=lambda run: run.refit != ""):  # fitting anew changes the network
+                predicted_N = predicted(problem, network, run.refit, seed)
+                row = {
+                    "ops": list(own_ops),
+                    "training": training,
+                    "predicted": pack((predicted_N - label_N) % len(problem.data.classes)),
+                    "predicted_ms": problem.costs["latency"].total(problem.space.index_L(own_ops)),
+                    "accuracy": float((predicted_N == label_N).mean()),
+                }
+                keep(run.name, row, started)
+                started = time.process_time()
 
 
-def plan(notions: list[str]) -> Iterator[tuple[str, str, str, bool]]:
-    """(method, whose architecture, notion, fair training?), the comparisons that matter most first."""
-    first = notions[0]
-    yield from (("ce", "ce", first, False), (f"fair+fair/{first}", f"fair/{first}", first, True))
-    yield from ((f"fair/{first}", f"fair/{first}", first, False), ("fixed", "fixed", first, False))
-    yield from ((f"fixed+fair/{first}", "fixed", first, True), ("random", "random", first, False))
-    yield (f"ce+fair/{first}", "ce", first, True)
-    for notion in notions[1:]:
+class Run(NamedTuple):
+    """Whose architecture, how it is trained (plain, pooled, or balance/NOTION), and on what its classifier is fitted anew: "" is not."""
+
+    name: str
+    arch: str
+    training: str
+    refit: str = ""
+
+
+def plan(notions: list[str]) -> Iterator[Run]:
+    """The comparisons that matter most first."""
+    yield from (Run("ce", "ce", "plain"), Run("ce+fair", "ce", "plain", "val"), Run("ce+rare", "ce", "plain", "rare"))
+    for notion in notions:
+        own, balance = f"fair/{notion}", f"balance/{notion}"
+        yield from (Run(own, own, "plain"), Run(f"fair+fair/{notion}", own, "plain", "val"))
         yield from (
-            (f"fair+fair/{notion}", f"fair/{notion}", notion, True),
-            (f"fair/{notion}", f"fair/{notion}", notion, False),
+            Run(f"ce+balance/{notion}", "ce", balance),
+            Run(f"ce+balance+fair/{notion}", "ce", balance, "val"),
         )
-        yield from ((f"fixed+fair/{notion}", "fixed", notion, True), (f"ce+fair/{notion}", "ce", notion, True))
+    yield from (Run("fixed", "fixed", "plain"), Run("fixed+fair", "fixed", "plain", "val"))
+    yield from (Run("random", "random", "plain"), Run("ce+pooled", "ce", "pooled"))
+
+
+def search_config(setting: dict[str, Any], **more: Any) -> SearchConfig:
+    names = ("space", "budget_ms", "max_train", "warmup_epochs", "epochs")
+    own = {"fairness": setting["notions"][0], "group_mix": "student=0.05", "threads": 1}
+    return SearchConfig(**{name: setting[name] for name in names}, **own, **more)
+
+
+def stamp_of(setting: dict[str, Any]) -> str:
+    """Tells settings apart, so that no runs of an earlier one are mixed in."""
+    plain = {name: getattr(value, "__name__", value) for name, value in setting.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def estimate(part: str) -> float:
@@ -163,10 +202,7 @@ def estimate(part: str) -> float:
     setting = PARTS[part]
     clock = time.process_time
     with tempfile.TemporaryDirectory() as temporary:
-        config = SearchConfig(
-            space=setting["space"], budget_ms=setting["budget_ms"], max_train=setting["max_train"], group_mix="student=0.05",
-            threads=1, out=f"{temporary}/problem", **FAIR_SEARCH,
-        )  # fmt: skip
+        config = search_config(setting, out=f"{temporary}/problem", **FAIR_SEARCH)
         problem = prepare(config)
         running = DifferentiableSearch(config, problem)
         per_epoch = len(running.train)
@@ -184,13 +220,15 @@ def estimate(part: str) -> float:
             lambda n: (running.weight_step(running.train.at(n), False), running.alpha_step(running.val.at(n)))
         )
         few = replace(problem, data=replace(problem.data, train=fewer(problem.data.train, 320)))
+        own, ops = setting | {"train_epochs": 1}, fixed(problem)
         started = clock()
-        trained(few, fixed(problem), 1, "accuracy_parity", PLAIN, 0, Path(temporary) / "train")
+        trained(few, ops, "plain", own, 0, Path(temporary) / "train")
         one_epoch = clock() - started
         started = clock()
-        trained(few, fixed(problem), 3, "accuracy_parity", PLAIN, 0, Path(temporary) / "longer")
-        epoch_of_few = (clock() - started - one_epoch) / 2  # with its look at search-val
-    searches, trainings = 1 + len(setting["notions"]), len(list(plan(setting["notions"])))
+        trained(few, ops, "plain", own | {"train_epochs": 3}, 0, Path(temporary) / "longer")
+        epoch_of_few = (clock() - started - one_epoch) / 2
+    searches = 1 + len(setting["notions"])
+    trainings = len({(run.arch, run.training) for run in plan(setting["notions"])})
     training = one_epoch + epoch_of_few * (setting["train_epochs"] * setting["max_train"] / 320 - 1)
     total = (
         warm * setting["warmup_epochs"] * per_epoch
@@ -235,7 +273,9 @@ def main() -> None:
         return
 
     def collect() -> None:
-        records = [row for journal in sorted(options.folder.glob("*-*.jsonl")) for row in read_rows(journal)]
+        stamps = {part: stamp_of(setting) for part, setting in PARTS.items()}
+        rows = [row for journal in sorted(options.folder.glob("*-*.jsonl")) for row in read_rows(journal)]
+        records = [row for row in rows if options.tiny or row["setting"] == stamps[row["part"]]]
         where = {"folder": options.folder} if options.tiny else {}
         summary = summarise(records, PARTS)
         write_results("fairness", summary, records, "python benchmarks/fairness.py", **where)

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
+from torch import nn
 
 from supernet.config import SearchConfig, TrainConfig
 from supernet.data import Batches, GroupedData, Split
 from supernet.derive import most_probable
 from supernet.evaluate import predict
 from supernet.network import build_path
+from supernet.refit import refit_classifier
 from supernet.runs import RunFolder
 from supernet.strategies.differentiable import DifferentiableSearch, ranked_candidates
 from supernet.strategies.problem import Problem
 from supernet.training import train_network
 
+PLAIN = {"fairness_method": "gap", "fairness_weight": 0.0}
 VAL_IMAGES_IN_TRAINING = 256  # trainings look at search-val after each epoch and decide nothing by it
 
 
@@ -79,17 +82,40 @@ def drawn(problem: Problem, seed: int) -> tuple[str, ...]:
 
 
 def trained(
-    problem: Problem, ops: tuple[str, ...], epochs: int, notion: str, options: dict[str, Any], seed: int, folder: Path
-) -> np.ndarray:
-    """(N,) predicted classes on test of the network trained from scratch."""
-    data = problem.data
+    problem: Problem, ops: tuple[str, ...], training: str, setting: dict[str, Any], seed: int, folder: Path
+) -> nn.Module:
+    """The network trained from scratch: "plain", "pooled" or "balance/NOTION"; alike in steps."""
+    data, kind, notion = problem.data, *(training.split("/") + [setting["notions"][0]])[:2]
+    epochs = setting["fair_epochs" if kind == "balance" else "train_epochs"]
+    options = setting["balance"] if kind == "balance" else PLAIN
+    if kind == "pooled":
+        epochs = max(1, round(epochs * len(data.train) / (len(data.train) + len(data.val))))
+        data = replace(data, train=joined(data.train, data.val))
     config = TrainConfig(epochs=epochs, fairness=notion, seed=seed, threads=1, export="none", **options)
     torch.manual_seed(seed)
     network = build_path(problem.space, ops, len(data.classes), data.channels)
     watched = replace(data, val=fewer(data.val, VAL_IMAGES_IN_TRAINING))
-    network = train_network(config, watched, network, RunFolder(make(folder)), torch.device("cpu"))
+    return train_network(config, watched, network, RunFolder(make(folder)), torch.device("cpu"))
+
+
+def predicted(problem: Problem, network: nn.Module, refit: str, seed: int) -> np.ndarray:
+    """(N,) predicted classes on test, its classifier fitted anew on all of search-val ("val"), on a part of it with 5% students
+    ("rare"), or not at all (""). The network stays as it is."""
+    data = problem.data
+    if refit:
+        network = copy.deepcopy(network)
+        refit_classifier(network, data, data.val if refit == "val" else with_rare_students(data, seed))
     test = Batches(data.test, 256, shuffle=False, mean=data.mean, std=data.std)
     return predict(network, test.epoch()).argmax(1)
+
+
+def with_rare_students(data: GroupedData, seed: int) -> Split:
+    """1,900 images of search-val by employees and 100 by students."""
+    rng, group_N = np.random.default_rng(seed), data.val.group_NA[:, 0]
+    counts = {"employee": 1900, "student": 100}
+    names = data.attributes["writer"]
+    drawn = [rng.choice(np.flatnonzero(group_N == names.index(name)), count, False) for name, count in counts.items()]
+    return taken(data.val, np.concatenate(drawn))
 
 
 def blurred(images_NCHW: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,7 +145,16 @@ def made_worse(
 
 
 def fewer(split: Split, images: int) -> Split:
-    return Split(*(array[:images] for array in (split.images_NCHW, split.label_N, split.group_NA)))
+    return taken(split, np.arange(min(images, len(split))))
+
+
+def taken(split: Split, index_N: np.ndarray) -> Split:
+    return Split(*(array[index_N] for array in (split.images_NCHW, split.label_N, split.group_NA)))
+
+
+def joined(a: Split, b: Split) -> Split:
+    names = ("images_NCHW", "label_N", "group_NA")
+    return Split(*(np.concatenate([getattr(a, name), getattr(b, name)]) for name in names))
 
 
 def make(folder: Path) -> Path:

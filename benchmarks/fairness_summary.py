@@ -21,6 +21,19 @@ from supernet.fairness import GroupSums, gap_of_sums, get_notion
 from supernet.metrics import interval
 
 RESAMPLES = 1000
+PLAIN_RUNS = ("ce", "ce+fair", "ce+rare", "ce+pooled", "fixed", "fixed+fair", "random")
+NOTION_RUNS = ("fair", "fair+fair", "ce+balance", "ce+balance+fair")
+REDUCTIONS = {  # name → (of whom, against whom)
+    "gap_reduction": ("fair+fair", "ce"),
+    "architecture_gap_reduction": ("fair", "ce"),
+    "architecture_gap_reduction_fair_training": ("fair+fair", "ce+fair"),
+    "training_gap_reduction": ("ce+fair", "ce"),
+    "training_gap_reduction_fixed": ("fixed+fair", "fixed"),
+    "rare_gap_reduction": ("ce+rare", "ce"),
+    "balance_gap_reduction": ("ce+balance", "ce"),
+    "balance_fair_gap_reduction": ("ce+balance+fair", "ce"),
+    "pooled_gap_reduction": ("ce+pooled", "ce"),
+}
 Row = dict[str, Any]
 
 
@@ -38,9 +51,7 @@ def summarise(records: Sequence[Row], parts: dict[str, dict[str, Any]]) -> dict[
         rows = [row for row in records if row["part"] == part and "predicted" in row]
         for notion in setting["notions"]:
             prefix = "" if part == "main" else f"{part}_{notion}_"
-            names = {"ce": "ce", "fixed": "fixed", "random": "random"} | {
-                short: f"{short}/{notion}" for short in ("fair", "fair+fair", "ce+fair", "fixed+fair")
-            }
+            names = {name: name for name in PLAIN_RUNS} | {name: f"{name}/{notion}" for name in NOTION_RUNS}
             found |= {f"{prefix}{key}": value for key, value in _one(rows, names, notion).items()}
         own = [row for row in records if row["part"] == part]
         seeds = {row["seed"] for row in own}
@@ -66,17 +77,15 @@ def _one(rows: Sequence[Row], names: dict[str, str], notion: str) -> dict[str, A
             for name in point:
                 basic = not name.endswith("accuracy")
                 found |= _interval(f"{short}_minus_ce_{name}", *_difference(draws[short], draws["ce"], name), basic)
+    for name, (method, other) in REDUCTIONS.items():
+        if {method, other} <= set(draws):
+            found |= _interval(name, *_reduction(draws[method], draws[other]))
     if {"ce", "fair+fair"} <= set(draws):
-        found |= _interval("gap_reduction", *_reduction(draws["fair+fair"], draws["ce"]))
         found["accuracy_cost"] = 100 * (found["ce_accuracy"] - found["fair+fair_accuracy"])
-    if {"ce", "fair"} <= set(draws):
-        found |= _interval("architecture_gap_reduction", *_reduction(draws["fair"], draws["ce"]))
-    if {"ce+fair", "fair+fair"} <= set(draws):
-        found |= _interval(
-            "architecture_gap_reduction_fair_training", *_reduction(draws["fair+fair"], draws["ce+fair"])
-        )
-    if {"fixed", "fixed+fair"} <= set(draws):
-        found |= _interval("training_gap_reduction_fixed", *_reduction(draws["fixed+fair"], draws["fixed"]))
+    for a, b in (("ce", "fixed"), ("fair", "fixed"), ("fair", "ce")):
+        if {a, b} <= set(present):
+            same = [present[a][seed]["ops"] == present[b][seed]["ops"] for seed in seeds]
+            found[f"{a}_is_{b}"] = sum(same) / len(seeds)
     return found
 
 

@@ -129,7 +129,9 @@ def _folds(split: Split) -> Tensor:
 def _fit(base_NC: Tensor, z_NE: Tensor, label_N: Tensor, weight_N: Tensor, penalty: float, start_CE: Tensor) -> Tensor:
     """(C, D + 1): Δ and c, by L-BFGS from `start_CE`."""
     change_CE = start_CE.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([change_CE], max_iter=STEPS, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [change_CE], max_iter=STEPS, tolerance_grad=1e-4, tolerance_change=1e-6, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
