@@ -26,7 +26,7 @@ from supernet.strategies.problem import Problem
 
 def setting(space: SearchSpace, **options: Any) -> DifferentiableSearch:
     """A search at its first step after the warm-up, without a budget that could move its paths."""
-    config = SearchConfig(space=space.name, warmup_epochs=0, latency_weight=0.0, **options)
+    config = SearchConfig(space=space.name, warmup_epochs=0, epochs=1, latency_weight=0.0, **options)
     data = load_data(config.data, resolution=space.resolution, max_train=1024, max_eval=1024)
     costs = {"latency": macs_table(space, data.channels, len(data.classes))}
     folder = RunFolder(Path(tempfile.gettempdir()), board=False)  # nothing is written

@@ -84,7 +84,7 @@ class SearchConfig(CommonConfig):
     temperature_end: float = _option(0.5, "last temperature τ")
     candidates: int = _option(
         8,
-        "probable architectures that are compared on search-val at the end; the one with the smallest loss is derived",
+        "probable architectures that are compared on search-val at the end, beside the network one would build by hand; the one with the smallest loss is derived",
         quick=2,
     )
     eval_images: int = _option(2048, "search-val images for comparing candidates at most", quick=256)

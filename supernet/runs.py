@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from supernet import __version__, distributed
 from supernet.config import CommonConfig, check_types
@@ -93,6 +94,14 @@ class RunFolder:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to start anew.") from error
+
+    def restore(self, module: nn.Module, state: dict[str, Any]) -> None:
+        """The checkpoint's state into the module. Raises UserError where it is another version's."""
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            path = self.path / "checkpoint.pt"
+            raise UserError(f"{path} was written by another version of supernet: start a new run.") from error
 
     def log(self, row: dict[str, Any]) -> None:
         """Appends a row to metrics.jsonl; `step` says where it belongs."""

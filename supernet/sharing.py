@@ -1,7 +1,8 @@
 """Weights that the candidate operations of a layer share: a smaller block is the inner part of the larger ones.
 
 k3_e1 is the leading channels and the middle of the kernel of k5_e6, and of all between, so that each step of an operation
-teaches the others too. Stamoulis et al., "Single-Path NAS" (ECML PKDD 2019, section 3); "weight entanglement" in Chen et
+teaches the others too. In the optimiser a layer's shared weights are one tensor: where a small operation ran, momentum and weight
+decay move the rest of it as well. Stamoulis et al., "Single-Path NAS" (ECML PKDD 2019, section 3); "weight entanglement" in Chen et
 al., "AutoFormer" (ICCV 2021, section 3.2). What it brings where steps are few: docs/decisions.md.
 """
 

@@ -61,7 +61,7 @@ def train_network(
     sums: dict[str, Any] = {}
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
-        state.load_state_dict(checkpoint["state"])
+        folder.restore(state, checkpoint["state"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         torch.set_rng_state(checkpoint["rng"])
         step, sums = checkpoint["step"], checkpoint["sums"]

@@ -279,3 +279,13 @@ def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
     config, _ = problem(tmp_path / "run", TINY)
     with pytest.raises(UserError, match="fingerprint"):
         prepare(replace(config, max_train=64, resume=config.out))
+
+
+def test_another_versions_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+    config, asked = problem(tmp_path / "run", TINY)
+    running = DifferentiableSearch(config, asked)
+    checkpoint = running._checkpoint()
+    del checkpoint["state"]["supernet.conv_stem.weight"]
+    asked.folder.save_checkpoint(checkpoint)
+    with pytest.raises(UserError, match="written by another version of supernet: start a new run"):
+        running.run(asked.folder)

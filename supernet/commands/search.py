@@ -171,7 +171,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
             f"{len(outcome.candidates)}, hypervolume {found['hypervolume']:.4f}.\n"
         )
     error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
-    by_hand = "No candidate had a smaller loss than the network one would build by hand.\n" if best.by_hand else ""
+    by_hand = "No candidate did better than the network one would build by hand.\n" if best.by_hand else ""
     return (
         f"{asked}{by_hand}Derived: {' '.join(arch.ops)}\n"
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "

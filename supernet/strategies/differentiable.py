@@ -142,7 +142,7 @@ class DifferentiableSearch:
         """One step of ω on search-train: a balanced path while warming up, else weights drawn from the relaxation."""
         weights_LK = self.warmup.weights(self.p_LK, self.step, self.generator) if warm else self._sampled_weights()
         loss = self.weight_objective(self._logits(batch, weights_LK)[None], batch)
-        self.optimizer.zero_grad(set_to_none=True)  # operations that did not run have no gradient and do not move
+        self.optimizer.zero_grad(set_to_none=True)  # weights that did not run have no gradient and do not move
         loss.total_N.sum().backward()
         distributed.average_gradients(self.weights)
         nn.utils.clip_grad_norm_(self.weights, 5.0)
@@ -216,7 +216,7 @@ class DifferentiableSearch:
         if checkpoint is None:
             folder.rows(until_step=0)
             return 0
-        self.state.load_state_dict(checkpoint["state"])
+        folder.restore(self.state, checkpoint["state"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.alpha_optimizer.load_state_dict(checkpoint["alpha_optimizer"])
         self.generator.set_state(checkpoint["generator"])
@@ -226,7 +226,7 @@ class DifferentiableSearch:
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
-    """Trains the supernet and α; derives the best of some probable architectures inside the budgets.
+    """Trains the supernet and α; derives the best of some probable architectures inside the budgets and the hand-made one.
 
     Raises UserError (unknown relaxation, no architecture inside the budgets, loss not finite) and Interrupted.
     """
@@ -245,7 +245,8 @@ def ranked_candidates(config: SearchConfig, problem: Problem, running: Different
     """Probable architectures inside the budgets and the hand-made one; that with the smallest cross-entropy on search-val first.
 
     Mean over groups, with the supernet's weights; a fixed latency weight counts, too. α alone chooses worse, and the
-    supernet's gap does not rank true gaps (docs/quality.md).
+    supernet's gap does not rank true gaps (docs/quality.md). Where the warm-up began with the hand-made one, its weights are the best
+    trained: it wins where nothing clearly beats it.
     """
     alpha_LK = running.parameters().detach().double().numpy()
     found = candidates(
