@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
 from supernet.architecture import Architecture
 from supernet.commands.main import main
@@ -190,3 +193,32 @@ def test_a_training_takes_over_the_searchs_cap_unless_told_otherwise(
     searched = SimpleNamespace(config={"max_gap": 0.02, "fairness_weight": 1.0, "fairness_method": "gap"})
     found = inherit(TrainConfig(**given), searched, Namespace(quick=False, **given))
     assert (found.max_gap, found.fairness_weight) == (cap, weight)
+
+
+def test_the_classifier_is_fitted_anew_where_asked(searched: Path, trained: Path) -> None:
+    folder = searched.parent / "refit"
+    quick = ["--quick", "--max-train", "64", "--bootstrap", "20", "--export", "none"]
+    main(
+        [
+            "train",
+            *quick,
+            "--arch",
+            str(searched),
+            "--refit-classifier",
+            "--baseline",
+            str(trained),
+            "--out",
+            str(folder),
+        ]
+    )
+    report = json.loads((folder / "report.json").read_text())
+    (note,) = [note for note in report["notes"] if note.startswith("--refit-classifier")]
+    assert "4,000 images of search-val" in note and "not held out any more" in note
+    before, after = (load_file(run / "model.safetensors") for run in (trained, folder))
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_the_package_is_a_command_too() -> None:
+    told = subprocess.run([sys.executable, "-m", "supernet", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("supernet ")
