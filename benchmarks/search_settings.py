@@ -24,10 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "lr 1e-3": {"lr": 1e-3},
-    "lr 3e-3": {"lr": 3e-3},
+    "lr 1e-2": {"lr": 1e-2},
     "lr 2e-2": {"lr": 2e-2},
-    "anchor 1.8": {"anchor": 1.8},
-    "fbnet32's defaults: lr 1e-3, anchor 1.8": {"lr": 1e-3, "anchor": 1.8},
+    "anchor 1.8, as on fbnet32": {"anchor": 1.8},
     "half warm-up": {"warmup_epochs": 4, "epochs": 4},
     "seven eighths warm-up": {"warmup_epochs": 7, "epochs": 1},
     "half the epochs": {"warmup_epochs": 3, "epochs": 1},

@@ -35,7 +35,9 @@ class CommonConfig:
     max_train: int | None = _option(None, "use so many training images at most", quick=512)
     fairness: str = _option(
         "accuracy_parity",
-        "fairness notion of the soft gap; may say how it is aggregated over groups and classes, e.g. equalized_odds:mean:worst",
+        "fairness notion: accuracy_parity, demographic_parity, equal_opportunity, equalized_odds, loss_parity, worst_group_accuracy, unfairness, "
+        "accuracy_ratio or mmd; may say how it is aggregated over groups (difference, mean, sum, ratio, worst, square) and classes (worst, mean, "
+        "sum), e.g. equalized_odds:mean:worst",
     )
     fairness_method: str = _option("gap", "how fairness is reached: gap, hsic or adversary (penalties, with --fairness-weight or --max-gap), dro, minimax, reweigh or balance (weights of groups); several joined by commas")  # fmt: skip
     fairness_weight: float = _option(1.0, "weight λ_fair of the penalty (the soft gap) in the loss; 0 turns it off")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -19,6 +20,8 @@ from supernet.architecture import Architecture
 from supernet.commands.main import main
 from supernet.commands.train import inherit
 from supernet.config import SearchConfig, TrainConfig, with_epochs
+from supernet.fairness import METHODS, NOTIONS
+from supernet.fairness.notions import EVENTS, GROUPS
 
 TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--bootstrap", "20", "--threads", "1"]
 SEARCH = ["search", "--quick", *TINY, "--eval-images", "256"]
@@ -193,6 +196,13 @@ def test_a_training_takes_over_the_searchs_cap_unless_told_otherwise(
     searched = SimpleNamespace(config={"max_gap": 0.02, "fairness_weight": 1.0, "fairness_method": "gap"})
     found = inherit(TrainConfig(**given), searched, Namespace(quick=False, **given))
     assert (found.max_gap, found.fairness_weight) == (cap, weight)
+
+
+def test_the_help_names_every_notion_method_and_aggregation(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["search", "--help"])
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert {*NOTIONS, *METHODS, *GROUPS, *EVENTS} <= words
 
 
 def test_the_classifier_is_fitted_anew_where_asked(searched: Path, trained: Path) -> None:

@@ -21,8 +21,8 @@ EPILOG = """\
 examples:
   python train.py --arch runs/search-rpi4-1/derived.json
       trains what the search found, from scratch, on the search's data
-  python train.py --arch runs/search-rpi4-1/derived.json --group-mix student=0.05 --fairness-weight 0
-      a biased training set, and no fairness term
+  python train.py --arch runs/search-rpi4-1/derived.json --group-mix student=0.05 --fairness-method gap --fairness-weight 0
+      a biased training set, and plain training
   python train.py --arch mobilenetv2_050
       a baseline: any timm model through the very same path
   python train.py --arch runs/search-rpi4-1/derived.json --fairness-method minimax --baseline runs/train-rpi4-1
