@@ -3,8 +3,9 @@
     python benchmarks/search_quality.py [--seeds 5] [--folder runs/search_quality] [--nb201 FILE.npz]
 
 *micro32*: two devices × three budgets (the latencies that ¼, ½ and ¾ of the architectures keep). The differentiable search is
-really run, its CPU seconds counted, and its derived architecture's true accuracy and gap looked up
-(`benchmarks/truth/writers_micro.npz`). A rival queries the table's validation results, each charged with the CPU seconds of
+really run, its CPU seconds counted (in those of the machine that made the table: a few of the table's trainings are run again here to
+know how fast this one is), and its derived architecture's true accuracy and gap looked up
+(`benchmarks/truth/writers_micro.npz`). Beside it the network that one would build by hand. A rival queries the table's validation results, each charged with the CPU seconds of
 its training: 25, 50, 100 queries, or as many as the differentiable search's seconds pay for. All are asked for the
 smallest error + gap; the oracle is the architecture with the smallest *true* error + gap (test images, mean over the
 table's seeds) inside the budget. Being the best of hundreds of noisy figures it is partly luck, so each regret is also given
@@ -24,21 +25,39 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
+from build_truth import RECIPE, architectures, data_of_truth, train
 from micro_search import EVERY, Row, regret, regret_without_luck, search_job
 from nb201_regret import QUERIES, RIVALS, nb201_rows
 from results_io import write_results
 from scipy.stats import kendalltau
 from truth_table import Truth
 
+from supernet.kernels import keep_freed_memory
 from supernet.strategies import ASK_TELL
 from supernet.strategies.driver import Run, Setting, drive
 from supernet.strategies.evaluators import table
+from supernet.strategies.warmup import hand_made
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = ("rpi4", "gold_6226")
 COUNTS = (*range(1, 10), *range(10, 51, 5), *range(60, 101, 10))  # of queries
 MOST = {"motpe": 50}  # then it asks for what it knows, hundreds of times for each new one
 NB201 = ROOT.parent / "shared" / "data" / "latency"
+
+
+PACE = (0, 100, 200, 300, 400)  # architectures
+
+
+def pace(truth: Truth, file: Path) -> float:
+    """CPU seconds of a training here over those in the table."""
+    if not file.exists():
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        data, index_NL = data_of_truth(), architectures()
+        here = [train(data, index_NL[arch], 0, int(RECIPE["epochs"]))[2] for arch in PACE]
+        file.write_text(json.dumps(sum(here) / float(truth.arrays["seconds"][list(PACE), 0].sum())))
+    return float(json.loads(file.read_text()))
 
 
 # --- micro32: the rivals --------------------------------------------------------------------------------------------
@@ -116,7 +135,8 @@ def main() -> None:
         for row in pool.map(search_job, jobs):
             append(searches, row)
             print(row["device"], row["budget_ms"], row["seed"], f"{row['seconds']:.0f} s", tuple(regret(truth, row["device"], row["budget_ms"], row["derived"])), flush=True)  # fmt: skip
-    ours = read(searches)
+    speed = pace(truth, options.folder / "pace.json")
+    ours = [row | {"seconds_here": row["seconds"], "seconds": row["seconds"] / speed} for row in read(searches)]
 
     rivals = options.folder / "rivals.jsonl"
     done = {(row["strategy"], row["device"], row["budget_ms"], row["seed"]) for row in read(rivals)}
@@ -137,6 +157,7 @@ def main() -> None:
         known = {row["key"] for row in read(cells)}
         nb201_rows(options.nb201, options.seeds, known, lambda row: append(cells, row))
     summary, records = summarise(truth, ours, read(rivals), read(cells))
+    summary["pace"] = speed
     write_results("search_quality", summary, records, "python benchmarks/search_quality.py")
     print(json.dumps(summary, indent=1))
 
@@ -146,8 +167,11 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
     records: list[Row] = []
     for row in ours:
         found = [measured(truth, row, row[name]) for name in ("derived", "most_probable")]
+        region = truth.region(row["device"], row["budget_ms"])
+        by_hand = measured(truth, row, hand_made(truth.space, region.costs, region.budgets))
         records.append(
-            {"strategy": "differentiable", **row, **found[0], "of_most_probable": found[1], "skips": skips(truth, row["derived"])}
+            {"strategy": "differentiable", **row, **found[0], "of_most_probable": found[1], "of_hand_made": by_hand,
+             "skips": skips(truth, row["derived"])}
         )  # fmt: skip
     mine = list(records)
     theirs = {strategy: [row for row in rivals if row["strategy"] == strategy] for strategy in RIVALS}
@@ -162,6 +186,7 @@ def summarise(truth: Truth, ours: list[Row], rivals: list[Row], cells: list[Row]
         **{name: mean(mine, name) for name in MEASURES},
         **{f"{name}_sd": float(np.std([record[name] for record in mine], ddof=1)) for name in MEASURES},
         **{f"{name}_most_probable": mean([record["of_most_probable"] for record in mine], name) for name in MEASURES},
+        **{f"{name}_hand_made": mean([record["of_hand_made"] for record in mine], name) for name in MEASURES},
         "search_cpu_seconds": seconds,
         **cheapest("cheapest_rival", curves, "regret_total_without_luck", mean(mine, "regret_total_without_luck"), seconds),
         **cheapest("cheapest_rival_with_luck", curves, "regret_total", mean(mine, "regret_total"), seconds),

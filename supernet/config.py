@@ -114,6 +114,7 @@ class TrainConfig(CommonConfig):
     warmup_steps: int = _option(50, "steps in which the learning rate rises", quick=2)
     smoothing: float = _option(0.1, "label smoothing")
     ema_decay: float = _option(0.995, "decay of the moving average of the weights that is evaluated; 0 turns it off")
+    train_on_val: bool = _option(False, "train on search-train and search-val together: nothing is decided on search-val any more, and it may have more images of a rare group")  # fmt: skip
     refit_classifier: bool = _option(False, "after the training, fit the classifier anew on search-val, every group × class weighing the same (deep feature reweighting): where search-val has more images of a rare group than search-train")  # fmt: skip
     export: str = _option("onnx,int8", "files for a device's runtime: any of onnx, int8, litert, executorch, or none")
     drop: float = _option(0.0, "dropout before the classifier")
@@ -132,7 +133,7 @@ def with_epochs(config: Config, images: int) -> Config:
 
 
 GROUPS = {
-    "task": "arch baseline device space budget_ms latency_quantile accept_poor_table max_params max_macs max_gap fairness fairness_method fairness_weight refit_classifier latency_weight",
+    "task": "arch baseline device space budget_ms latency_quantile accept_poor_table max_params max_macs max_gap fairness fairness_method fairness_weight train_on_val refit_classifier latency_weight",
     "data": "data label_col group_cols intersections file_col cluster_col group_mix max_train augment",
     "run": "out resume export seed compute_device precision compile threads bootstrap",
 }  # of options in the help text; the rest is the method's

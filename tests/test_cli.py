@@ -229,6 +229,11 @@ def test_the_classifier_is_fitted_anew_where_asked(searched: Path, trained: Path
     assert changed == {"classifier.weight", "classifier.bias"}
 
 
+def test_images_that_were_trained_on_do_not_refit_the_classifier(capsys: pytest.CaptureFixture[str]) -> None:
+    said = error(capsys, "train", "--arch", "x.json", "--train-on-val", "--refit-classifier")
+    assert "needs images that were not trained on" in said
+
+
 def test_the_package_is_a_command_too() -> None:
     told = subprocess.run([sys.executable, "-m", "supernet", "--version"], capture_output=True, text=True, check=True)
     assert told.stdout.startswith("supernet ")

@@ -520,3 +520,25 @@ def test_group_mix_through_load_data(tmp_path: Path) -> None:
     assert len(data.val) + len(data.test) == 16 + 13
     with pytest.raises(UserError, match='Unknown group "bb" in the group mix'):
         load("bb=0.25")
+
+
+@pytest.mark.parametrize("cluster_col", [None, "label"])
+def test_search_val_joins_search_train_where_asked(tmp_path: Path, cluster_col: str | None) -> None:
+    root = str(make_folder(tmp_path))
+    apart = load_data(root, cluster_col=cluster_col, progress=False)
+    pooled = load_data(root, cluster_col=cluster_col, pool_val=True, progress=False)
+    for name in ("images_NCHW", "label_N", "group_NA", "cluster_N"):
+        train, val, both = (getattr(split, name) for split in (apart.train, apart.val, pooled.train))
+        if train is None:
+            assert val is None and both is None
+        else:
+            np.testing.assert_array_equal(both, np.concatenate([train, val]))
+            np.testing.assert_array_equal(getattr(pooled.val, name), val)
+    assert pooled.test.label_N.tolist() == apart.test.label_N.tolist()
+    assert any("search-train and search-val together" in note for note in pooled.notes)
+
+
+def test_a_biased_draw_is_of_search_train_alone() -> None:
+    pooled = load_data(group_mix="student=0.05", max_train=400, max_eval=100, pool_val=True, progress=False)
+    assert len(pooled.train) == 500 and pooled.mean != load_data(max_train=400, max_eval=100, progress=False).mean
+    assert (pooled.train.group_NA[:400, 0] == 1).sum() == 20 and (pooled.train.group_NA[400:, 0] == 1).sum() == 50

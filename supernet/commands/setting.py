@@ -98,6 +98,8 @@ def check(config: CommonConfig) -> None:
     get_notion(config.fairness)
     if config.precision not in PRECISIONS:
         raise UserError(f'Unknown --precision "{config.precision}".{nearest(config.precision, PRECISIONS)}')
+    if getattr(config, "train_on_val", False) and getattr(config, "refit_classifier", False):
+        raise UserError("--refit-classifier needs images that were not trained on: leave out --train-on-val, or it.")
     methods = parse_methods(config.fairness_method)
     if config.max_gap is not None and not any(METHODS[name].penalty for name in methods):
         raise UserError(
@@ -117,6 +119,7 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
         group_cols=config.group_cols.split(",") if config.group_cols else None,
         file_col=config.file_col or "file_name",
         cluster_col=config.cluster_col,
+        pool_val=getattr(config, "train_on_val", False),
     )
     return with_intersections(data) if config.intersections else data
 

@@ -29,6 +29,8 @@ examples:
       another way to be fair, compared with the first run image by image
   python train.py --arch runs/search-rpi4-1/derived.json --refit-classifier
       students were rare in training, but not in search-val: the classifier learns from them too (deep feature reweighting)
+  python train.py --arch runs/search-rpi4-1/derived.json --train-on-val
+      the final network, once everything is decided: search-val's images are trained on as well
   torchrun --nproc-per-node 2 train.py --arch runs/search-rpi4-1/derived.json
       on two GPUs (or CPUs): each step's batch is shared out
   python train.py --resume runs/train-rpi4-1

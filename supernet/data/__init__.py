@@ -64,13 +64,15 @@ def load_data(
     file_col: str = "file_name",
     split_col: str | None = None,
     cluster_col: str | None = None,
+    pool_val: bool = False,
     progress: bool = True,
 ) -> GroupedData:
     """Reads a data set: `writers`, `writers:FILE`, `mnist:ROOT`, `qmnist:ROOT`, `celeba:ROOT`, a folder or a CSV file.
 
     `group_mix` ("student=0.05") draws the largest training subset with these shares, `max_train` caps it, `max_eval`
     caps val and test each; all three are drawn by `seed`, stratified by class and groups. A missing val or test split
-    is held out from train, always in the same way whatever the seed, and said so in the notes.
+    is held out from train, always in the same way whatever the seed, and said so in the notes. `pool_val`: train is
+    search-train and search-val together (as drawn), val stays what it is.
     Raises UserError, in one line, for everything that the user can mend.
     """
     columns = Columns(label_col, tuple(group_cols) if group_cols else None, file_col, split_col, cluster_col)
@@ -81,7 +83,7 @@ def load_data(
     check(source)
     source = _drawn(source, group_mix, max_train, max_eval, seed)
     check(source)
-    return _decoded(source, resolution, progress)
+    return _decoded(source, resolution, pool_val, progress)
 
 
 def _read(spec: str, columns: Columns) -> Source:
@@ -119,7 +121,7 @@ def _drawn(source: Source, group_mix: str | None, max_train: int | None, max_eva
     return source
 
 
-def _decoded(source: Source, resolution: int, progress: bool) -> GroupedData:
+def _decoded(source: Source, resolution: int, pool_val: bool, progress: bool) -> GroupedData:
     parts = [source.parts[split] for split in ("train", "val", "test")]
     files = [image for part in parts for image in part.images if isinstance(image, ImageFile)]
     if files:
@@ -132,6 +134,19 @@ def _decoded(source: Source, resolution: int, progress: bool) -> GroupedData:
         Split(images[start:end], part.label_N, part.group_NA, part.cluster_N)
         for part, start, end in zip(parts, ends[:-1], ends[1:], strict=True)
     )
+    notes = source.notes + unknown_notes(source) + cluster_notes(source)
+    if pool_val:  # the two stand side by side in `images`: nothing is copied
+        clusters = [split.cluster_N for split in (train, val) if split.cluster_N is not None]
+        train = Split(
+            images[: ends[2]],
+            np.concatenate([train.label_N, val.label_N]),
+            np.concatenate([train.group_NA, val.group_NA]),
+            np.concatenate(clusters) if clusters else None,
+        )
+        notes += (
+            f"Training on search-train and search-val together, {len(train):,} images. Only test is held out: scores on search-val, and "
+            f"what is fitted on it (outputs adjusted by group), are of images that were trained on.",
+        )
     mean, std = channel_statistics(train.images_NCHW)
     return GroupedData(
         name=source.name,
@@ -146,5 +161,5 @@ def _decoded(source: Source, resolution: int, progress: bool) -> GroupedData:
         channels=images.shape[1],
         fingerprint=fingerprint(source, digest),
         augment=source.augment,
-        notes=source.notes + unknown_notes(source) + cluster_notes(source),
+        notes=notes,
     )
