@@ -26,6 +26,7 @@ from supernet.fairness.weights import CellWeights
 from supernet.objective import cell_counts
 
 FOLDS, STEPS = 4, 100
+RARE = 0.25
 PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # λ, from hardly any change to as good as none
 
 
@@ -89,6 +90,20 @@ def refit_classifier(network: nn.Module, data: GroupedData, split: Split, device
             classifier.weight.copy_(W_CD + change_CD)
             classifier.bias.copy_(b_C + change_CE[:, -1] - change_CD @ mean_D)
     return Refit(penalty, loss_before, best, len(label_N))
+
+
+def advice(data: GroupedData) -> list[str]:
+    """A line for each group that is rare in search-train and at least twice as frequent in search-val."""
+    lines = []
+    for column, (attribute, groups) in enumerate(data.attributes.items()):
+        for code, group in enumerate(groups):
+            train, val = (float((split.group_NA[:, column] == code).mean()) for split in (data.train, data.val))
+            if 0 < train < RARE and val >= 2 * train:
+                lines.append(
+                    f'"{group}" ({attribute}) is {train:.0%} of search-train and {val:.0%} of search-val: --refit-classifier or '
+                    f"--train-on-val would let the network learn from these images, too (docs/fairness.md)."
+                )
+    return lines
 
 
 def linear_classifier(network: nn.Module) -> nn.Linear:

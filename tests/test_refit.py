@@ -16,7 +16,7 @@ from supernet.data import GroupedData, Split, load_data
 from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.objective import cell_counts
-from supernet.refit import FOLDS, _folds, balanced_weights, linear_classifier, refit_classifier
+from supernet.refit import FOLDS, _folds, advice, balanced_weights, linear_classifier, refit_classifier
 from supernet.space import get_space
 
 SPACE = get_space("micro32")
@@ -100,6 +100,13 @@ def test_a_cluster_stays_in_one_fold(data: GroupedData) -> None:
     fold_N = _folds(replace(data.val, cluster_N=cluster_N)).numpy()
     assert set(fold_N) == set(range(FOLDS))
     assert all(len(set(fold_N[cluster_N == cluster])) == 1 for cluster in np.unique(cluster_N))
+
+
+def test_advice_where_search_val_has_more_of_a_rare_group(data: GroupedData) -> None:
+    rare = load_data(group_mix="student=0.05", max_train=200, max_eval=400, progress=False)
+    (line,) = advice(rare)
+    assert '"student" (writer) is 5% of search-train and 50% of search-val' in line
+    assert advice(data) == [] and advice(replace(rare, val=rare.train)) == []
 
 
 def test_a_network_without_a_linear_classifier_is_refused_before_the_training() -> None:

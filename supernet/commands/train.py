@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.fairness import NOTIONS, get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
-    from supernet.refit import linear_classifier, refit_classifier
+    from supernet.refit import advice, linear_classifier, refit_classifier
     from supernet.report import write_report
     from supernet.runs import Interrupted, RunFolder
     from supernet.training import train_network
@@ -107,7 +107,11 @@ def run(options: argparse.Namespace) -> None:
     if not folder.writes:
         return
 
-    refits = [refit_classifier(network, data, data.val, device).words()] if config.refit_classifier else []
+    if config.refit_classifier:
+        hints = [refit_classifier(network, data, data.val, device).words()]
+    else:
+        hints = [] if config.train_on_val else advice(data)
+    print("".join(f"{line}\n" for line in hints), end="")
     save_model(folder.path, network, data.classes, spec, DERIVED if arch is not None else config.arch)
     val_prob_VC, prob_NC = (
         predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
@@ -131,7 +135,7 @@ def run(options: argparse.Namespace) -> None:
         "asked": asdict(config),
         "notes": [
             *data.notes,
-            *refits,
+            *hints,
             *soft_gap_notes(config, data, folder.rows()),
             *trained_gap_notes(config, metrics),
         ],
