@@ -109,8 +109,8 @@ def torchrun(*arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_torchrun_is_interrupted_and_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    options = ("--space", "micro32", "--max-train", "256", "--batch-size", "8", "--budget-ms", "11", "--candidates", "2",
-               "--eval-images", "256", "--compute-device", "cpu")  # fmt: skip
+    options = ("--space", "micro32", "--epochs", "1", "--warmup-epochs", "1", "--max-train", "256",
+               "--batch-size", "8", "--budget-ms", "11", "--candidates", "2", "--eval-images", "256", "--compute-device", "cpu")  # fmt: skip
     process = torchrun(*options, "--out", str(folder))
     while not (folder / "metrics.jsonl").exists() and process.poll() is None:  # an epoch is over
         time.sleep(0.2)
