@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def setting(space: SearchSpace, **options: Any) -> DifferentiableSearch:
     """A search at its first step after the warm-up, without a budget that could move its paths."""
     config = SearchConfig(space=space.name, warmup_epochs=0, epochs=1, latency_weight=0.0, **options)
     data = load_data(config.data, resolution=space.resolution, max_train=1024, max_eval=1024)
-    costs = {"latency": macs_table(space, data.channels, len(data.classes))}
+    costs = {"latency": replace(macs_table(space, data.channels, len(data.classes)), name="latency")}
     folder = RunFolder(Path(tempfile.gettempdir()), board=False)  # nothing is written
     asked = {"latency": 1e12}, 1e12, torch.device("cpu"), ()
     search = DifferentiableSearch(config, Problem(folder, space, data, load_table("rpi4"), costs, *asked))
