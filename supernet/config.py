@@ -92,7 +92,7 @@ class SearchConfig(CommonConfig):
     eval_images: int = _option(2048, "search-val images for comparing candidates at most", quick=256)
 
     def __post_init__(self) -> None:
-        """An anchor is a bias that a supernet of few layers does not need, and a deep one does not learn without (docs/quality.md)."""
+        """An anchor is a bias that costs a supernet of few layers more than it brings (docs/quality.md); a deep one learns more with it (docs/decisions.md)."""
         if self.anchor is None:
             few = self.space in SPACES and len(SPACES[self.space].layers) <= FEW_LAYERS
             object.__setattr__(self, "anchor", 0.0 if few else 1.8)

@@ -44,9 +44,8 @@ def train_network(
     drawn: dict[str, Any] = {"seed": config.seed, "floor": least_share(config)}
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **drawn, **shared, **slices)
     val = Batches(data.val, 256, shuffle=False, **shared)
-    steps_a_row = len(train) * -(
-        -2 * len(data.val) // len(data.train)
-    )  # training an image takes some three forward passes
+    epochs_a_row = -(-2 * len(data.val) // len(data.train))  # training an image takes some three forward passes
+    steps_a_row = epochs_a_row * len(train)
     objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)
     averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
     fused: dict[str, Any] = {"fused": True} if config.opt == "adamw" else {}
