@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import UserError
+from supernet.preprocessing import JSON_SCHEMA as INPUT_SCHEMA
+from supernet.preprocessing import Preprocessing
 from supernet.schema import read_json, write_json
 
 SCHEMA_VERSION = 1
@@ -17,7 +19,6 @@ _NAMES = {"type": "array", "items": _STRING}
 _MS = {"type": ["number", "null"], "exclusiveMinimum": 0}
 # what ops.py writes, and no more: numbers so small that a wrong file cannot ask for a huge network in one block
 _ARCH_STRING = r"^(ir|cn|ds|er)(_(r[1-4]|k[1357]|s[12]|e[1-9](\.\d{1,2})?|c[1-9]\d{0,3}|se0\.\d{1,3}))+$"
-_CHANNELS = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 64}
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -40,12 +41,7 @@ _SCHEMA: dict[str, Any] = {
         "stem_channels": _POSITIVE,
         "stem_stride": {"enum": [1, 2]},
         "head_channels": _POSITIVE,
-        "input": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["size", "channels", "mean", "std"],
-            "properties": {"size": _POSITIVE, "channels": _POSITIVE, "mean": _CHANNELS, "std": _CHANNELS},
-        },
+        "input": INPUT_SCHEMA,
         "classes": {**_NAMES, "minItems": 2},
         "groups": {"type": "object", "additionalProperties": _NAMES},
         "device": {"type": ["string", "null"]},
@@ -64,16 +60,6 @@ _SCHEMA["required"] = list(_SCHEMA["properties"])
 
 
 @dataclass(frozen=True)
-class InputSpec:
-    """What the network is fed: size × size pixels, channels, and their mean and std on the [0, 1] scale."""
-
-    size: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Architecture:
     """One architecture of a search space, and what it was searched for.
 
@@ -88,7 +74,7 @@ class Architecture:
     stem_channels: int
     stem_stride: int
     head_channels: int
-    input: InputSpec
+    input: Preprocessing
     classes: tuple[str, ...]
     groups: dict[str, tuple[str, ...]]
     device: str | None = None
@@ -110,10 +96,10 @@ class Architecture:
         if path.is_dir():
             path = path / "derived.json"
         content = read_json(path, "architecture", _SCHEMA)
-        spec = content["input"]
-        if not len(spec["mean"]) == len(spec["std"]) == spec["channels"] or min(spec["std"]) <= 0:
-            raise UserError(f"architecture {path}: input: mean and std need {spec['channels']} values, std above 0.")
-        content["input"] = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
+        try:
+            content["input"] = Preprocessing.from_json(content["input"])
+        except ValueError as error:
+            raise UserError(f"architecture {path}: input: {error}.") from error
         content["arch_def"] = tuple(tuple(stage) for stage in content["arch_def"])
         content["groups"] = {name: tuple(values) for name, values in content["groups"].items()}
         content["ops"], content["classes"] = tuple(content["ops"]), tuple(content["classes"])

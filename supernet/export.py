@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.architecture import Architecture, InputSpec
+from supernet.architecture import Architecture
 from supernet.errors import UserError
+from supernet.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import onnx
@@ -26,14 +27,10 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 
 
-def onnx_metadata(spec: InputSpec, classes: tuple[str, ...], arch: Architecture | None = None) -> dict[str, str]:
+def onnx_metadata(spec: Preprocessing, classes: tuple[str, ...], arch: Architecture | None = None) -> dict[str, str]:
     """What an ONNX file says of itself: preprocessing, classes; budget and prediction of an architecture."""
     metadata = {
-        "preprocessing": f"resize to {spec.size}x{spec.size}, scale to [0, 1], minus mean, divide by std; float32 NCHW",
-        "input_size": str(spec.size),
-        "channels": str(spec.channels),
-        "mean": json.dumps(spec.mean),
-        "std": json.dumps(spec.std),
+        **spec.metadata(),
         "classes": json.dumps(classes),
         "output": "logits",
     }
@@ -47,7 +44,7 @@ def onnx_metadata(spec: InputSpec, classes: tuple[str, ...], arch: Architecture 
     return metadata
 
 
-def export_onnx(model: nn.Module, path: Path, spec: InputSpec, metadata: Mapping[str, str]) -> float:
+def export_onnx(model: nn.Module, path: Path, spec: Preprocessing, metadata: Mapping[str, str]) -> float:
     """Writes `path` and returns the largest difference between onnxruntime's and torch's output over 4 random inputs.
 
     Raises UserError (and writes nothing) if that exceeds 1e-4 of the output's size, or the extra is not installed.
@@ -141,7 +138,7 @@ def quantise(model: onnx.ModelProto, images_BCHW: np.ndarray) -> onnx.ModelProto
         return onnx.load(str(out))
 
 
-def export_litert(model: nn.Module, path: Path, spec: InputSpec) -> None:
+def export_litert(model: nn.Module, path: Path, spec: Preprocessing) -> None:
     """LiteRT file (float32, NHWC input). Raises UserError without litert-torch."""
     _write(path, to_litert(model, (1, spec.channels, spec.size, spec.size)))
 
@@ -162,7 +159,7 @@ def to_litert(model: nn.Module, shape: tuple[int, ...]) -> bytes:
         return path.read_bytes()
 
 
-def export_executorch(model: nn.Module, path: Path, spec: InputSpec) -> None:
+def export_executorch(model: nn.Module, path: Path, spec: Preprocessing) -> None:
     """ExecuTorch program lowered to XNNPACK. Raises UserError without executorch."""
     _write(path, to_executorch(model, (1, spec.channels, spec.size, spec.size)))
 

@@ -6,6 +6,7 @@ model = timm.create_model("supernet_derived", model_json="runs/train-rpi4-1/mode
 from __future__ import annotations
 
 import difflib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from timm.models import register_model
 from torch import nn
 
-from supernet.architecture import Architecture, InputSpec
+from supernet.architecture import Architecture
 from supernet.errors import UserError
 from supernet.network import build_network
+from supernet.preprocessing import JSON_SCHEMA as INPUT_SCHEMA
+from supernet.preprocessing import Preprocessing
 from supernet.schema import read_json, write_json
 
 DERIVED = "supernet_derived"
@@ -29,14 +32,7 @@ _SCHEMA: dict[str, Any] = {
         "schema_version": {"const": 1},
         "model_name": {"type": "string", "maxLength": 200},
         "classes": {"type": "array", "items": {"type": "string"}, "minItems": 2},
-        "input": {
-            "type": "object",
-            "required": ["size", "channels", "mean", "std"],
-            "properties": {
-                "size": {"type": "integer", "minimum": 1, "maximum": 10_000},
-                "channels": {"type": "integer", "minimum": 1, "maximum": 64},
-            },
-        },
+        "input": INPUT_SCHEMA,
         "derived": {"type": ["string", "null"], "pattern": r"^[\w.-]+$"},
         "weights": {"type": "string", "pattern": r"^[\w.-]+$"},
     },
@@ -44,7 +40,7 @@ _SCHEMA: dict[str, Any] = {
 
 
 def create_network(
-    name: str, classes: tuple[str, ...], spec: InputSpec, drop: float = 0.0, drop_path: float = 0.0
+    name: str, classes: tuple[str, ...], spec: Preprocessing, drop: float = 0.0, drop_path: float = 0.0
 ) -> nn.Module:
     """A timm model by name, with fresh weights. Raises UserError with the nearest names if timm has none so called."""
     if not timm.is_model(name):
@@ -57,7 +53,7 @@ def create_network(
     )
 
 
-def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec: InputSpec, name: str) -> None:
+def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec: Preprocessing, name: str) -> None:
     """Writes model.safetensors and model.json; a derived network (`name` is DERIVED) needs derived.json beside them."""
     weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
@@ -65,7 +61,7 @@ def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec:
         "schema_version": 1,
         "model_name": name,
         "classes": list(classes),
-        "input": {"size": spec.size, "channels": spec.channels, "mean": list(spec.mean), "std": list(spec.std)},
+        "input": asdict(spec),
         "derived": "derived.json" if name == DERIVED else None,
         "weights": "model.safetensors",
     }
@@ -80,7 +76,10 @@ def supernet_derived(pretrained: bool = False, model_json: str = "", **kwargs: A
     """
     path = Path(model_json)
     content = read_json(path, "model", _SCHEMA)
-    spec = InputSpec(**content["input"])
+    try:
+        spec = Preprocessing.from_json(content["input"])
+    except ValueError as error:
+        raise UserError(f"model {path}: input: {error}.") from error
     if content["derived"] is None:
         network = create_network(content["model_name"], tuple(content["classes"]), spec)
     else:
@@ -93,11 +92,8 @@ def supernet_derived(pretrained: bool = False, model_json: str = "", **kwargs: A
             raise UserError(f"weights {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
     network.pretrained_cfg = {  # type: ignore[assignment]
         "architecture": content["model_name"],
-        "input_size": (spec.channels, spec.size, spec.size),
         "num_classes": len(content["classes"]),
-        "mean": tuple(spec.mean),
-        "std": tuple(spec.std),
-        "crop_pct": 1.0,
         "label_names": content["classes"],
+        **spec.timm_config(),
     }
     return network

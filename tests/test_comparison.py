@@ -23,6 +23,7 @@ from supernet.data import GroupedData, Split, with_intersections
 from supernet.data.grouped import Augment
 from supernet.errors import UserError
 from supernet.postprocessing import Adjusted
+from supernet.preprocessing import Preprocessing
 from supernet.strategies.problem import Candidate, Outcome
 
 CONFIG = TrainConfig(bootstrap=60, baseline="runs/before")
@@ -37,7 +38,7 @@ def data(seed: int = 0, size: int = 400) -> GroupedData:
         return Split(np.zeros((size, 1, 4, 4), np.uint8), rng.integers(3, size=size), group_NA)
 
     return GroupedData(
-        "blank", split(), split(), split(), ("a", "b", "c"), {"sex": ("f", "m"), "age": ("1", "2", "3")}, (0.0,), (1.0,), 4, 1,
+        "blank", split(), split(), split(), ("a", "b", "c"), {"sex": ("f", "m"), "age": ("1", "2", "3")}, Preprocessing(4, 1, (0.0,), (1.0,)),
         "0" * 16, Augment(), (),
     )  # fmt: skip
 

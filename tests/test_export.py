@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from supernet import export
-from supernet.architecture import Architecture, InputSpec
+from supernet.architecture import Architecture
 from supernet.commands.main import main
 from supernet.errors import UserError
 from supernet.network import build_network
 from supernet.ops import arch_strings
+from supernet.preprocessing import Preprocessing
 from supernet.space import get_space
 
-SPEC = InputSpec(32, 1, (0.13,), (0.31,))
+SPEC = Preprocessing(32, 1, (0.13,), (0.31,))
 SPACE = get_space("fbnet32")
 OPS = tuple(("skip", "k3_e1", "k5_e3")[n % 3] for n in range(22))
 ARCH = Architecture(
@@ -73,7 +74,7 @@ def test_metadata_says_how_to_feed_it_and_what_was_promised(exported: Path) -> N
 
 
 def test_any_timm_model_is_exported(tmp_path: Path) -> None:
-    spec = InputSpec(64, 3, (0.5,) * 3, (0.5,) * 3)
+    spec = Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3)
     network = timm.create_model("mobilenetv3_small_050", num_classes=3, in_chans=3)
     export.export_onnx(network, tmp_path / "m.onnx", spec, export.onnx_metadata(spec, ("a", "b", "c")))
     onnx.checker.check_model(onnx.load(str(tmp_path / "m.onnx")))

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
-    {"errors", "schema", "space", "architecture", "config"},
+    {"errors", "schema", "space", "preprocessing", "architecture", "config"},
     {"ops", "sharing", "relaxation", "costs", "fairness", "data", "kernels", "distributed"},
     {"network", "objective", "derive", "metrics", "models", "export", "resampling", "postprocessing"},
     {"training", "refit", "evaluate", "report", "runs", "lut"},
@@ -83,7 +83,7 @@ def test_only_the_objective_knows_fairness_and_costs_together() -> None:
 
 
 def test_the_space_and_the_files_need_no_torch() -> None:
-    for name in ("errors", "schema", "space", "architecture"):
+    for name in ("errors", "schema", "space", "preprocessing", "architecture"):
         assert not any(word.split(".")[0] in {"torch", "timm"} for word in imported(ROOT / "supernet" / f"{name}.py"))
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from supernet.architecture import Architecture, InputSpec
+from supernet.architecture import Architecture
 from supernet.commands.main import main
 from supernet.costs.latency import load_table, require_good, shipped_devices
 from supernet.errors import UserError
 from supernet.lut import check
 from supernet.ops import arch_strings
+from supernet.preprocessing import Preprocessing
 from supernet.space import get_space
 
 ROOT = Path(__file__).parent.parent
@@ -114,7 +115,7 @@ def test_poor_tables_need_consent(spearman: float, mape: float, good: bool, tmp_
 def arch(tmp_path: Path) -> Path:
     space = get_space("fbnet32")
     ops = ("k3_e1",) * 22
-    spec = InputSpec(32, 1, (0.13,), (0.3,))
+    spec = Preprocessing(32, 1, (0.13,), (0.3,))
     found = Architecture("fbnet32", ops, arch_strings(space, ops), 16, 1, 1504, spec, ("0", "1"), {}, "rpi4", 18.0)
     found.save(tmp_path / "derived.json")
     return tmp_path / "derived.json"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from supernet.architecture import Architecture, InputSpec
+from supernet.architecture import Architecture
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.errors import UserError, nearest
 from supernet.export import export_executorch, export_litert, export_onnx, onnx_metadata, quantise_onnx
+from supernet.preprocessing import Preprocessing
 
 EXPORTS = ("onnx", "int8", "litert", "executorch", "none")
 
@@ -23,7 +24,12 @@ def check_exports(config: TrainConfig) -> None:
 
 
 def export(
-    config: TrainConfig, network: nn.Module, spec: InputSpec, arch: Architecture | None, data: GroupedData, folder: Path
+    config: TrainConfig,
+    network: nn.Module,
+    spec: Preprocessing,
+    arch: Architecture | None,
+    data: GroupedData,
+    folder: Path,
 ) -> dict[str, str]:
     """Writes the files for a device's runtime; file name → what was checked of it. A missing extra is said, not raised."""
     network = network.to("cpu")

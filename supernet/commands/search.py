@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
 
 def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate) -> Architecture:
     """What derived.json says of the architecture that was chosen."""
-    from supernet.architecture import Architecture, InputSpec
+    from supernet.architecture import Architecture
     from supernet.ops import arch_strings
     from supernet.runs import commit, versions
 
@@ -102,7 +102,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
         stem_channels=space.stem_channels,
         stem_stride=space.stem_stride,
         head_channels=space.head_channels,
-        input=InputSpec(space.resolution, data.channels, data.mean, data.std),
+        input=data.preprocessing,
         classes=data.classes,
         groups=data.attributes,
         device=table.device,

@@ -14,8 +14,9 @@ from supernet.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from supernet.architecture import Architecture, InputSpec
+    from supernet.architecture import Architecture
     from supernet.data import GroupedData
+    from supernet.preprocessing import Preprocessing
 
 EPILOG = """\
 examples:
@@ -183,13 +184,12 @@ def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace
     return replace(config, **searched)
 
 
-def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> tuple[nn.Module, InputSpec]:
+def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> tuple[nn.Module, Preprocessing]:
     """The network with fresh weights, and what it is fed. Raises UserError if the data does not fit the architecture."""
-    from supernet.architecture import InputSpec
     from supernet.models import create_network
     from supernet.network import build_network
 
-    spec = InputSpec(data.resolution, data.channels, data.mean, data.std)
+    spec = data.preprocessing
     if arch is None:
         return create_network(config.arch, data.classes, spec, config.drop, config.drop_path), spec
     if arch.classes != data.classes or arch.input.channels != data.channels:

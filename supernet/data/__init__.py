@@ -29,6 +29,7 @@ from supernet.data.grouped import (
 )
 from supernet.data.intersections import with_intersections
 from supernet.errors import UserError, nearest
+from supernet.preprocessing import Preprocessing
 
 __all__ = [
     "DATASETS",
@@ -155,10 +156,7 @@ def _decoded(source: Source, resolution: int, pool_val: bool, progress: bool) ->
         test=test,
         classes=source.classes,
         attributes=source.attributes,
-        mean=mean,
-        std=std,
-        resolution=resolution,
-        channels=images.shape[1],
+        preprocessing=Preprocessing(resolution, images.shape[1], mean, std, fit="square" if files else "digit"),
         fingerprint=fingerprint(source, digest),
         augment=source.augment,
         notes=notes,

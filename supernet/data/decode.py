@@ -12,36 +12,35 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from supernet.data.grouped import ImageFile
 from supernet.errors import UserError
+from supernet.preprocessing import DIGIT, DIGIT_MARGIN, Preprocessing
 
 CACHE_ABOVE = 64 * 2**20
 MEMORY_LIMIT = 2 * 2**30
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
-DIGIT_MARGIN = 2
 
 
 def fit_digits(images_NHW: np.ndarray, resolution: int) -> np.ndarray:
-    """(N, 28, 28) → (N, 1, resolution, resolution) uint8: padded by 2 black pixels to 32, so that at 32 no pixel is
-    interpolated; resized from there (bilinear, antialias) for any other resolution."""
-    margin = (DIGIT_MARGIN, DIGIT_MARGIN)
-    padded = np.pad(images_NHW, ((0, 0), margin, margin))[:, None]
-    if resolution == padded.shape[-1]:
-        return padded
-    pieces = [
-        F.interpolate(piece.float(), size=(resolution, resolution), mode="bilinear", antialias=True).round().byte()
-        for piece in torch.from_numpy(padded).split(1024)
-    ]
-    return torch.cat(pieces).numpy()
+    """(N, 28, 28) → (N, 1, resolution, resolution) uint8, as `Preprocessing` of a digit says."""
+    if resolution == DIGIT + 2 * DIGIT_MARGIN:  # nothing is interpolated: all at once
+        margin = (DIGIT_MARGIN, DIGIT_MARGIN)
+        return np.pad(images_NHW, ((0, 0), margin, margin))[:, None]
+    spec = replace(unnormalised(resolution, 1), fit="digit")
+    return np.stack([spec.pixels(Image.fromarray(image)) for image in images_NHW])
+
+
+def unnormalised(resolution: int, channels: int) -> Preprocessing:
+    """The preprocessing of pictures before the channels' mean and std are known."""
+    return Preprocessing(resolution, channels, (0.0,) * channels, (1.0,) * channels)
 
 
 def decode_files(files: Sequence[ImageFile], resolution: int, progress: bool) -> tuple[np.ndarray, str]:
@@ -105,10 +104,9 @@ def _decode(file: ImageFile, resolution: int, channels: int) -> np.ndarray:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):  # 16 bits, which PIL would clip to 255
                 upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            fitted = ImageOps.fit(upright.convert(mode), (resolution, resolution), Image.Resampling.BILINEAR)
+            return unnormalised(resolution, channels).pixels(upright)
     except PIL_ERRORS as error:
         raise _damaged(file, error) from error
-    return np.asarray(fitted).reshape(resolution, resolution, channels).transpose(2, 0, 1)
 
 
 def _decoded(files: Sequence[ImageFile], resolution: int, channels: int, progress: bool) -> Iterator[np.ndarray]:

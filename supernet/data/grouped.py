@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from supernet.errors import UserError, nearest
+from supernet.preprocessing import Preprocessing
 
 UNKNOWN = -1
 UNKNOWN_NAMES = ("", "unknown")
@@ -77,8 +78,8 @@ class Split:
 class GroupedData:
     """A data set ready for use; train = search-train, val = search-val.
 
-    `attributes` maps each sensitive attribute to its group names, `mean` and `std` are per channel of train on the
-    scale [0, 1], `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
+    `attributes` maps each sensitive attribute to its group names, `preprocessing` says what was done to the pictures and
+    what is done to their pixels (mean and std are those of train), `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
     that a person should read.
     """
 
@@ -88,13 +89,30 @@ class GroupedData:
     test: Split
     classes: tuple[str, ...]
     attributes: dict[str, tuple[str, ...]]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resolution: int
-    channels: int
+    preprocessing: Preprocessing
     fingerprint: str
     augment: Augment
     notes: tuple[str, ...]
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel, of train, in 0 … 1."""
+        return self.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel, of train, in 0 … 1."""
+        return self.preprocessing.std
+
+    @property
+    def resolution(self) -> int:
+        """Pixels a side."""
+        return self.preprocessing.size
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.preprocessing.channels
 
 
 @dataclass(frozen=True, eq=False)
