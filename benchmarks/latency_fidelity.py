@@ -173,7 +173,9 @@ def main() -> None:
                 f"{device:<12} {'fitted':<12} {error['mape']:7.2%} {error['max_error']:7.2%} {error['spearman']:9.3f}"
             )
             summary |= {f"fitted_{device}_mape": error["mape"], f"fitted_{device}_spearman": error["spearman"]}
-    command = f"python benchmarks/latency_fidelity.py --work WORK --rounds {options.rounds} --what build {' '.join(tables)}"
+    command = (
+        f"python benchmarks/latency_fidelity.py --work WORK --rounds {options.rounds} --what build {' '.join(tables)}"
+    )
     print(write_results("latency_fidelity", summary, records, command))
 
 

@@ -58,11 +58,22 @@ def test_training_its_object_and_timm_see_the_same_tensor(tmp_path: Path, width:
 def test_the_words_are_what_is_done() -> None:
     picture = photo(300, 100)
     words = SPEC.words()
-    for step in ("upright", "RGB", "middle square", "32x32", "bilinear", "antialiased", "divide by 255", "divide by std"):
+    for step in (
+        "upright",
+        "RGB",
+        "middle square",
+        "32x32",
+        "bilinear",
+        "antialiased",
+        "divide by 255",
+        "divide by std",
+    ):
         assert step in words
     middle = picture.crop((100, 0, 200, 100)).resize((32, 32), Image.Resampling.BILINEAR)
     by_hand = (np.asarray(middle).transpose(2, 0, 1) / 255 - np.array(SPEC.mean)[:, None, None]) / np.array(SPEC.std)[:, None, None]  # fmt: skip
-    assert np.abs(SPEC(picture) - by_hand).mean() < 0.1 / 255 / 0.2  # at the very edge the filter sees beyond the square
+    assert (
+        np.abs(SPEC(picture) - by_hand).mean() < 0.1 / 255 / 0.2
+    )  # at the very edge the filter sees beyond the square
     squeezed = np.asarray(picture.resize((32, 32), Image.Resampling.BILINEAR))
     assert np.abs(squeezed.transpose(2, 0, 1) - SPEC.pixels(picture).astype(float)).mean() > 10  # a crop is no squeeze
 

@@ -46,7 +46,9 @@ def run_sample(options: argparse.Namespace) -> None:
                   extra_networks=pieces, only_networks=True)  # fmt: skip
     write_measurement_sheet(options.out / SHEET, architectures, names)
     sheet = options.out / SHEET
-    print(f"{options.out}: {len(pieces)} networks. Copy the folder to the device, and there (numpy and onnxruntime suffice):")
+    print(
+        f"{options.out}: {len(pieces)} networks. Copy the folder to the device, and there (numpy and onnxruntime suffice):"
+    )
     print(f"  python {options.out.name}/run.py --device my-phone --out {options.out.name}/{SHEET}")
     print(f"or measure the files in models/ by other means and fill in {sheet}. Then, here:")
     print(f"  supernet lut adapt --device my-phone --space {space.name} --measured {sheet}")
