@@ -262,7 +262,7 @@ def test_large_sets_are_cached_once_and_mapped(tmp_path: Path, cache: Path, monk
     first = load_data(root, resolution=8)
     assert isinstance(first.train.images_NCHW, np.memmap) and first.fingerprint == plain.fingerprint
     assert np.array_equal(first.test.images_NCHW, plain.test.images_NCHW)
-    monkeypatch.setattr(decode, "_decoded", None)  # a second decode would fail
+    monkeypatch.setattr(decode, "_decode", None)  # a second decode would fail
     assert load_data(root, resolution=8).fingerprint == plain.fingerprint
     assert len(list(cache.iterdir())) == 1
 

@@ -126,7 +126,8 @@ def _decoded(source: Source, resolution: int, pool_val: bool, progress: bool) ->
     parts = [source.parts[split] for split in ("train", "val", "test")]
     files = [image for part in parts for image in part.images if isinstance(image, ImageFile)]
     if files:
-        images, digest = decode_files(files, resolution, progress)
+        decoded = decode_files(files, resolution, None, progress)
+        images, digest = decoded.images_NCHW, decoded.digest
     else:
         images = fit_digits(np.concatenate([np.asarray(part.images) for part in parts]), resolution)
         digest = hashlib.sha256(images.data).hexdigest()

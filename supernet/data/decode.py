@@ -9,24 +9,28 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from supernet.data.grouped import ImageFile
+from supernet.data.pictures import Look, White, check_file, find_white, look, open_picture
 from supernet.errors import UserError
 from supernet.preprocessing import DIGIT, DIGIT_MARGIN, Preprocessing
 
 CACHE_ABOVE = 64 * 2**20
 MEMORY_LIMIT = 2 * 2**30
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
+CACHE_VERSION = 2  # of what pictures become: a change makes old directories of the cache useless
+BLANK = 0
+SAME_COLOUR = 2  # levels of 255
 
 
 def fit_digits(images_NHW: np.ndarray, resolution: int) -> np.ndarray:
@@ -43,35 +47,54 @@ def unnormalised(resolution: int, channels: int) -> Preprocessing:
     return Preprocessing(resolution, channels, (0.0,) * channels, (1.0,) * channels)
 
 
-def decode_files(files: Sequence[ImageFile], resolution: int, progress: bool) -> tuple[np.ndarray, str]:
-    """((N, C, resolution, resolution) uint8, SHA-256 of it), C = 1 if every file is grey, else 3.
+class Decoded(NamedTuple):
+    """images_NCHW uint8, `digest` its SHA-256, `colour_N` bool, `white` the scale of pictures of more than 8 bits.
+
+    mark_N uint64 is a hash of each whole picture, before it was made small: equal pixels have equal marks, whatever the
+    file's name and format. It is BLANK where the picture is of one colour.
+    """
+
+    images_NCHW: np.ndarray
+    digest: str
+    mark_N: np.ndarray
+    colour_N: np.ndarray
+    white: White
+
+
+def decode_files(files: Sequence[ImageFile], resolution: int, channels: int | None, progress: bool) -> Decoded:
+    """The pictures with so many channels; None: 1 if every file is grey, else 3.
 
     The middle square of a picture is taken and resized (bilinear, antialias). Raises UserError that names the file and
     the row for a missing or damaged image, and for a cache directory without room.
     """
     states = [_state(file) for file in files]
-    key = hashlib.sha256(repr((resolution, states)).encode()).hexdigest()[:32]
+    key = hashlib.sha256(repr((CACHE_VERSION, resolution, channels, states)).encode()).hexdigest()[:32]
     kept = _cache_directory() / "images" / key
-    if not (kept / "sha256").is_file():
-        channels = 3 if any(map(_is_colour, files)) else 1
-        shape = (len(files), channels, resolution, resolution)
-        pictures = _decoded(files, resolution, channels, progress)
-        if np.prod(shape) <= CACHE_ABOVE:
-            images = np.empty(shape, dtype=np.uint8)
-            for position, picture in enumerate(pictures):
-                images[position] = picture
-            return images, hashlib.sha256(images.data).hexdigest()
-        _write(kept, shape, pictures)
+    if not (kept / "facts.npz").is_file():
+        with ThreadPool(os.cpu_count()) as pool:
+            looks = list(pool.imap(_look, files, chunksize=32))
+            colour_N = np.array([found.colour for found in looks])
+            white = find_white(found.brightest for found in looks if found.brightest is not None)
+            shape = (len(files), channels or (3 if colour_N.any() else 1), resolution, resolution)
+            decoded = pool.imap(lambda file: _decode(file, resolution, shape[1], white), files, chunksize=32)
+            shown = tqdm(decoded, "decoding", total=len(files), unit="image", disable=not progress, leave=False)
+            if np.prod(shape) <= CACHE_ABOVE:
+                pieces, marks = zip(*shown, strict=True)
+                images = np.ascontiguousarray(np.stack(pieces))
+                return Decoded(
+                    images, hashlib.sha256(images.data).hexdigest(), np.array(marks, np.uint64), colour_N, white
+                )
+            _write(kept, shape, shown, colour_N, white)
     path = kept / "images.npy"
     images = np.load(path, mmap_mode="r" if path.stat().st_size > MEMORY_LIMIT else None, allow_pickle=False)
-    return images, (kept / "sha256").read_text()
+    with np.load(kept / "facts.npz", allow_pickle=False) as facts:
+        white = White(*facts["white"].tolist())
+        return Decoded(images, str(facts["sha256"]), facts["mark_N"], facts["colour_N"], white)
 
 
 def _state(file: ImageFile) -> tuple[str, int, int]:
-    try:
-        status = Path(file.path).stat()
-    except OSError as error:
-        raise UserError(f"{file.row}: no image file {file.path}.") from error
+    with _named(file):
+        status = check_file(file.path)
     return str(Path(file.path).absolute()), status.st_size, status.st_mtime_ns
 
 
@@ -79,43 +102,38 @@ def _cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supernet"
 
 
-def _damaged(file: ImageFile, error: Exception) -> UserError:
-    return UserError(f"{file.row}: {file.path} is not a readable image ({error}).")
+def _look(file: ImageFile) -> Look:
+    with _named(file):
+        return look(file.path)
 
 
-# All of these come out of PIL for damaged files.
-PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+def _decode(file: ImageFile, resolution: int, channels: int, white: White) -> tuple[np.ndarray, int]:
+    """((C, resolution, resolution) uint8, the mark of the whole picture)."""
+    with _named(file):
+        picture = open_picture(file.path, white, least=2 * resolution)
+    return unnormalised(resolution, channels).pixels(picture), _mark(picture)
 
 
-def _is_colour(file: ImageFile) -> bool:
+def _mark(picture: Image.Image) -> int:
+    pixels = np.asarray(picture.convert("RGB"))
+    if np.ptp(pixels, axis=(0, 1)).max() <= SAME_COLOUR:
+        return BLANK
+    digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest) or 1
+
+
+@contextmanager
+def _named(file: ImageFile) -> Iterator[None]:
+    """The table's row before what is wrong with its picture."""
     try:
-        with Image.open(file.path) as image:
-            return image.mode not in GREY_MODES
-    except PIL_ERRORS as error:
-        raise _damaged(file, error) from error
+        yield
+    except UserError as error:
+        raise UserError(f"{file.row}: {error}") from error
 
 
-def _decode(file: ImageFile, resolution: int, channels: int) -> np.ndarray:
-    """(C, resolution, resolution) uint8."""
-    mode = "L" if channels == 1 else "RGB"
-    try:
-        with Image.open(file.path) as image:
-            image.draft(mode, (2 * resolution, 2 * resolution))  # JPEG only: decode at a fraction of the size
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits, which PIL would clip to 255
-                upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            return unnormalised(resolution, channels).pixels(upright)
-    except PIL_ERRORS as error:
-        raise _damaged(file, error) from error
-
-
-def _decoded(files: Sequence[ImageFile], resolution: int, channels: int, progress: bool) -> Iterator[np.ndarray]:
-    with ThreadPool(os.cpu_count()) as pool:
-        pictures = pool.imap(lambda file: _decode(file, resolution, channels), files, chunksize=32)
-        yield from tqdm(pictures, "decoding", total=len(files), unit="image", disable=not progress, leave=False)
-
-
-def _write(kept: Path, shape: tuple[int, ...], pictures: Iterator[np.ndarray]) -> None:
+def _write(
+    kept: Path, shape: tuple[int, ...], decoded: Iterable[tuple[np.ndarray, int]], colour_N: np.ndarray, white: White
+) -> None:
     """Writes beside the final place and renames at the end: an interrupted decode leaves nothing that is read."""
     size = int(np.prod(shape))
     try:
@@ -125,15 +143,19 @@ def _write(kept: Path, shape: tuple[int, ...], pictures: Iterator[np.ndarray]) -
             need, have = f"{size / 2**30:.1f} GiB", f"{free / 2**30:.1f} GiB"
             raise UserError(f"The decoded images need {need}, {kept.parent} has {have}: set XDG_CACHE_HOME.")
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix="partial-", ignore_cleanup_errors=True) as partial:
-            digest = hashlib.sha256()
+            digest, marks = hashlib.sha256(), []
             with (Path(partial) / "images.npy").open("wb") as stream:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(stream, header)
-                for picture in pictures:
+                for picture, mark in decoded:
+                    marks.append(mark)
                     data = np.ascontiguousarray(picture).data
                     digest.update(data)
                     stream.write(data)
-            (Path(partial) / "sha256").write_text(digest.hexdigest())
+            sha256, mark_N = np.array(digest.hexdigest()), np.array(marks, np.uint64)
+            np.savez(
+                Path(partial) / "facts.npz", sha256=sha256, mark_N=mark_N, colour_N=colour_N, white=np.array(white)
+            )
             if not kept.exists():  # another process may have been faster
                 Path(partial).rename(kept)
     except OSError as error:
