@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from timm.models import register_model
-from torch import nn
+from torch import Tensor, nn
 
 from supernet.architecture import Architecture
 from supernet.errors import UserError
@@ -42,21 +43,71 @@ _SCHEMA: dict[str, Any] = {
 def create_network(
     name: str, classes: tuple[str, ...], spec: Preprocessing, drop: float = 0.0, drop_path: float = 0.0
 ) -> nn.Module:
-    """A timm model by name, with fresh weights. Raises UserError with the nearest names if timm has none so called."""
+    """A timm model by name, with fresh weights: (B, channels, size, size) → (B, C).
+
+    Of image size, dropout and stochastic depth (0 to 1) it is given what it takes. Raises UserError where timm has none so
+    called (with the nearest names), where it does not take a dropout that was asked for, and where it cannot be built for
+    such images.
+    """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise UserError(
             f'"{name}" is neither a file nor a timm model.' + (f" Did you mean {', '.join(close)}?" if close else "")
         )
-    return timm.create_model(
-        name, num_classes=len(classes), in_chans=spec.channels, drop_rate=drop, drop_path_rate=drop_path
-    )
+    wanted = {"img_size": spec.size, "drop_rate": drop, "drop_path_rate": drop_path}
+    taken = dict(wanted)
+    shape = (2, spec.channels, spec.size, spec.size)
+    try:
+        network = _build(name, {"num_classes": len(classes), "in_chans": spec.channels}, taken)
+        logits_BC = _output(network, shape)
+    except UserError:
+        raise
+    except Exception as error:  # anything: hundreds of models, each with limits of its own
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"timm's {name} cannot take images of {spec.size}x{spec.size} pixels and {spec.channels} channel(s) ({told[:200]}). "
+            f"Choose another model, or a --space with another input size."
+        ) from error
+    if not isinstance(logits_BC, Tensor) or logits_BC.shape != (2, len(classes)):
+        raise UserError(f"timm's {name} is no classifier: its output is not one number a class.")
+    for option, argument in (("--drop", "drop_rate"), ("--drop-path", "drop_path_rate")):
+        if wanted[argument] and argument not in taken:
+            raise UserError(f"timm's {name} does not take {option}: leave it out.")
+    return network
+
+
+def _build(name: str, needed: dict[str, Any], optional: dict[str, Any]) -> nn.Module:
+    """The model with the optional arguments that it takes; the others are removed from `optional`.
+
+    timm does not tell which they are: Python does, by the TypeError that names them.
+    """
+    while True:
+        try:
+            return timm.create_model(name, **needed, **optional)
+        except TypeError as error:
+            refused = [argument for argument in optional if f"'{argument}'" in str(error)]
+            if not refused:
+                raise
+            for argument in refused:
+                del optional[argument]
+
+
+def _output(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    """The output for blank images; neither the network nor the random numbers to come are changed."""
+    training = network.training
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        output = network.eval()(torch.zeros(shape))
+    network.train(training)
+    return output
 
 
 def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec: Preprocessing, name: str) -> None:
     """Writes model.safetensors and model.json; a derived network (`name` is DERIVED) needs derived.json beside them."""
     weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(
+        0o644
+    )  # as every other file of the run: safetensors lets the owner alone read it
     content = {
         "schema_version": 1,
         "model_name": name,
@@ -66,6 +117,19 @@ def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec:
         "weights": "model.safetensors",
     }
     write_json(folder / "model.json", content)
+
+
+def _check_belongs(path: Path, classes: tuple[str, ...], spec: Preprocessing, arch: Architecture) -> None:
+    """Raises UserError where model.json says other classes or another input than the derived.json beside it."""
+    if classes != arch.classes:
+        raise UserError(
+            f"model {path}: classes: not those of derived.json, in its order: one of the two files was changed."
+        )
+    if (spec.size, spec.channels) != (arch.input.size, arch.input.channels):
+        raise UserError(
+            f"model {path}: input: {spec.channels} channel(s) of {spec.size} pixels, but derived.json says "
+            f"{arch.input.channels} of {arch.input.size}: one of the two files was changed."
+        )
 
 
 @register_model
@@ -83,7 +147,9 @@ def supernet_derived(pretrained: bool = False, model_json: str = "", **kwargs: A
     if content["derived"] is None:
         network = create_network(content["model_name"], tuple(content["classes"]), spec)
     else:
-        network = build_network(Architecture.load(path.parent / content["derived"]))
+        arch = Architecture.load(path.parent / content["derived"])
+        _check_belongs(path, tuple(content["classes"]), spec, arch)
+        network = build_network(arch)
     if pretrained:
         weights = path.parent / content["weights"]
         try:
