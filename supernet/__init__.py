@@ -2,4 +2,36 @@
 
 __version__ = "0.1.0"
 
-from supernet import models as models  # registers the model with timm
+import importlib.util
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+class _RegisterWithTimm(MetaPathFinder):
+    """Registers the derived network right after somebody imports timm: importing timm here would take seconds, which
+    `supernet --version` and `--help` need not wait for."""
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "timm":
+            return None
+        sys.meta_path.remove(self)  # once; and the search below must not end here again
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def then_register(module: ModuleType) -> None:
+            execute(module)
+            from supernet import timm_entry as timm_entry
+
+        spec.loader.exec_module = then_register  # type: ignore[method-assign]
+        return spec
+
+
+if "timm" in sys.modules:
+    from supernet import timm_entry as timm_entry
+else:
+    sys.meta_path.insert(0, _RegisterWithTimm())

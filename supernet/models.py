@@ -14,7 +14,6 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from timm.models import register_model
 from torch import Tensor, nn
 
 from supernet.architecture import Architecture
@@ -132,9 +131,8 @@ def _check_belongs(path: Path, classes: tuple[str, ...], spec: Preprocessing, ar
         )
 
 
-@register_model
-def supernet_derived(pretrained: bool = False, model_json: str = "", **kwargs: Any) -> nn.Module:
-    """The model that a train run wrote, for `timm.create_model`; `pretrained` loads its weights.
+def load_model(model_json: str, pretrained: bool = False) -> nn.Module:
+    """The model that a train run wrote; `pretrained` loads its weights. timm calls it for "supernet_derived" (timm_entry.py).
 
     Raises UserError if model.json, derived.json or the weights cannot be read or do not belong together.
     """

@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from supernet import __version__, distributed
-from supernet.config import CommonConfig, check_types
+from supernet.config import RETIRED, CommonConfig
 from supernet.errors import UserError, nearest
+from supernet.options import check_values
 from supernet.schema import read_json, write_json
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -171,12 +172,13 @@ def read_config(path: str, command: str, kind: type[Config]) -> Config:
     content = read_json(file, "run config")
     if not isinstance(content, dict) or content.pop("command", None) != command:
         raise UserError(f"{path} is not a run of {command}: nothing to resume.")
-    content.pop("fingerprint", None)
+    for name in ("fingerprint", *RETIRED.get(command, ())):
+        content.pop(name, None)
     known = [item.name for item in fields(kind)]
     for name in content:
         if name not in known:
             raise UserError(f'{file}: "{name}" is not an option of {command}.{nearest(name, known)}')
-    check_types(kind, content, str(file))
+    check_values(kind, content, str(file))
     return kind(**{**content, "resume": path})
 
 

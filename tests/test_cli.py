@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +22,7 @@ from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import METHODS, NOTIONS
 from supernet.fairness.notions import EVENTS, GROUPS
 
-TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--bootstrap", "20", "--threads", "1"]
+TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--threads", "1"]
 SEARCH = ["search", "--quick", *TINY, "--eval-images", "256"]
 
 
@@ -75,7 +74,7 @@ def test_trained_model_loads_through_timm(trained: Path) -> None:
 
 
 def test_timm_baseline_takes_the_same_path(tmp_path: Path) -> None:
-    main(["train", "--quick", "--arch", "mobilenetv2_050", *TINY, "--out", str(tmp_path / "run")])
+    main(["train", "--quick", "--arch", "mobilenetv2_050", *TINY, "--bootstrap", "20", "--out", str(tmp_path / "run")])
     model = timm.create_model("supernet_derived", model_json=str(tmp_path / "run" / "model.json"), pretrained=True)
     assert model.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
 
@@ -152,7 +151,9 @@ def test_train_mistakes(capsys: pytest.CaptureFixture[str], searched: Path, tmp_
     broken = json.loads((searched / "derived.json").read_text())
     broken["config"]["fairness_method"] = "dro"
     (tmp_path / "derived.json").write_text(json.dumps(broken))
-    assert "has none" in error(capsys, "train", "--arch", str(tmp_path / "derived.json"), "--max-gap", "0.1")
+    assert "--max-gap has no effect with --fairness-method dro" in error(
+        capsys, "train", "--arch", str(tmp_path / "derived.json"), "--max-gap", "0.1"
+    )
 
 
 def test_corrupt_weights_are_named(trained: Path, tmp_path: Path) -> None:
@@ -193,8 +194,10 @@ def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
 def test_a_training_takes_over_the_searchs_cap_unless_told_otherwise(
     given: dict[str, Any], cap: float | None, weight: float
 ) -> None:
-    searched = SimpleNamespace(config={"max_gap": 0.02, "fairness_weight": 1.0, "fairness_method": "gap"})
-    found = inherit(TrainConfig(**given), searched, Namespace(quick=False, **given))
+    searched = SimpleNamespace(
+        space="fbnet32", config={"max_gap": 0.02, "fairness_weight": 1.0, "fairness_method": "gap"}
+    )
+    found = inherit(TrainConfig(**given), searched, set(given), quick=False)
     assert (found.max_gap, found.fairness_weight) == (cap, weight)
 
 

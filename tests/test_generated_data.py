@@ -13,7 +13,7 @@ from PIL import Image
 
 from supernet.commands.main import main
 
-TINY = ["--budget-ms", "12", "--batch-size", "32", "--bootstrap", "20", "--threads", "1"]
+TINY = ["--budget-ms", "12", "--batch-size", "32", "--threads", "1"]
 
 
 def generate(folder: Path, images: int = 240, seed: int = 0) -> Path:

@@ -9,18 +9,9 @@ from torch import nn
 from supernet.architecture import Architecture
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
-from supernet.errors import UserError, nearest
+from supernet.errors import UserError
 from supernet.export import export_executorch, export_litert, export_onnx, onnx_metadata, quantise_onnx
 from supernet.preprocessing import Preprocessing
-
-EXPORTS = ("onnx", "int8", "litert", "executorch", "none")
-
-
-def check_exports(config: TrainConfig) -> None:
-    """Raises UserError for an unknown kind of export, before an hour of training."""
-    for kind in config.export.split(","):
-        if kind not in EXPORTS:
-            raise UserError(f'--export: unknown kind "{kind}".{nearest(kind, EXPORTS)}')
 
 
 def export(

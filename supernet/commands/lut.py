@@ -10,6 +10,7 @@ from pathlib import Path
 from latency_luts.runtimes import RUNTIMES
 from supernet.commands import lut_transfer
 from supernet.errors import UserError
+from supernet.options import ranged
 from supernet.space import SPACES, TABLE_SPACES, get_space
 
 EPILOG = """\
@@ -41,8 +42,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     build = commands.add_parser("build", help="export, measure and validate on this machine")
     build.add_argument("--device", required=True, help="name for this machine; the table is written to DEVICE.json")
     build.add_argument("--out", type=Path, help="the table to write (default: DEVICE.json)")
-    build.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
-    build.add_argument("--rounds", type=int, help="rounds of measurement (default: 30, or 6 with --quick)")
+    build.add_argument(
+        "--threads", type=ranged(int, "[1, 1024]"), default=1, help="threads of the runtime (default: 1)"
+    )
+    build.add_argument(
+        "--rounds", type=ranged(int, "[1, 100000]"), help="rounds of measurement (default: 30, or 6 with --quick)"
+    )
     build.add_argument("--quick", action="store_true", help="a rough table in a few rounds")
     build.add_argument("--restart", action="store_true", help="forget what an interrupted run has measured")
     _add_export_options(build)
@@ -65,8 +70,10 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, help="default: fbnet32")
     parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
     parser.add_argument("--dtype", default="float32", choices=("float32", "int8"), help="default: float32")
-    parser.add_argument("--channels", type=int, default=3, help="channels of the image (default: 3)")
-    parser.add_argument("--classes", type=int, default=10, help="classes of the classifier (default: 10)")
+    parser.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="channels of the image (default: 3)")
+    parser.add_argument(
+        "--classes", type=ranged(int, "[2, 100000]"), default=10, help="classes of the classifier (default: 10)"
+    )
     parser.add_argument("--cache", type=Path, help="folder of exported pieces (default: ~/.cache/supernet/pieces)")
 
 
@@ -74,8 +81,6 @@ def _export(options: argparse.Namespace, folder: Path) -> int:
     from supernet.lut.bundle import export_bundle
     from supernet.lut.convert import FORMAT_OF
 
-    if options.channels < 1 or options.classes < 2:
-        raise UserError("--channels must be at least 1, --classes at least 2.")
     return export_bundle(
         get_space(options.space), folder, format=FORMAT_OF[options.runtime], dtype=options.dtype,
         in_chans=options.channels, num_classes=options.classes, cache=options.cache,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from supernet.options import ranged
 from supernet.space import TABLE_SPACES, get_space
 
 SHEET = "measured.csv"
@@ -14,11 +15,18 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Adds both to `supernet lut`."""
     sample = commands.add_parser("sample", help="choose and export the networks whose measurement tells most")
     sample.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, help="default: fbnet32")
-    sample.add_argument("-n", type=int, default=20, dest="number", help="networks (default: 20)")
+    sample.add_argument("-n", type=ranged(int, "[2, 1000]"), default=20, dest="number", help="networks (default: 20)")
     sample.add_argument("--out", required=True, type=Path, help="folder of the bundle and the sheet")
-    sample.add_argument("--channels", type=int, default=3, help="channels of the image (default: 3)")
-    sample.add_argument("--classes", type=int, default=10, help="classes of the classifier (default: 10)")
-    sample.add_argument("--seed", type=int, default=0, help="another seed chooses other networks (default: 0)")
+    sample.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="channels of the image (default: 3)")
+    sample.add_argument(
+        "--classes", type=ranged(int, "[2, 100000]"), default=10, help="classes of the classifier (default: 10)"
+    )
+    sample.add_argument(
+        "--seed",
+        type=ranged(int, "[0, 4294967295]"),
+        default=0,
+        help="another seed chooses other networks (default: 0)",
+    )
     sample.set_defaults(run=run_sample)
 
     adapt = commands.add_parser("adapt", help="a table from those measurements and other devices' tables")

@@ -6,38 +6,68 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from supernet import __version__
-from supernet.commands import lut, search, sweep, train, verify
 from supernet.errors import UserError
+from supernet.schema import printable
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message.removeprefix('argument ').removesuffix('.')}. See: {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk or an interrupt."""
-    parser = argparse.ArgumentParser(prog=prog, description="Finds and trains image classifiers that fit a device's latency budget and serve every group of people.")  # fmt: skip
+    from supernet.commands import lut, search, sweep, train, verify
+
+    parser = Parser(prog=prog, description="Finds and trains image classifiers that fit a device's latency budget and serve every group of people.")  # fmt: skip
     parser.add_argument("--version", action="version", version=f"supernet {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (search, train, sweep, lut, verify):
         command.add_parser(subparsers)
-    options = parser.parse_args(argv)
     try:
+        options = parser.parse_args(argv)
         options.run(options)
+        sys.stdout.flush()
+    except SystemExit as done:  # --help and --version print, too
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            nobody_reads(done.code)
+        raise
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted. What was written stays.")
+    except BrokenPipeError:
+        nobody_reads()
     except OSError as error:
         fail(
             f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. What was written before stays."
         )
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """One line on stderr, exit code 2."""
     if "WORLD_SIZE" in os.environ:  # torchrun: one process says it for all
         from supernet.distributed import first_to_say
 
         if not first_to_say(message):
             raise SystemExit(2)
-    print(f"supernet: error: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        print(f"supernet: error: {printable(message)}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        nobody_reads()
     raise SystemExit(2)
+
+
+def nobody_reads(code: Any = 2) -> NoReturn:
+    """Ends after `supernet … | head` has closed the pipe, without a word: there is nobody to read it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    raise SystemExit(code)

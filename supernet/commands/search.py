@@ -7,8 +7,10 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from supernet.config import SearchConfig, add_options, with_epochs
-from supernet.errors import UserError, nearest
+from supernet.config import SearchConfig, with_epochs
+from supernet.errors import UserError
+from supernet.options import add_options, check_effect
+from supernet.program import called, examples
 
 if TYPE_CHECKING:
     from supernet.architecture import Architecture
@@ -16,22 +18,30 @@ if TYPE_CHECKING:
     from supernet.strategies.problem import Candidate, Outcome, Problem
 
 EPILOG = """\
+--data: writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR, or a folder or a CSV file of images.
+--fairness: accuracy_parity, demographic_parity, equal_opportunity, equalized_odds, loss_parity, worst_group_accuracy,
+  unfairness, accuracy_ratio or mmd. It may say how groups are aggregated (difference, mean, sum, ratio, worst, square)
+  and how classes are (worst, mean, sum), e.g. equalized_odds:mean:worst.
+--fairness-method: penalties, with --fairness-weight or --max-gap: gap, hsic, adversary. Weights of groups: dro, minimax,
+  reweigh, balance.
+--strategy: differentiable; ask/tell ones: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive.
+
 examples:
-  python search.py --device rpi4
+  supernet search --device rpi4
       the default: digits by two groups of writers, on a Raspberry Pi 4
-  python search.py --device rpi4 --budget-ms 12
+  supernet search --device rpi4 --budget-ms 12
       a tighter latency budget
-  python search.py --device rpi4 --budget-ms 15 --max-params 1e6
+  supernet search --device rpi4 --budget-ms 15 --max-params 1e6
       two budgets, held at once
-  python search.py --device rpi4 --group-mix student=0.05 --max-gap 0.02
+  supernet search --device rpi4 --group-mix student=0.05 --max-gap 0.02
       students are rare in training; hold the soft gap under 2 points
-  python search.py --device ./my-board.json --data photos/ --label-col label --group-cols sex,age
+  supernet search --device ./my-board.json --data photos/ --label-col label --group-cols sex,age
       your own device's table, your own images
-  torchrun --nproc-per-node 2 search.py --device rpi4
+  torchrun --nproc-per-node 2 -m supernet search --device rpi4
       on two GPUs (or CPUs): each step's batch is shared out
-  python search.py --device rpi4 --strategy nsga2 --evaluations 200
+  supernet search --device rpi4 --strategy nsga2 --evaluations 200
       NSGA-II on a supernet's scores instead of the differentiable search; also random, evolution, motpe, reinforce, …
-  python search.py --resume runs/search-rpi4-1
+  supernet search --resume runs/search-rpi4-1
       go on where an interrupted run stopped
 
 The run folder then holds: derived.json (the architecture; hand it to train.py), front.json (the candidates that were
@@ -46,7 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="search for an architecture",
         description="Searches a supernet for the architecture that is accurate, fair to every group and inside the device's\n"
         "latency budget: cross-entropy + λ_fair · soft group gap + λ_lat · expected latency.",
-        epilog=EPILOG,
+        epilog=examples(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(parser, SearchConfig)
@@ -63,9 +73,8 @@ def run(options: argparse.Namespace) -> None:
     from supernet.strategies import STRATEGIES
 
     started = time.monotonic()
-    config = open_run(options, "search", SearchConfig)
-    if config.strategy not in STRATEGIES:
-        raise UserError(f'Unknown strategy "{config.strategy}".{nearest(config.strategy, STRATEGIES)}')
+    config, given = open_run(options, "search", SearchConfig)
+    check_effect(config, given)
     distributed.start()
     if distributed.world_size() > 1 and config.strategy != "differentiable":
         raise UserError(f"--strategy {config.strategy} runs in one process: start it without torchrun.")
@@ -76,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         outcome = STRATEGIES[config.strategy](config, problem)
     except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Go on with: supernet search --resume {folder.path}") from None
+        raise UserError(f"{interrupted}. Go on with: {called('search')} --resume {folder.path}") from None
     if not folder.writes:
         return
     arch = derived_architecture(config, problem, outcome.candidates[0])
@@ -179,5 +188,5 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         f"On search-val {scored}: balanced accuracy {best.balanced_accuracy:.3f}, "
         f"{number_name(config.fairness)} {best.gap:.3f}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
-        f"Next: python train.py --arch {folder.path / 'derived.json'}"
+        f"Next: {called('train')} --arch {folder.path / 'derived.json'}"
     )

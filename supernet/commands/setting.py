@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from supernet import distributed
-from supernet.config import CommonConfig, SearchConfig, from_options
+from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table, require_good
 from supernet.costs.table import CostTable
@@ -22,15 +21,15 @@ from supernet.costs.transfer.adapt import quantile_margin_ms
 from supernet.data import GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
 from supernet.errors import UserError, nearest
-from supernet.fairness import METHODS, get_notion, parse_methods
+from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
+from supernet.options import check_values, from_options, with_file
 from supernet.runs import RunFolder, compute_device, read_config
 from supernet.space import SearchSpace, get_space
 from supernet.strategies.problem import Problem
 
 Config = TypeVar("Config", bound=CommonConfig)
 LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
-PRECISIONS = ("float32", "bf16")
 _FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
 
 
@@ -48,63 +47,52 @@ def use_machine(config: CommonConfig) -> torch.device:
     return device
 
 
-def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> Config:
-    """The options checked, or those of the earlier run that --resume names."""
+def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> tuple[Config, set[str]]:
+    """The options checked, or those of the earlier run that --resume names; and the names of those that were given.
+
+    Raises UserError for a value that no run can have; `check_effect` is for the caller, who knows what else is inherited.
+    """
     if "resume" not in options:
+        options = with_file(kind, options)
         config = from_options(kind, options)
         check(config)
-        return config
+        return config, set(vars(options))
     given = sorted(set(vars(options)) - _FREE_ON_RESUME)
     if given or options.quick:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--quick"
         raise UserError(f"--resume continues a run with its own options: leave out {names}.")
     config = read_config(options.resume, command, kind)
     check(config)
-    return replace(config, compute_device=getattr(options, "compute_device", "auto"))
+    return replace(config, compute_device=getattr(options, "compute_device", "auto")), set()
 
 
 def check(config: CommonConfig) -> None:
-    """Raises UserError for a number that makes no sense, before anything is written."""
-    positive = {
-        "batch_size": 2,
-        "max_train": 2,
-        "threads": 1,
-        "paths": 2,
-        "epochs": 1,
-        "candidates": 1,
-        "eval_images": 1,
-        "evaluations": 1,
-    }
-    for item in fields(config):
-        value = getattr(config, item.name)
-        least = positive.get(item.name, 0)
-        if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value < math.inf:
-            raise UserError(f"--{item.name.replace('_', '-')} must be at least {least} and finite, not {value}.")
-    for name in (
-        "budget_ms",
-        "max_params",
-        "max_macs",
-        "lr",
-        "temperature",
-        "temperature_end",
-        "alpha_lr",
-        "max_seconds",
-    ):
-        if getattr(config, name, None) == 0:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0.")
-    quantile = getattr(config, "latency_quantile", None)
-    if quantile is not None and not 0.5 <= quantile < 1:
-        raise UserError(f"--latency-quantile must be at least 0.5 and below 1, not {quantile:g}.")
+    """Raises UserError for a value out of its range or of an unknown name, before anything is written."""
+    check_values(type(config), asdict(config), "options")
     get_notion(config.fairness)
-    if config.precision not in PRECISIONS:
-        raise UserError(f'Unknown --precision "{config.precision}".{nearest(config.precision, PRECISIONS)}')
-    if getattr(config, "train_on_val", False) and getattr(config, "refit_classifier", False):
-        raise UserError("--refit-classifier needs images that were not trained on: leave out --train-on-val, or it.")
-    methods = parse_methods(config.fairness_method)
-    if config.max_gap is not None and not any(METHODS[name].penalty for name in methods):
+    parse_methods(config.fairness_method)
+    if isinstance(config, TrainConfig):
+        check_optimizer(config.opt)
+        if config.train_on_val and config.refit_classifier:
+            raise UserError(
+                "--refit-classifier needs images that were not trained on: leave out --train-on-val, or it."
+            )
+
+
+def check_optimizer(name: str) -> None:
+    """Raises UserError where timm has no such optimiser, or one that cannot make a plain step (it needs a closure, a GPU …)."""
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    network = torch.nn.Linear(1, 1)
+    try:
+        optimizer = create_optimizer_v2(network, name, 1e-3)
+        network(torch.ones(1, 1)).sum().backward()
+        optimizer.step()
+    except Exception as error:  # each optimiser has its own way to say that it cannot
+        usual = [found for found in list_optimizers() if not found.startswith(("bnb", "fused"))]
         raise UserError(
-            f"--max-gap caps a penalty, and --fairness-method {config.fairness_method} has none: add gap (…,gap), or leave it out."
-        )
+            f'--opt: "{name[:60]}" cannot be used here ({str(error)[:100] or type(error).__name__}).{nearest(name[:60], usual)}'
+        ) from error
 
 
 def read_data(config: CommonConfig, resolution: int) -> GroupedData:

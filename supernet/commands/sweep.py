@@ -9,20 +9,19 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
+import math
 import os
+import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
-from supernet.config import SearchConfig, check_types, from_options
+from supernet.config import SearchConfig
 from supernet.errors import UserError, nearest
-from supernet.schema import read_json, write_json
+from supernet.options import check_effect, check_values, from_options
+from supernet.schema import check_schema, is_plain, read_json, read_yaml, write_json
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
@@ -37,21 +36,39 @@ sweep.yaml:
   options: {space: fbnet32, lr: 2.0e-3}    # of `supernet search`, the same in all trials; 2e-3 is text in YAML
   cpus: 1                       # a trial; also gpus
 """
+_LIST: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": 1000, "uniqueItems": True}
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["out", "devices"],
     "additionalProperties": False,
     "properties": {
-        "out": {"type": "string", "minLength": 1},
-        "devices": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "string"}},
-        "budgets_ms": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "number"}},
-        "fairness_weights": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "number"}},
-        "seeds": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "integer", "minimum": 0}},
+        "out": {"type": "string", "minLength": 1, "maxLength": 1000},
+        "devices": {**_LIST, "items": {"type": "string", "maxLength": 1000}},
+        "budgets_ms": {**_LIST, "items": {"type": "number"}},
+        "fairness_weights": {**_LIST, "items": {"type": "number"}},
+        "seeds": {**_LIST, "items": {"type": "integer", "minimum": 0}},
         "options": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
-        "cpus": {"type": "number", "exclusiveMinimum": 0},
-        "gpus": {"type": "number", "minimum": 0},
+        "cpus": {"type": "number", "exclusiveMinimum": 0, "maximum": 100_000},
+        "gpus": {"type": "number", "minimum": 0, "maximum": 100_000},
     },
 }
+MOST_TRIALS = 100_000
+_RATE = {"type": "number", "minimum": 0, "maximum": 1}
+FRONT: dict[str, Any] = {  # of a trial's front.json, what the joined one needs
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["ops", "costs", "accuracy", "balanced_accuracy", "gap"],
+        "properties": {
+            "ops": {"type": "array", "items": {"type": "string", "maxLength": 100}, "maxItems": 1000},
+            "costs": {"type": "object", "required": ["latency"], "properties": {"latency": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9}}},
+            "accuracy": _RATE,
+            "balanced_accuracy": _RATE,
+            "gap": {"type": ["number", "null"], "minimum": -1000, "maximum": 1000},
+        },
+    },
+}  # fmt: skip
 OWN = ("device", "budget_ms", "fairness_weight", "seed", "out", "resume")  # what a sweep sets itself
 
 
@@ -105,20 +122,15 @@ def run(options: argparse.Namespace) -> None:
 
 def read_sweep(path: Path) -> dict[str, Any]:
     """The file's content with an absolute `out`. Raises UserError with the field's path."""
-    import yaml
-
-    if not path.is_file():
-        raise UserError(f"sweep {path} does not exist, or is no file.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no date
-        raise UserError(f"sweep {path} is not valid YAML: {error}.") from error
+    content = read_yaml(path, "sweep")
     for name in content if isinstance(content, dict) else ():
         if name not in SCHEMA["properties"]:
-            raise UserError(f'sweep {path}: "{name}" is not known.{nearest(str(name), SCHEMA["properties"])}')
-    misfit = best_match(Draft202012Validator(SCHEMA).iter_errors(content))
-    if misfit is not None:
-        raise UserError(f"sweep {path}: {misfit.json_path.removeprefix('$').lstrip('.') or 'file'}: {misfit.message[:200]}.")  # fmt: skip
+            raise UserError(
+                f'sweep {path}: "{str(name)[:60]}" is not known.{nearest(str(name)[:60], SCHEMA["properties"])}'
+            )
+    check_schema(content, SCHEMA, f"sweep {path}")
+    if not is_plain(content["out"]):
+        raise UserError(f"sweep {path}: out: must be a path without control characters.")
     return {"options": {}, "cpus": 1, "gpus": 0, **content, "out": str(Path(content["out"]).resolve())}
 
 
@@ -130,9 +142,9 @@ def plan(content: dict[str, Any]) -> list[Trial]:
 
     known = SearchConfig.__dataclass_fields__
     for name in content["options"]:
-        if name in OWN or name not in (*known, "quick"):
+        if not isinstance(name, str) or name in OWN or name not in (*known, "quick"):
             raise UserError(
-                f'sweep: options: "{name}" is not to be set there.{nearest(str(name), set(known) - set(OWN))}'
+                f'sweep: options: "{str(name)[:60]}" is not to be set there.{nearest(str(name)[:60], set(known) - set(OWN))}'
             )
     quick = content["options"].get("quick", False)
     if not isinstance(quick, bool):
@@ -140,16 +152,18 @@ def plan(content: dict[str, Any]) -> list[Trial]:
     trials = []
     for device in content["devices"]:
         load_table(device)
-    axes = (content["devices"], content.get("budgets_ms", [None]), content.get("fairness_weights", [1.0]), content.get("seeds", [0]))  # fmt: skip
+    axes = (content["devices"], content.get("budgets_ms", [None]), content.get("fairness_weights", [None]), content.get("seeds", [0]))  # fmt: skip
+    if (number := math.prod(map(len, axes))) > MOST_TRIALS:
+        raise UserError(f"sweep: {number:,} trials; more than {MOST_TRIALS:,} cannot be meant.")
     for device, budget_ms, weight, seed in itertools.product(*axes):
-        options = {**content["options"], "device": device, "fairness_weight": weight, "seed": seed}
-        if budget_ms is not None:
-            options["budget_ms"] = budget_ms
-        budget = "default" if budget_ms is None else f"{budget_ms:g}ms"
-        folder = Path(content["out"]) / f"{Path(device).stem}-{budget}-fair{weight:g}-seed{seed}"
+        options = {**content["options"], "device": device, "seed": seed}
+        options |= {n: v for n, v in (("budget_ms", budget_ms), ("fairness_weight", weight)) if v is not None}
+        check_values(SearchConfig, {n: v for n, v in options.items() if n != "quick"}, "sweep: options")
         config = from_options(SearchConfig, argparse.Namespace(**{"quick": False, **options}))
-        check_types(SearchConfig, asdict(config), "sweep: options")
         check(config)
+        check_effect(config, options)
+        budget = "default" if budget_ms is None else f"{budget_ms:g}ms"
+        folder = Path(content["out"]) / f"{Path(device).stem}-{budget}-fair{config.fairness_weight:g}-seed{seed}"
         get_space(config.space)
         if (folder / "config.json").exists():
             before = read_json(folder / "config.json", "run config", {"type": "object"})
@@ -213,17 +227,20 @@ def join(trials: list[Trial], out: Path) -> str:
 
     A trial is on the front if no other *of its device* is as good in error, gap and latency and better in one.
     """
+    import numpy as np
+
     from supernet.strategies.front import non_dominated
 
     rows = []
     for trial in trials:
-        best = read_json(trial.folder / "front.json", "front")[0]
+        best = read_json(trial.folder / "front.json", "front", FRONT)[0]
         names = ("ops", "accuracy", "balanced_accuracy", "gap")
         asked = {name: getattr(trial.config, name) for name in ("device", "budget_ms", "fairness_weight", "seed")}
         rows.append({"trial": trial.folder.name, **asked, "predicted_ms": best["costs"]["latency"], **{n: best[n] for n in names}})  # fmt: skip
     for device in dict.fromkeys(row["device"] for row in rows):
         own = [row for row in rows if row["device"] == device]
-        front_N = non_dominated(np.array([[1 - r["balanced_accuracy"], r["gap"], r["predicted_ms"]] for r in own]))
+        unknown = any(row["gap"] is None for row in own)  # then nothing is ranked by it
+        front_N = non_dominated(np.array([[1 - r["balanced_accuracy"], 0 if unknown else r["gap"], r["predicted_ms"]] for r in own]))  # fmt: skip
         for row, on_front in zip(own, front_N, strict=True):
             row["non_dominated"] = bool(on_front)
     write_json(out / "front.json", rows)
@@ -241,7 +258,10 @@ def join(trials: list[Trial], out: Path) -> str:
     return text
 
 
-def spread(values: list[float], form: str) -> str:
-    """Mean, and standard deviation where there are several."""
-    mean = format(float(np.mean(values)), form)
-    return mean if len(values) == 1 else f"{mean} ± {format(float(np.std(values, ddof=1)), form)}"
+def spread(values: list[float | None], form: str) -> str:
+    """Mean, and standard deviation where there are several; unknown if one is."""
+    values = [value for value in values if value is not None] if None not in values else []
+    if not values:
+        return "unknown"
+    mean = format(statistics.fmean(values), form)
+    return mean if len(values) == 1 else f"{mean} ± {format(statistics.stdev(values), form)}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supernet.config import TrainConfig, add_options, with_epochs
+from supernet.config import TrainConfig, is_file, with_epochs
 from supernet.errors import UserError
+from supernet.options import add_options, check_effect
+from supernet.program import called, examples
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,22 +22,24 @@ if TYPE_CHECKING:
     from supernet.preprocessing import Preprocessing
 
 EPILOG = """\
+--data, --fairness and --fairness-method: as in search. What is not given is taken from derived.json's search.
+
 examples:
-  python train.py --arch runs/search-rpi4-1/derived.json
+  supernet train --arch runs/search-rpi4-1/derived.json
       trains what the search found, from scratch, on the search's data
-  python train.py --arch runs/search-rpi4-1/derived.json --group-mix student=0.05 --fairness-method gap --fairness-weight 0
+  supernet train --arch runs/search-rpi4-1/derived.json --group-mix student=0.05 --fairness-method gap --fairness-weight 0
       a biased training set, and plain training
-  python train.py --arch mobilenetv2_050
+  supernet train --arch mobilenetv2_050
       a baseline: any timm model through the very same path
-  python train.py --arch runs/search-rpi4-1/derived.json --fairness-method minimax --baseline runs/train-rpi4-1
+  supernet train --arch runs/search-rpi4-1/derived.json --fairness-method minimax --baseline runs/train-rpi4-1
       another way to be fair, compared with the first run image by image
-  python train.py --arch runs/search-rpi4-1/derived.json --refit-classifier
+  supernet train --arch runs/search-rpi4-1/derived.json --refit-classifier
       students were rare in training, but not in search-val: the classifier learns from them too (deep feature reweighting)
-  python train.py --arch runs/search-rpi4-1/derived.json --train-on-val
+  supernet train --arch runs/search-rpi4-1/derived.json --train-on-val
       the final network, once everything is decided: search-val's images are trained on as well
-  torchrun --nproc-per-node 2 train.py --arch runs/search-rpi4-1/derived.json
+  torchrun --nproc-per-node 2 -m supernet train --arch runs/search-rpi4-1/derived.json
       on two GPUs (or CPUs): each step's batch is shared out
-  python train.py --resume runs/train-rpi4-1
+  supernet train --resume runs/train-rpi4-1
       go on where an interrupted run stopped
 
 The run folder then holds: model.safetensors and model.json (for timm.create_model), model.onnx and model-int8.onnx (with the
@@ -50,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="train a derived architecture from scratch",
         description="Trains an architecture from scratch on search-train, validates on search-val after each epoch, and\n"
         "measures accuracy and fairness of the last weights on test. What is not given is taken from derived.json's search.",
-        epilog=EPILOG,
+        epilog=examples(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(parser, TrainConfig)
@@ -64,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.architecture import Architecture
     from supernet.commands.cap import soft_gap_notes, trained_gap_notes
     from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
-    from supernet.commands.exports import check_exports, export
+    from supernet.commands.exports import export
     from supernet.commands.setting import check, data_facts, open_run, read_data, use_machine
     from supernet.costs.analytic import count
     from supernet.costs.memory import peak_activation_bytes
@@ -79,14 +84,14 @@ def run(options: argparse.Namespace) -> None:
     from supernet.training import train_network
 
     started = time.monotonic()
-    config = open_run(options, "train", TrainConfig)
-    check_exports(config)
+    config, given = open_run(options, "train", TrainConfig)
     if not config.arch:
         raise UserError("--arch is needed: a derived.json (or its run folder), or a timm model's name.")
-    arch = Architecture.load(config.arch) if _is_file(config.arch) else None
+    arch = Architecture.load(config.arch) if is_file(config.arch) else None
     if arch is not None:
-        config = inherit(config, arch, options)
+        config = inherit(config, arch, given, quick=options.quick)
         check(config)
+    check_effect(config, given)
     device = use_machine(config)
     size = arch.input.size if arch is not None else _space_resolution(config)
     data = read_data(config, size)
@@ -104,7 +109,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         network = train_network(config, data, network, folder, device)
     except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Go on with: supernet train --resume {folder.path}") from None
+        raise UserError(f"{interrupted}. Go on with: {called('train')} --resume {folder.path}") from None
     if not folder.writes:
         return
 
@@ -154,20 +159,17 @@ def run(options: argparse.Namespace) -> None:
     print(closing_words(content, folder.path))
 
 
-def _is_file(name: str) -> bool:
-    return name.endswith(".json") or Path(name).exists()
-
-
 def _space_resolution(config: TrainConfig) -> int:
     from supernet.space import get_space
 
     return get_space(config.space).resolution
 
 
-def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace) -> TrainConfig:
-    """The data, device and fairness options that the user left open, as the search had them.
+def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], quick: bool) -> TrainConfig:
+    """The data, device and fairness options that the user left open (are not `given`), as the search had them.
 
     A weight given to `train`, or a method without a penalty, takes the place of the search's cap: else the cap would win.
+    Raises UserError where --space names another space than the file does.
     """
     from supernet.fairness import METHODS, parse_methods
 
@@ -175,13 +177,19 @@ def inherit(config: TrainConfig, arch: Architecture, options: argparse.Namespace
              "fairness_method", "fairness_weight", "max_gap", "device")  # fmt: skip
     if config.resume is not None:  # the run's own options were filled in when it began
         return config
-    searched = {name: arch.config[name] for name in names if name in arch.config and name not in options}
-    methods = parse_methods(getattr(options, "fairness_method", config.fairness_method))
-    if "fairness_weight" in options or not any(METHODS[name].penalty for name in methods):
+    if "space" in given and config.space != arch.space:
+        raise UserError(f"--space {config.space}: {config.arch} is an architecture of {arch.space}: leave --space out.")
+    searched = {name: arch.config[name] for name in names if name in arch.config and name not in given}
+    methods = parse_methods(
+        config.fairness_method
+        if "fairness_method" in given
+        else searched.get("fairness_method", config.fairness_method)
+    )
+    if "fairness_weight" in given or not any(METHODS[name].penalty for name in methods):
         searched.pop("max_gap", None)
-    if options.quick:
+    if quick:
         searched.pop("max_train", None)
-    return replace(config, **searched)
+    return replace(config, **searched, space=arch.space)
 
 
 def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> tuple[nn.Module, Preprocessing]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from latency_luts.runtimes import RUNTIMES
 from supernet.errors import UserError
+from supernet.options import ranged
 
 if TYPE_CHECKING:
     from supernet.costs.latency import LatencyTable
@@ -38,9 +39,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--arch", type=Path, help="derived.json: budget and prediction, where the model does not state them"
     )
     parser.add_argument("--device", help="table to predict with (default: the stated prediction)")
-    parser.add_argument("--budget-ms", type=float, help="budget (default: the stated one)")
+    parser.add_argument("--budget-ms", type=ranged(float, "(0, 1e6]"), help="budget (default: the stated one)")
     parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
+    parser.add_argument(
+        "--threads", type=ranged(int, "[1, 1024]"), default=1, help="threads of the runtime (default: 1)"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.set_defaults(run=run)
 
