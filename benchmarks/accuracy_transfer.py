@@ -24,11 +24,11 @@ sys.path.insert(0, str(HERE.parent))
 
 from results_io import write_results  # noqa: E402
 
-from supernet.costs.transfer import bayes  # noqa: E402
-from supernet.costs.transfer.encoding import NB201_EDGES, NB201_OPS, nb201_encoder  # noqa: E402
-from supernet.costs.transfer.proxies import PROXIES  # noqa: E402
-from supernet.costs.transfer.sampling import d_optimal  # noqa: E402
-from supernet.costs.transfer.source import Basis, Samples, from_measurements  # noqa: E402
+from supernet.transfer import bayes  # noqa: E402
+from supernet.transfer.encoding import NB201_EDGES, NB201_OPS, nb201_encoder  # noqa: E402
+from supernet.transfer.proxies import PROXIES  # noqa: E402
+from supernet.transfer.sampling import d_optimal  # noqa: E402
+from supernet.transfer.source import Basis, Samples, from_measurements  # noqa: E402
 
 DATA = HERE.parent.parent / "shared" / "data" / "latency" / "bench" / "nb201.npz"
 

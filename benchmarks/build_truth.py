@@ -27,10 +27,10 @@ from torch.nn import functional as F
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import load_table, shipped_devices
 from supernet.data import Batches, GroupedData, Split, load_data
-from supernet.evaluate import predict
+from supernet.engine.evaluate import predict
 from supernet.kernels import fast_cpu, keep_freed_memory
 from supernet.network import build_path
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = Path(__file__).parent / "truth" / "writers_micro.npz"

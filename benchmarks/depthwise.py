@@ -25,12 +25,12 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.blocks.ops import arch_strings
 from supernet.kernels import DepthwiseConv2d, FastBatchNormAct2d, fast_cpu, keep_freed_memory
 from supernet.kernels.depthwise import weight_gradient
 from supernet.kernels.native import library
 from supernet.network import build_efficientnet
-from supernet.ops import arch_strings
-from supernet.space import SPACES
+from supernet.spaces import SPACES
 
 CHANNELS_LAST = torch.channels_last
 VARIANTS = {  # channels_last, kernels, freed memory kept

@@ -16,13 +16,13 @@ from torch import nn
 from supernet.config import SearchConfig, TrainConfig
 from supernet.data import Batches, GroupedData, Split
 from supernet.derive import most_probable
-from supernet.evaluate import predict
+from supernet.engine.evaluate import predict
+from supernet.engine.retraining import train_network
+from supernet.engine.runs import RunFolder
 from supernet.network import build_path
+from supernet.problem import Problem
 from supernet.refit import refit_classifier
-from supernet.runs import RunFolder
 from supernet.strategies.differentiable import DifferentiableSearch, ranked_candidates
-from supernet.strategies.problem import Problem
-from supernet.training import train_network
 
 PLAIN = {"fairness_method": "gap", "fairness_weight": 0.0}
 VAL_IMAGES_IN_TRAINING = 256  # trainings look at search-val after each epoch and decide nothing by it

@@ -18,9 +18,9 @@ from results_io import write_results
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
+from supernet.alpha.relaxation import PATHWISE, ScoreFunction, fair_paths, one_hot, sample_paths
 from supernet.network import Supernet
-from supernet.relaxation import PATHWISE, ScoreFunction, fair_paths, one_hot, sample_paths
-from supernet.space import LayerSpec, SearchSpace
+from supernet.spaces import LayerSpec, SearchSpace
 
 OPS = ("k3_e1", "k5_e3", "skip")
 SPACE = SearchSpace(

@@ -31,7 +31,7 @@ from supernet.costs.latency import load_table
 from supernet.lut.bundle import export_bundle
 from supernet.lut.convert import FORMAT_OF
 from supernet.lut.pieces import network_piece
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 SPACE = get_space("fbnet32")
 PARTS = {"ort_fp32": ("onnxruntime", "float32"), "ort_int8": ("onnxruntime", "int8"), "litert": ("litert", "float32"),

@@ -21,7 +21,7 @@ from results_io import write_results
 from scipy.stats import spearmanr
 
 from supernet.schema import write_json
-from supernet.space import LayerSpec, get_space
+from supernet.spaces import LayerSpec, get_space
 
 LUTS = Path(__file__).resolve().parent.parent / "latency_luts"
 

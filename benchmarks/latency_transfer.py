@@ -30,10 +30,10 @@ sys.path.insert(0, str(HERE.parent))  # runs from a checkout that is not install
 from results_io import write_results  # noqa: E402
 from transfer_data import Measurements, load, space_name  # noqa: E402
 
-from supernet.costs.transfer.predictors import PREDICTORS  # noqa: E402
-from supernet.costs.transfer.sampling import SAMPLERS  # noqa: E402
-from supernet.costs.transfer.source import Basis, Samples, Source, from_measurements, from_other_space  # noqa: E402
 from supernet.errors import UserError  # noqa: E402
+from supernet.transfer.predictors import PREDICTORS  # noqa: E402
+from supernet.transfer.sampling import SAMPLERS  # noqa: E402
+from supernet.transfer.source import Basis, Samples, Source, from_measurements, from_other_space  # noqa: E402
 
 DATA = HERE.parent.parent / "shared" / "data" / "latency"
 SUMS = ("raspi4", "pixel3", "eyeriss", "fpga")  # sums of separate operation costs, not end-to-end measurements

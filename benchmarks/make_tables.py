@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.schema import write_json
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 ROOT = Path(__file__).parent.parent
 EXACT_NOTES = (

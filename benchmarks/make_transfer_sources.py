@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from supernet.schema import write_json
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 ROOT = Path(__file__).parent.parent
 

@@ -18,12 +18,12 @@ from supernet.config import SearchConfig
 from supernet.costs.latency import load_table
 from supernet.data import Batches, GroupedData
 from supernet.derive import most_probable
-from supernet.evaluate import brief_scores, predict, subnet
+from supernet.engine.evaluate import brief_scores, predict, subnet
+from supernet.engine.runs import RunFolder
 from supernet.kernels import keep_freed_memory
 from supernet.network import Supernet
-from supernet.runs import RunFolder
+from supernet.problem import Problem
 from supernet.strategies import differentiable
-from supernet.strategies.problem import Problem
 
 RECIPE: dict[str, Any] = {"space": "micro32", "lr": 5e-3, "anchor": 0.0, "warmup_epochs": 6, "epochs": 2}
 EVERY = (

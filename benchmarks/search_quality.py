@@ -33,11 +33,11 @@ from results_io import write_results
 from scipy.stats import kendalltau
 from truth_table import Truth
 
+from supernet.alpha.warmup import hand_made
 from supernet.kernels import keep_freed_memory
 from supernet.strategies import ASK_TELL
 from supernet.strategies.driver import Run, Setting, drive
 from supernet.strategies.evaluators import table
-from supernet.strategies.warmup import hand_made
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = ("rpi4", "gold_6226")

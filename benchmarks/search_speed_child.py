@@ -17,9 +17,9 @@ from search_speed_setting import idle, memory_mb, sampled, seconds, setting
 from timm.optim import create_optimizer_v2
 
 from supernet.data import Batch
-from supernet.evaluate import standalone
+from supernet.engine.evaluate import standalone
 from supernet.kernels import fast_cpu, keep_freed_memory
-from supernet.space import SearchSpace, get_space
+from supernet.spaces import SearchSpace, get_space
 from supernet.strategies.differentiable import DifferentiableSearch
 
 

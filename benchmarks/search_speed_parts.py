@@ -17,10 +17,10 @@ from supernet.commands.setting import prepare
 from supernet.config import SearchConfig, with_epochs
 from supernet.derive import candidates
 from supernet.kernels import keep_freed_memory
-from supernet.space import get_space
+from supernet.scoring import compare
+from supernet.spaces import get_space
 from supernet.strategies import progress
 from supernet.strategies.differentiable import DifferentiableSearch
-from supernet.strategies.problem import compare
 
 
 def timed(totals: dict[str, float], holder: Any, method: str, name: str) -> None:

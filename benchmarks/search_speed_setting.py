@@ -19,10 +19,10 @@ from supernet.config import SearchConfig
 from supernet.costs.analytic import macs_table
 from supernet.costs.latency import load_table
 from supernet.data import Batch, load_data
-from supernet.runs import RunFolder
-from supernet.space import SearchSpace
+from supernet.engine.runs import RunFolder
+from supernet.problem import Problem
+from supernet.spaces import SearchSpace
 from supernet.strategies.differentiable import DifferentiableSearch
-from supernet.strategies.problem import Problem
 
 
 def setting(space: SearchSpace, **options: Any) -> DifferentiableSearch:

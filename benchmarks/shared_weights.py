@@ -28,12 +28,12 @@ from torch import nn
 from truth_table import Truth
 
 import supernet.network
+from supernet.blocks.sharing import share_weights
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
 from supernet.kernels import keep_freed_memory
-from supernet.sharing import share_weights
+from supernet.scoring import supernet_scores
 from supernet.strategies.differentiable import DifferentiableSearch, ranked_candidates
-from supernet.strategies.problem import supernet_scores
 from supernet.strategies.region import Region
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from supernet.costs.transfer.encoding import NB201_OPS, Encoder, counting_encoder, nb201_encoder, space_encoder
 from supernet.errors import UserError
-from supernet.space import get_space
+from supernet.spaces import get_space
+from supernet.transfer.encoding import NB201_OPS, Encoder, counting_encoder, nb201_encoder, space_encoder
 
 FBNET_OPS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
 SPACE_OF_LAYERS = {22: "fbnet", 6: "nb201"}

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import kendalltau, spearmanr
 from truth_table import TABLE, Truth
 
-from supernet.strategies.front import non_dominated
+from supernet.front import non_dominated
 
 DEVICES = ("rpi4", "pixel3", "gold_6226", "titanxp_64")
 
@@ -66,7 +66,7 @@ def main() -> None:
         "by group and class (val, test), loss by group, one bit a test image, CPU seconds, predicted latency on eight devices, MACs, parameters. "
         "Made by `build_truth.py`, read by `truth_table.py`; this page by `truth_card.py`. Digits: MNIST (Y. LeCun, C. Cortes), CC BY-SA 3.0.",
         "",
-        "The latencies are the devices' tables for the `fbnet32` network with these operations and skip elsewhere (see `space.py`): differences are real "
+        "The latencies are the devices' tables for the `fbnet32` network with these operations and skip elsewhere (see `spaces/micro.py`): differences are real "
         "entries, the constant is not this network's. Trained for seconds on few images: what holds here need not hold for networks trained to the end.",
         "",
         "| quantile | " + " | ".join(f"{q:.0%}" for q in quantiles) + " |",

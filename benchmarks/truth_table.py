@@ -16,7 +16,7 @@ import numpy as np
 
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import load_table
-from supernet.space import SearchSpace, get_space
+from supernet.spaces import SearchSpace, get_space
 from supernet.strategies.region import Region
 
 TABLE = Path(__file__).parent / "truth" / "writers_micro.npz"

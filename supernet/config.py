@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from supernet.options import Needs, needs, needs_none, needs_other
 from supernet.options import option as _option
-from supernet.space import SPACES
+from supernet.spaces import SPACES
 
 FEW_LAYERS = 10  # measured with 5 and with 22
 ASK_TELL = ("random", "evolution", "nsga2", "motpe", "reinforce", "progressive", "exhaustive")

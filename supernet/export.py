@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.architecture import Architecture
 from supernet.errors import UserError
 from supernet.preprocessing import Preprocessing
+from supernet.spaces.architecture import Architecture
 
 if TYPE_CHECKING:
     import onnx

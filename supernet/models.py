@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from supernet.architecture import Architecture
 from supernet.errors import UserError
 from supernet.network import build_network
 from supernet.preprocessing import JSON_SCHEMA as INPUT_SCHEMA
 from supernet.preprocessing import Preprocessing
 from supernet.schema import read_json, write_json
+from supernet.spaces.architecture import Architecture
 
 DERIVED = "supernet_derived"
 

@@ -1,4 +1,4 @@
-"""The supernet, and the derived network as a plain timm model. Both are made of the same blocks (ops.py)."""
+"""The supernet, and the derived network as a plain timm model. Both are made of the same blocks (blocks/ops.py)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
-from supernet.architecture import Architecture
+from supernet.blocks.ops import arch_strings, build_op, zero_init_residual
+from supernet.blocks.sharing import SharedBlock, share_weights
 from supernet.errors import UserError
-from supernet.ops import arch_strings, build_op, zero_init_residual
-from supernet.sharing import SharedBlock, share_weights
-from supernet.space import SPACES, SearchSpace
+from supernet.spaces import SPACES, SearchSpace
+from supernet.spaces.architecture import Architecture
 
 
 def build_efficientnet(
@@ -95,7 +95,7 @@ class Supernet(nn.Module):
     """All candidate operations of a search space with shared weights (Liu et al., DARTS, 2019; Wu et al., FBNet, 2019).
 
     `layers[l][k]` is operation k of layer l; one that is not allowed there is an identity that never runs. Operations of a
-    layer that are one kind of block share its weights, too (sharing.py), which are in `shared[l]`.
+    layer that are one kind of block share its weights, too (blocks/sharing.py), which are in `shared[l]`.
     """
 
     def __init__(self, space: SearchSpace, num_classes: int, in_chans: int) -> None:

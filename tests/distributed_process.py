@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
-from supernet import distributed
+from supernet.blocks.ops import arch_strings
 from supernet.commands.setting import prepare, read_data
 from supernet.config import SearchConfig, TrainConfig
 from supernet.data import Batch
+from supernet.engine import distributed
+from supernet.engine.retraining import train_network
+from supernet.engine.runs import RunFolder
 from supernet.errors import UserError
 from supernet.network import build_efficientnet
-from supernet.ops import arch_strings
-from supernet.runs import RunFolder
-from supernet.space import get_space
+from supernet.spaces import get_space
 from supernet.strategies.differentiable import DifferentiableSearch
-from supernet.training import train_network
 
 STEPS = 3
 

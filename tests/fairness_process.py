@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from supernet.distributed import all_reduce_sums
+from supernet.engine.distributed import all_reduce_sums
 from supernet.fairness import RunningGap
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import distributed as dist
 
 from supernet.data import Batch
-from supernet.distributed import all_reduce_sums, average_gradients, mean
+from supernet.engine.distributed import all_reduce_sums, average_gradients, mean
 from supernet.objective import DataObjective
 
 COUNTS = (torch.tensor([[30, 10, 20], [5, 25, 10]]), torch.tensor([[20, 10, 10], [5, 15, 10], [10, 10, 10]]))

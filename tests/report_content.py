@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax, softmax
 
+from supernet.blocks.ops import arch_strings
 from supernet.config import SearchConfig, TrainConfig
 from supernet.costs.latency import load_table
 from supernet.derive import candidates
 from supernet.metrics import evaluate_predictions
-from supernet.ops import arch_strings
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 BUDGET_MS = 15.0
 WRITERS = {"writer": ("employee", "student")}

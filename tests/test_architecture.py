@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from supernet.architecture import Architecture
+from supernet.blocks.ops import arch_strings
 from supernet.errors import UserError
 from supernet.network import build_network
-from supernet.ops import arch_strings
 from supernet.preprocessing import Preprocessing
-from supernet.space import SPACES, get_space
+from supernet.spaces import SPACES, get_space
+from supernet.spaces.architecture import Architecture
 
 SPACE = get_space("fbnet32")
 INPUT = Preprocessing(size=32, channels=1, mean=(0.13,), std=(0.31,))

@@ -15,12 +15,12 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from supernet.architecture import Architecture
 from supernet.commands.main import main
 from supernet.commands.train import inherit
 from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import METHODS, NOTIONS
 from supernet.fairness.notions import EVENTS, GROUPS
+from supernet.spaces.architecture import Architecture
 
 TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--threads", "1"]
 SEARCH = ["search", "--quick", *TINY, "--eval-images", "256"]
@@ -170,7 +170,7 @@ def test_full_disk_is_one_line(
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path))
 
-    monkeypatch.setattr("supernet.runs.write_json", full)
+    monkeypatch.setattr("supernet.engine.runs.write_json", full)
     assert "No space left on device" in error(capsys, *SEARCH, "--out", str(tmp_path / "run"))
 
 

@@ -24,7 +24,7 @@ from supernet.data.grouped import Augment
 from supernet.errors import UserError
 from supernet.postprocessing import Adjusted
 from supernet.preprocessing import Preprocessing
-from supernet.strategies.problem import Candidate, Outcome
+from supernet.problem import Candidate, Outcome
 
 CONFIG = TrainConfig(bootstrap=60, baseline="runs/before")
 

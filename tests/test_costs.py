@@ -16,7 +16,7 @@ from supernet.costs.memory import peak_activation_bytes
 from supernet.costs.table import CostTable
 from supernet.errors import UserError
 from supernet.network import build_path
-from supernet.space import SearchSpace, get_space
+from supernet.spaces import SearchSpace, get_space
 
 FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")
 INDEX_L = st.lists(st.integers(0, 6), min_size=22, max_size=22)

@@ -12,7 +12,7 @@ import pytest
 
 from supernet.costs.latency import load_table, require_good, shipped_devices
 from supernet.errors import UserError
-from supernet.space import SPACES, get_space
+from supernet.spaces import SPACES, get_space
 
 FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")
 

@@ -17,7 +17,7 @@ from supernet.costs.latency import load_table
 from supernet.costs.table import CostTable
 from supernet.derive import broadest_alpha, candidates, most_probable
 from supernet.errors import UserError
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 L, K = 4, 3
 EVERY = np.array(list(itertools.product(range(K), repeat=L)))

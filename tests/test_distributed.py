@@ -17,9 +17,9 @@ from distributed_process import search_process, search_steps, train_steps
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from supernet import distributed
 from supernet.commands.main import main
 from supernet.config import SearchConfig
+from supernet.engine import distributed
 
 ROOT = Path(__file__).parent.parent
 TINY = SearchConfig(

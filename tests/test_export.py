@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from supernet import export
-from supernet.architecture import Architecture
+from supernet.blocks.ops import arch_strings
 from supernet.commands.main import main
 from supernet.errors import UserError
 from supernet.network import build_network
-from supernet.ops import arch_strings
 from supernet.preprocessing import Preprocessing
-from supernet.space import get_space
+from supernet.spaces import get_space
+from supernet.spaces.architecture import Architecture
 
 SPEC = Preprocessing(32, 1, (0.13,), (0.31,))
 SPACE = get_space("fbnet32")

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
-from supernet.distributed import all_reduce_sums
+from supernet.engine.distributed import all_reduce_sums
 from supernet.errors import UserError
 from supernet.fairness import (
     EVENTS,

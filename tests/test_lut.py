@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from supernet.architecture import Architecture
+from supernet.blocks.ops import arch_strings
 from supernet.commands.main import main
 from supernet.costs.latency import load_table, require_good, shipped_devices
 from supernet.errors import UserError
 from supernet.lut import check
-from supernet.ops import arch_strings
 from supernet.preprocessing import Preprocessing
-from supernet.space import get_space
+from supernet.spaces import get_space
+from supernet.spaces.architecture import Architecture
 
 ROOT = Path(__file__).parent.parent
 Change = Callable[[dict[str, Any]], object]

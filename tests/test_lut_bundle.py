@@ -23,7 +23,7 @@ from supernet.costs.latency import load_table
 from supernet.errors import UserError
 from supernet.lut.bundle import RUNNER, export_bundle
 from supernet.lut.pieces import network_piece, networks, pieces
-from supernet.space import SPACES, LayerSpec, SearchSpace
+from supernet.spaces import SPACES, LayerSpec, SearchSpace
 
 OPS = ("k3_e1", "k3_e3", "skip")
 

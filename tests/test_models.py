@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from supernet.architecture import Architecture
+from supernet.blocks.ops import arch_strings
 from supernet.costs.analytic import count
 from supernet.errors import UserError
 from supernet.models import DERIVED, create_network, save_model
 from supernet.network import build_network
-from supernet.ops import arch_strings
 from supernet.preprocessing import Preprocessing
-from supernet.space import get_space
+from supernet.spaces import get_space
+from supernet.spaces.architecture import Architecture
 
 SPEC = Preprocessing(32, 1, (0.13,), (0.31,))
 CLASSES = ("a", "b", "c")

@@ -14,11 +14,11 @@ from timm.models._efficientnet_blocks import ConvBnAct, InvertedResidual
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
+from supernet.alpha.relaxation import ArchitectureParameters
+from supernet.blocks.ops import OPS, arch_strings
 from supernet.errors import UserError
 from supernet.network import Supernet, build_efficientnet
-from supernet.ops import OPS, arch_strings
-from supernet.relaxation import ArchitectureParameters
-from supernet.space import LayerSpec, SearchSpace, get_space
+from supernet.spaces import LayerSpec, SearchSpace, get_space
 
 OPS3 = ("k3_e1", "k5_e3", "skip")
 # small enough for a supernet a test: one layer of each kind

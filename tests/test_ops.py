@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from supernet.blocks.ops import OPS, arch_string, arch_strings, build_block, build_op
 from supernet.errors import UserError
-from supernet.ops import OPS, arch_string, arch_strings, build_block, build_op
-from supernet.space import SPACES, LayerSpec, SearchSpace, get_space
+from supernet.spaces import SPACES, LayerSpec, SearchSpace, get_space
 
 SHAPES = [
     pytest.param(space, op, layer, id=f"{space.name}-{op}-{layer.block_type}")

@@ -17,7 +17,7 @@ from supernet.commands.main import main
 from supernet.costs.latency import load_table, shipped_devices
 from supernet.data import load_data
 from supernet.kernels.native import SOURCE
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 home = Path(sys.argv[1])
 assert Path(supernet.__file__).is_relative_to(home), supernet.__file__

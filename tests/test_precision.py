@@ -13,12 +13,12 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
+from supernet.alpha.relaxation import one_hot
 from supernet.commands.setting import check, prepare
 from supernet.config import SearchConfig
 from supernet.errors import UserError
 from supernet.network import Supernet
-from supernet.relaxation import one_hot
-from supernet.space import get_space
+from supernet.spaces import get_space
 from supernet.strategies import differentiable
 from supernet.strategies.differentiable import DifferentiableSearch
 

@@ -17,7 +17,7 @@ from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.objective import cell_counts
 from supernet.refit import FOLDS, _folds, advice, balanced_weights, linear_classifier, refit_classifier
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 SPACE = get_space("micro32")
 

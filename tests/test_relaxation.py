@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from supernet.network import Supernet
-from supernet.relaxation import (
+from supernet.alpha.relaxation import (
     PATHWISE,
     RELAXATIONS,
     ArchitectureParameters,
@@ -25,7 +24,8 @@ from supernet.relaxation import (
     softmax,
     straight_through,
 )
-from supernet.space import LayerSpec, SearchSpace
+from supernet.network import Supernet
+from supernet.spaces import LayerSpec, SearchSpace
 
 VALID_LK = torch.tensor([[True, True, True], [True, False, True], [False, True, True], [True, True, True]])
 L, K = VALID_LK.shape

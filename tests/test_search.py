@@ -12,18 +12,20 @@ import pytest
 import torch
 from report_content import search_content
 
+from supernet.alpha import warmup
+from supernet.alpha.relaxation import RELAXATIONS
+from supernet.blocks.sharing import SharedBlock
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
 from supernet.costs.latency import load_table
+from supernet.engine.runs import Interrupted
 from supernet.errors import UserError
-from supernet.relaxation import RELAXATIONS
+from supernet.problem import Problem
 from supernet.report import render
-from supernet.runs import Interrupted
-from supernet.sharing import SharedBlock
-from supernet.space import get_space
-from supernet.strategies import ASK_TELL, asktell, differentiable, warmup
+from supernet.scoring import FEWEST, compare, compared_images, val_scores
+from supernet.spaces import get_space
+from supernet.strategies import ASK_TELL, asktell, differentiable
 from supernet.strategies.differentiable import DifferentiableSearch
-from supernet.strategies.problem import FEWEST, Problem, compare, compared_images, val_scores
 
 TINY = SearchConfig(
     space="micro32", max_train=96, batch_size=32, epochs=2, warmup_epochs=1, eval_images=256, candidates=2, budget_ms=11.0,

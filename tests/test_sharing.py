@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from supernet.blocks.ops import OPS, build_op
+from supernet.blocks.sharing import SharedBlock, inner, share_weights
 from supernet.network import Supernet
-from supernet.ops import OPS, build_op
-from supernet.sharing import SharedBlock, inner, share_weights
-from supernet.space import get_space
+from supernet.spaces import get_space
 
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.sampled_from((1, 3, 5)))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supernet.errors import UserError
-from supernet.space import SPACES, LayerSpec, SearchSpace, get_space
+from supernet.spaces import SPACES, LayerSpec, SearchSpace, get_space
 
 FBNET = ["fbnet32", "fbnet224"]
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from supernet.costs.table import CostTable
+from supernet.engine.runs import Interrupted
 from supernet.errors import UserError
-from supernet.runs import Interrupted
+from supernet.front import hypervolume, non_dominated
 from supernet.strategies import ASK_TELL
 from supernet.strategies.driver import Run, Setting, drive, reference_point
 from supernet.strategies.evaluators import table
-from supernet.strategies.front import hypervolume, non_dominated
 from supernet.strategies.optuna_samplers import OptunaStrategy
 from supernet.strategies.region import ListedRegion, Region
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from supernet.architecture import Architecture
 from supernet.commands.main import main
 from supernet.config import SearchConfig
 from supernet.errors import UserError
+from supernet.spaces.architecture import Architecture
 from supernet.strategies.asktell import merit, parse_objectives
 
 SEARCH = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--batch-size", "32", "--threads", "1"]

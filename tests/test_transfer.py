@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from scipy.stats import norm, spearmanr
 
 from supernet.costs.latency import load_table
-from supernet.costs.transfer import adapt as adapting
-from supernet.costs.transfer import bayes
-from supernet.costs.transfer.encoding import FEATURES, block_primitives, nb201_encoder, space_encoder, summary
-from supernet.costs.transfer.predictors import PREDICTORS, leave_one_out
-from supernet.costs.transfer.sampling import SAMPLERS
-from supernet.costs.transfer.shipped import random_architectures, shipped_source
-from supernet.costs.transfer.source import Samples, from_measurements, from_other_space, robust_fit
 from supernet.errors import UserError
-from supernet.space import TABLE_SPACES, get_space
+from supernet.spaces import TABLE_SPACES, get_space
+from supernet.transfer import adapt as adapting
+from supernet.transfer import bayes
+from supernet.transfer.encoding import FEATURES, block_primitives, nb201_encoder, space_encoder, summary
+from supernet.transfer.predictors import PREDICTORS, leave_one_out
+from supernet.transfer.sampling import SAMPLERS
+from supernet.transfer.shipped import random_architectures, shipped_source
+from supernet.transfer.source import Samples, from_measurements, from_other_space, robust_fit
 
 SPACE = get_space("fbnet32")
 RANDOM_NL = random_architectures(SPACE, 600, seed=5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.costs.transfer.proxies import PROXIES
+from supernet.transfer.proxies import PROXIES
 
 
 def network(width: int = 4) -> nn.Sequential:

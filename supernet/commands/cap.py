@@ -12,8 +12,8 @@ import numpy as np
 
 from supernet.config import CommonConfig, SearchConfig
 from supernet.data import GroupedData
+from supernet.problem import Outcome
 from supernet.report import words
-from supernet.strategies.problem import Outcome
 
 # dual ascent hovers at an active cap: missed is what ends a tenth above it, and was so on average over the last rows
 MARGIN, LAST = 0.1, 3

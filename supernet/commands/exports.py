@@ -6,12 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from supernet.architecture import Architecture
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.errors import UserError
 from supernet.export import export_executorch, export_litert, export_onnx, onnx_metadata, quantise_onnx
 from supernet.preprocessing import Preprocessing
+from supernet.spaces.architecture import Architecture
 
 
 def export(

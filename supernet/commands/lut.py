@@ -11,7 +11,7 @@ from latency_luts.runtimes import RUNTIMES
 from supernet.commands import lut_transfer
 from supernet.errors import UserError
 from supernet.options import ranged
-from supernet.space import SPACES, TABLE_SPACES, get_space
+from supernet.spaces import SPACES, TABLE_SPACES, get_space
 
 EPILOG = """\
 examples:
@@ -145,8 +145,8 @@ def run_check(options: argparse.Namespace) -> None:
 
 def run_predict(options: argparse.Namespace) -> None:
     """Prints the table's latency of an architecture, layer by layer."""
-    from supernet.architecture import Architecture
     from supernet.costs.latency import load_table
+    from supernet.spaces.architecture import Architecture
 
     arch = Architecture.load(options.arch)
     space = get_space(arch.space)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from supernet.options import ranged
-from supernet.space import TABLE_SPACES, get_space
+from supernet.spaces import TABLE_SPACES, get_space
 
 SHEET = "measured.csv"
 
@@ -39,9 +39,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run_sample(options: argparse.Namespace) -> None:
     """Writes the bundle of the chosen networks, and the sheet that waits for their latencies."""
-    from supernet.costs.transfer.adapt import sample_architectures, write_measurement_sheet
     from supernet.lut.bundle import export_bundle
     from supernet.lut.pieces import network_piece
+    from supernet.transfer.adapt import sample_architectures, write_measurement_sheet
 
     space = get_space(options.space)
     architectures = sample_architectures(space, options.number, options.seed)
@@ -64,8 +64,8 @@ def run_sample(options: argparse.Namespace) -> None:
 
 def run_adapt(options: argparse.Namespace) -> None:
     """Writes the adapted table, and says how far it can be trusted."""
-    from supernet.costs.transfer.adapt import adapt, read_measurement_sheet
     from supernet.schema import write_json
+    from supernet.transfer.adapt import adapt, read_measurement_sheet
 
     space = get_space(options.space)
     index_nL, latency_ms_n = read_measurement_sheet(options.measured, space)

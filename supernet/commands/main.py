@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
 def fail(message: str) -> NoReturn:
     """One line on stderr, exit code 2."""
     if "WORLD_SIZE" in os.environ:  # torchrun: one process says it for all
-        from supernet.distributed import first_to_say
+        from supernet.engine.distributed import first_to_say
 
         if not first_to_say(message):
             raise SystemExit(2)

@@ -13,9 +13,9 @@ from supernet.options import add_options, check_effect
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
-    from supernet.architecture import Architecture
-    from supernet.runs import RunFolder
-    from supernet.strategies.problem import Candidate, Outcome, Problem
+    from supernet.engine.runs import RunFolder
+    from supernet.problem import Candidate, Outcome, Problem
+    from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
 --data: writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR, or a folder or a CSV file of images.
@@ -65,10 +65,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
-    from supernet import distributed
     from supernet.commands.setting import open_run, prepare
+    from supernet.engine import distributed
+    from supernet.engine.runs import Interrupted
     from supernet.report import write_report
-    from supernet.runs import Interrupted
     from supernet.schema import write_json
     from supernet.strategies import STRATEGIES
 
@@ -99,9 +99,9 @@ def run(options: argparse.Namespace) -> None:
 
 def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate) -> Architecture:
     """What derived.json says of the architecture that was chosen."""
-    from supernet.architecture import Architecture
-    from supernet.ops import arch_strings
-    from supernet.runs import commit, versions
+    from supernet.blocks.ops import arch_strings
+    from supernet.engine.runs import commit, versions
+    from supernet.spaces.architecture import Architecture
 
     space, data, table = problem.space, problem.data, problem.table
     return Architecture(

@@ -12,21 +12,21 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from supernet import distributed
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table, require_good
 from supernet.costs.table import CostTable
-from supernet.costs.transfer.adapt import quantile_margin_ms
 from supernet.data import GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
+from supernet.engine import distributed
+from supernet.engine.runs import RunFolder, compute_device, read_config
 from supernet.errors import UserError, nearest
 from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
 from supernet.options import check_values, from_options, with_file
-from supernet.runs import RunFolder, compute_device, read_config
-from supernet.space import SearchSpace, get_space
-from supernet.strategies.problem import Problem
+from supernet.problem import Problem
+from supernet.spaces import SearchSpace, get_space
+from supernet.transfer.adapt import quantile_margin_ms
 
 Config = TypeVar("Config", bound=CommonConfig)
 LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one

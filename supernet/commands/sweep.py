@@ -138,7 +138,7 @@ def plan(content: dict[str, Any]) -> list[Trial]:
     """The trials, each checked as `supernet search` checks its options; those begun earlier must be the same ones."""
     from supernet.commands.setting import check
     from supernet.costs.latency import load_table
-    from supernet.space import get_space
+    from supernet.spaces import get_space
 
     known = SearchConfig.__dataclass_fields__
     for name in content["options"]:
@@ -229,7 +229,7 @@ def join(trials: list[Trial], out: Path) -> str:
     """
     import numpy as np
 
-    from supernet.strategies.front import non_dominated
+    from supernet.front import non_dominated
 
     rows = []
     for trial in trials:

@@ -17,9 +17,9 @@ from supernet.program import called, examples
 if TYPE_CHECKING:
     from torch import nn
 
-    from supernet.architecture import Architecture
     from supernet.data import GroupedData
     from supernet.preprocessing import Preprocessing
+    from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
 --data, --fairness and --fairness-method: as in search. What is not given is taken from derived.json's search.
@@ -66,7 +66,6 @@ def run(options: argparse.Namespace) -> None:
     """The story of the command."""
     import torch
 
-    from supernet.architecture import Architecture
     from supernet.commands.cap import soft_gap_notes, trained_gap_notes
     from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
     from supernet.commands.exports import export
@@ -74,14 +73,15 @@ def run(options: argparse.Namespace) -> None:
     from supernet.costs.analytic import count
     from supernet.costs.memory import peak_activation_bytes
     from supernet.data import Batches
-    from supernet.evaluate import predict
+    from supernet.engine.evaluate import predict
+    from supernet.engine.retraining import train_network
+    from supernet.engine.runs import Interrupted, RunFolder
     from supernet.fairness import NOTIONS, get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
     from supernet.refit import advice, linear_classifier, refit_classifier
     from supernet.report import write_report
-    from supernet.runs import Interrupted, RunFolder
-    from supernet.training import train_network
+    from supernet.spaces.architecture import Architecture
 
     started = time.monotonic()
     config, given = open_run(options, "train", TrainConfig)
@@ -160,7 +160,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _space_resolution(config: TrainConfig) -> int:
-    from supernet.space import get_space
+    from supernet.spaces import get_space
 
     return get_space(config.space).resolution
 
@@ -221,7 +221,7 @@ def latency_facts(arch: Architecture | None) -> dict[str, Any]:
     """Latency layer by layer, where the table that the search used is still at hand."""
     from supernet.commands.setting import layer_facts, table_facts
     from supernet.costs.latency import load_table
-    from supernet.space import get_space
+    from supernet.spaces import get_space
 
     if arch is None or arch.device is None:
         return {}

@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> None:
     """Reads what was promised, measures, compares."""
     from latency_luts.errors import BundleError
     from latency_luts.verification import tell, verify
-    from supernet.architecture import Architecture
     from supernet.costs.latency import load_table
+    from supernet.spaces.architecture import Architecture
 
     arch = None if options.arch is None else Architecture.load(options.arch)
     table = None if options.device is None else load_table(options.device)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _prediction(table: LatencyTable, metadata: dict[str, str]) -> dict[str, str]:
     """What this table predicts for the architecture that the model (or derived.json) states."""
-    from supernet.space import get_space
+    from supernet.spaces import get_space
 
     try:
         space, ops = metadata["space"], json.loads(metadata["ops"])

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from supernet.blocks.ops import arch_string, build_block
 from supernet.costs.table import CostTable
 from supernet.errors import UserError, nearest
-from supernet.ops import arch_string, build_block
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 

@@ -15,7 +15,7 @@ import numpy as np
 from supernet.costs.table import CostTable
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 EntryKey = tuple[str, int, int, int, int]  # op, c_in, c_out, stride, resolution
 WORST_SPEARMAN, WORST_MAPE = 0.9, 0.10  # a table that did worse on held-out networks needs the user's consent

@@ -17,7 +17,7 @@ from supernet.errors import UserError
 from supernet.lut.convert import get_converter
 from supernet.lut.pieces import Piece, identities, layers, networks, pieces
 from supernet.schema import write_json
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 RUNNER = (
     "__init__.py", "errors.py", "journal.py", "machine.py", "manifest.py", "protocol.py", "runner.py", "table.py",

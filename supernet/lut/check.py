@@ -7,10 +7,10 @@ from collections import defaultdict
 import numpy as np
 from scipy.stats import spearmanr
 
+from supernet.blocks.ops import OPS, arch_string, build_block
 from supernet.costs.analytic import count
 from supernet.costs.latency import EntryKey, LatencyTable
-from supernet.ops import OPS, arch_string, build_block
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 
 def entry_macs(key: EntryKey) -> int:

@@ -11,10 +11,10 @@ import torch
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
+from supernet.blocks.ops import arch_string, arch_strings, build_op
 from supernet.costs.analytic import macs_table
 from supernet.network import build_efficientnet
-from supernet.ops import arch_string, arch_strings, build_op
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 
 @dataclass(frozen=True)

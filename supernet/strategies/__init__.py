@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import partial
 
 from supernet.config import SearchConfig
+from supernet.problem import Outcome, Problem
 from supernet.strategies import asktell, differentiable
 from supernet.strategies.driver import Setting, Strategy
 from supernet.strategies.evolution import Evolution
 from supernet.strategies.exhaustive import Exhaustive
 from supernet.strategies.optuna_samplers import OptunaStrategy
-from supernet.strategies.problem import Outcome, Problem
 from supernet.strategies.progressive import Progressive
 from supernet.strategies.random import Random
 from supernet.strategies.reinforce import Reinforce

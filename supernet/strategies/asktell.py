@@ -11,10 +11,11 @@ from pathlib import Path
 
 from supernet.config import SearchConfig
 from supernet.errors import UserError, nearest
+from supernet.problem import Candidate, Outcome, Problem
+from supernet.scoring import gaps_by_attribute, marked
 from supernet.strategies.driver import OBJECTIVES, Record, Setting, Strategy, drive, reference_point
 from supernet.strategies.evaluators import EVALUATORS
 from supernet.strategies.exhaustive import Exhaustive
-from supernet.strategies.problem import Candidate, Outcome, Problem, gaps_by_attribute, marked
 from supernet.strategies.region import Region
 
 STORED = ("nsga2", "motpe")  # strategies with a database

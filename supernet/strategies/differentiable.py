@@ -2,7 +2,7 @@
 
 DARTS' first-order bilevel loop (Liu et al., ICLR 2019, algorithm 1) on sampled paths. An ω step trains one path; an α step
 minimises E_p[cross-entropy + λ_fair · soft gap] + λ_lat · (expected latency / budget − 1), the last with its exact
-expectation. How α gets the gradient of the first is the relaxation's matter (relaxation.py).
+expectation. How α gets the gradient of the first is the relaxation's matter (alpha/relaxation.py).
 """
 
 from __future__ import annotations
@@ -20,18 +20,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from supernet import distributed
+from supernet.alpha import warmup
+from supernet.alpha.relaxation import (
+    PATHWISE,
+    RELAXATIONS,
+    ArchitectureParameters,
+    ScoreFunction,
+    one_hot,
+    sample_paths,
+)
 from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.derive import candidates
+from supernet.engine import distributed
+from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.errors import UserError, nearest
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
 from supernet.objective import BudgetPenalty, data_objective, least_share
-from supernet.relaxation import PATHWISE, RELAXATIONS, ArchitectureParameters, ScoreFunction, one_hot, sample_paths
-from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
-from supernet.strategies import progress, warmup
-from supernet.strategies.problem import Candidate, Outcome, Problem, compare
+from supernet.problem import Candidate, Outcome, Problem
+from supernet.scoring import compare
+from supernet.strategies import progress
 
 LOG_EVERY = 20
 

@@ -20,9 +20,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from tqdm import tqdm
 
+from supernet.engine.runs import Interrupted, StopSignal
 from supernet.errors import UserError
-from supernet.runs import Interrupted, StopSignal
-from supernet.strategies.front import hypervolume, non_dominated
+from supernet.front import hypervolume, non_dominated
 from supernet.strategies.region import Region
 
 OBJECTIVES = ("error", "gap", "latency", "params", "macs")

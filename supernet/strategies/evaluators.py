@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
+from supernet.engine.retraining import train_network
+from supernet.engine.runs import RunFolder
 from supernet.errors import UserError
 from supernet.network import build_path
-from supernet.runs import RunFolder
+from supernet.problem import Problem
+from supernet.scoring import supernet_scores, val_scores
 from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.driver import Evaluate
-from supernet.strategies.problem import Problem, supernet_scores, val_scores
-from supernet.training import train_network
 
 
 def table(index_NL: np.ndarray, objectives: Mapping[str, np.ndarray]) -> Evaluate:

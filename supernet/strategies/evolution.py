@@ -6,8 +6,8 @@ from collections import deque
 
 import numpy as np
 
+from supernet.front import non_dominated
 from supernet.strategies.driver import Setting
-from supernet.strategies.front import non_dominated
 
 POPULATION = 20  # the paper's 100 are for 20,000 evaluations, not for some hundred
 SAMPLE = 5

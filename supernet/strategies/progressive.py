@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
+from supernet.front import non_dominated
 from supernet.strategies.driver import Setting
-from supernet.strategies.front import non_dominated
 
 START, KEPT = 16, 8
 

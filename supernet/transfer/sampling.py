@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.cluster import KMeans
 
-from supernet.costs.transfer.source import Basis
+from supernet.transfer.source import Basis
 
 Sampler = Callable[[Basis, int, np.random.Generator], np.ndarray]
 

@@ -11,13 +11,13 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from tqdm import tqdm
 
-from supernet import distributed
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
-from supernet.evaluate import brief_scores, predict
+from supernet.engine import distributed
+from supernet.engine.evaluate import brief_scores, predict
+from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.kernels import fast_cpu
 from supernet.objective import data_objective, least_share
-from supernet.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 
 LOG_EVERY = 20
 

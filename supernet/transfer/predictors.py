@@ -15,8 +15,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Wh
 from sklearn.linear_model import BayesianRidge, LinearRegression
 from sklearn.neural_network import MLPRegressor
 
-from supernet.costs.transfer import bayes
-from supernet.costs.transfer.source import Basis, Samples, Source
+from supernet.transfer import bayes
+from supernet.transfer.source import Basis, Samples, Source
 
 
 class Fitted(Protocol):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from supernet.errors import UserError
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 KINDS = ("pointwise", "grouped", "depthwise3", "depthwise5", "dense", "pool", "shuffle", "elementwise")
 PER_KIND = ("count", "mmacs", "traffic", "params")  # 10⁶ multiply-adds, 10⁵ elements moved, 10⁴ parameters

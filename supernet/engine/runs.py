@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from supernet import __version__, distributed
+from supernet import __version__
 from supernet.config import RETIRED, CommonConfig
+from supernet.engine import distributed
 from supernet.errors import UserError, nearest
 from supernet.options import check_values
 from supernet.schema import read_json, write_json

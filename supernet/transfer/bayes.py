@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supernet.costs.transfer.source import Basis, Samples, Source
+from supernet.transfer.source import Basis, Samples, Source
 
 MEMBERS = 500
 DEGREES = 4.0  # of freedom of the noise: a phone's outlier must not turn the whole prediction

@@ -13,13 +13,13 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import norm, spearmanr
 
-from supernet.costs.transfer import bayes
-from supernet.costs.transfer.predictors import leave_one_out
-from supernet.costs.transfer.sampling import d_optimal
-from supernet.costs.transfer.shipped import random_architectures, shipped_source
-from supernet.costs.transfer.source import Samples, Source
 from supernet.errors import UserError
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
+from supernet.transfer import bayes
+from supernet.transfer.predictors import leave_one_out
+from supernet.transfer.sampling import d_optimal
+from supernet.transfer.shipped import random_architectures, shipped_source
+from supernet.transfer.source import Samples, Source
 
 FEWEST = 5
 POOR_SPEARMAN = 0.8  # of the left-out samples: below it the other devices do not explain this one

@@ -15,7 +15,7 @@ from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_d
 from torch import nn
 
 from supernet.errors import UserError, nearest
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 ArchString = Callable[[int, int, int], "str | None"]
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supernet.alpha.relaxation import balanced_paths, one_hot
 from supernet.costs.table import CostTable
 from supernet.derive import broadest_alpha, most_probable
-from supernet.relaxation import balanced_paths, one_hot
-from supernet.space import SearchSpace
+from supernet.spaces import SearchSpace
 
 WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 

@@ -17,7 +17,7 @@ _POSITIVE = {"type": "integer", "minimum": 1, "maximum": 100_000}
 _STRING = {"type": "string", "maxLength": 500}
 _NAMES = {"type": "array", "items": _STRING}
 _MS = {"type": ["number", "null"], "exclusiveMinimum": 0}
-# what ops.py writes, and no more: numbers so small that a wrong file cannot ask for a huge network in one block
+# what blocks/ops.py writes, and no more: numbers so small that a wrong file cannot ask for a huge network in one block
 _ARCH_STRING = r"^(ir|cn|ds|er)(_(r[1-4]|k[1357]|s[12]|e[1-9](\.\d{1,2})?|c[1-9]\d{0,3}|se0\.\d{1,3}))+$"
 
 _SCHEMA: dict[str, Any] = {

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from supernet.costs.transfer.encoding import FEATURES, Encoder, summary
+from supernet.transfer.encoding import FEATURES, Encoder, summary
 
 MOST_ROWS = 3000  # measurements of a source device that its function is fitted to; more change the third digit
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from supernet.costs.transfer.encoding import space_encoder
-from supernet.costs.transfer.source import Source, from_other_space, from_tables
 from supernet.errors import UserError
 from supernet.schema import read_json
-from supernet.space import SearchSpace, get_space
+from supernet.spaces import SearchSpace, get_space
+from supernet.transfer.encoding import space_encoder
+from supernet.transfer.source import Source, from_other_space, from_tables
 
 MEASURED_SPACE = "fbnet32"
 _TIMES = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}

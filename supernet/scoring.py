@@ -1,87 +1,26 @@
-"""What a strategy is given, and what it ends with."""
+"""How architectures are scored on search-val, and which of them none other dominates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import nn
 from tqdm import tqdm
 
 from supernet.config import SearchConfig
-from supernet.costs.latency import LatencyTable
-from supernet.costs.table import CostTable
-from supernet.data import Batches, GroupedData
+from supernet.data import Batches
 from supernet.data.batches import order_epoch, plan_epoch
 from supernet.data.grouped import Split
-from supernet.evaluate import brief_scores, predict, subnet
+from supernet.engine.evaluate import brief_scores, predict, subnet
+from supernet.front import non_dominated
 from supernet.network import Supernet
-from supernet.runs import RunFolder
-from supernet.space import SearchSpace
-from supernet.strategies.front import non_dominated
+from supernet.problem import Candidate, Problem
 
 CALIBRATION_BATCHES = 10
 EVAL_BATCH = 256
 FEWEST = 16  # images of a group among those that architectures are compared on, where it has as many
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is searched. `budgets` gives the most that each named cost may be; `notes` are lines for the person.
-
-    `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter.
-    """
-
-    folder: RunFolder
-    space: SearchSpace
-    data: GroupedData
-    table: LatencyTable
-    costs: dict[str, CostTable]
-    budgets: dict[str, float]
-    budget_ms: float
-    device: torch.device
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One architecture, and how it does on search-val, as a rule with the supernet's weights.
-
-    `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen.
-    `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
-    worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
-    is as good in error, gap and latency, and better in one. `by_hand`: it is what one would build without a search
-    (`warmup.hand_made`).
-    """
-
-    ops: tuple[str, ...]
-    costs: dict[str, float]
-    log_probability: float | None
-    accuracy: float
-    balanced_accuracy: float
-    gap: float
-    non_dominated: bool
-    cross_entropy: float | None = None
-    by_hand: bool = False
-    gaps: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """`candidates[0]` is the derived architecture; p_LK (L, K) the probabilities it was derived from, if any.
-
-    `seconds` of wall time by part, `steps` of training that this call did. `evaluations`: of an ask/tell strategy, the facts
-    for the report.
-    """
-
-    candidates: tuple[Candidate, ...]
-    p_LK: np.ndarray | None
-    seconds: dict[str, float]
-    steps: int
-    evaluations: dict[str, Any] | None = None
 
 
 def val_scores(config: SearchConfig, problem: Problem) -> Callable[[nn.Module], dict[str, float]]:

@@ -1,0 +1,1 @@
+"""Architecture parameters α: relaxations and their gradient estimators, and the warm-up before α moves."""

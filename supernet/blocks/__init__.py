@@ -1,0 +1,1 @@
+"""Candidate operations, and the weights that those of a layer share."""

@@ -1,0 +1,1 @@
+"""What trains networks: the loop and its run folder, several processes, retraining, evaluation."""

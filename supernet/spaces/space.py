@@ -1,0 +1,74 @@
+"""What a search space is: L searchable layers × K candidate operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from supernet.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One searchable position: its shapes, and which candidate operations it may take.
+
+    `resolution` is the height and width (pixels) of the layer's input.
+    """
+
+    c_in: int
+    c_out: int
+    stride: int
+    resolution: int
+    stage: int
+    ops: tuple[str, ...]
+
+    @property
+    def block_type(self) -> str:
+        """Layers of one block type share their latency entries, e.g. `24x32s2@32`."""
+        return f"{self.c_in}x{self.c_out}s{self.stride}@{self.resolution}"
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """L layers, K operations, and the fixed stem and head around them.
+
+    Source of the fbnet spaces: Wu et al., "FBNet" (CVPR 2019), table 1, with the widths of Li et al.,
+    "HW-NAS-Bench" (ICLR 2021), on which the public latency tables were measured.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    layers: tuple[LayerSpec, ...]
+    resolution: int
+    stem_channels: int
+    stem_stride: int
+    head_channels: int
+    parent: str | None = None
+
+    @property
+    def table_space(self) -> str:
+        """The space whose latency tables hold here: the parent, of which this one is a part, or itself."""
+        return self.parent or self.name
+
+    @cached_property
+    def valid_LK(self) -> np.ndarray:
+        """(L, K) bool: True where the operation is allowed at the layer."""
+        return np.array([[op in layer.ops for op in self.ops] for layer in self.layers])
+
+    def index_L(self, ops: Sequence[str]) -> np.ndarray:
+        """(L,) column of each layer's operation. Raises UserError for a wrong length or a forbidden operation."""
+        if len(ops) != len(self.layers):
+            raise UserError(f"{self.name} has {len(self.layers)} layers, but {len(ops)} operations were given.")
+        for number, (op, layer) in enumerate(zip(ops, self.layers, strict=True)):
+            if op not in layer.ops:
+                raise UserError(
+                    f'ops[{number}]: "{op}" is not an operation of {self.name} there.{nearest(op, layer.ops)}'
+                )
+        return np.array([self.ops.index(op) for op in ops])
+
+    def names(self, index_L: Sequence[int] | np.ndarray) -> tuple[str, ...]:
+        """Operation names of an (L,) index vector."""
+        return tuple(self.ops[int(k)] for k in index_L)
