@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet.data.drawing import Share, apportion, draw_mix, hold_out, parse_mix, stratified
+from supernet.data.drawing import Share, apportion, draw_mix, parse_mix, stratified
 from supernet.data.grouped import Part
+from supernet.data.holding_out import hold_out
 from supernet.errors import UserError
 
 ATTRIBUTES = {"sex": ("female", "male"), "age": ("young", "middle", "old")}

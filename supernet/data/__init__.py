@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from supernet.data import celeba, folder, mnist, writers
 from supernet.data.batches import Batches
-from supernet.data.decode import decode_files, fit_digits
-from supernet.data.drawing import draw_mix, hold_out, parse_mix, stratified
+from supernet.data.cells import meaning
+from supernet.data.checks import check, with_positive
+from supernet.data.decode import Decoded, decode_digits, decode_files
+from supernet.data.drawing import draw, draw_mix, parse_mix
 from supernet.data.grouped import (
     UNKNOWN,
     Augment,
@@ -19,15 +21,16 @@ from supernet.data.grouped import (
     Columns,
     GroupedData,
     ImageFile,
+    Repeats,
     Source,
     Split,
     channel_statistics,
-    check,
-    cluster_notes,
     fingerprint,
-    unknown_notes,
 )
+from supernet.data.holding_out import hold_out
 from supernet.data.intersections import with_intersections
+from supernet.data.notes import blank_notes, class_notes, cluster_notes, picture_notes, unknown_notes
+from supernet.data.repeats import content_keys, find_repeats, path_keys, pixel_keys
 from supernet.errors import UserError, nearest
 from supernet.preprocessing import Preprocessing
 
@@ -65,6 +68,8 @@ def load_data(
     file_col: str = "file_name",
     split_col: str | None = None,
     cluster_col: str | None = None,
+    positive: str | None = None,
+    channels: int | None = None,
     pool_val: bool = False,
     progress: bool = True,
 ) -> GroupedData:
@@ -73,18 +78,29 @@ def load_data(
     `group_mix` ("student=0.05") draws the largest training subset with these shares, `max_train` caps it, `max_eval`
     caps val and test each; all three are drawn by `seed`, stratified by class and groups. A missing val or test split
     is held out from train, always in the same way whatever the seed, and said so in the notes. `pool_val`: train is
-    search-train and search-val together (as drawn), val stays what it is.
+    search-train and search-val together (as drawn), val stays what it is. `positive` names the positive one of two
+    classes. `channels` is 1 or 3; None: 1 if every picture is grey. Pictures in two splits or with two labels are
+    told in `notes` and in `repeats`.
     Raises UserError, in one line, for everything that the user can mend.
     """
-    columns = Columns(label_col, tuple(group_cols) if group_cols else None, file_col, split_col, cluster_col)
+    columns = Columns(
+        label_col, tuple(name.strip() for name in group_cols) if group_cols else None, file_col, split_col, cluster_col
+    )
     for name, value in (("resolution", resolution), ("max_train", max_train), ("max_eval", max_eval)):
         if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, not {value}.")
-    source = _with_all_splits(_read(spec, columns))
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels must be 1 (grey) or 3 (colour), not {channels}.")
+    source = _read(spec, columns)
+    if positive is not None:
+        source = with_positive(source, meaning(positive))
+    same_files = find_repeats(source, path_keys(source))[0]  # of all rows, drawn or not
+    source = _with_all_splits(source)
     check(source)
     source = _drawn(source, group_mix, max_train, max_eval, seed)
     check(source)
-    return _decoded(source, resolution, pool_val, progress)
+    data = _decoded(source, resolution, channels, pool_val, progress, same_files)
+    return data if positive is None else replace(data, positive=data.classes[1])
 
 
 def _read(spec: str, columns: Columns) -> Source:
@@ -97,11 +113,12 @@ def _read(spec: str, columns: Columns) -> Source:
 
 
 def _with_all_splits(source: Source) -> Source:
-    for split in ("test", "val"):
-        if split not in source.parts:
-            stays, held = hold_out(source.parts["train"], HELD_OUT, seed=0)
-            note = f"No {split} split: {len(held)} images ({HELD_OUT:.0%} of train) were held out for it."
-            source = source.with_part("train", stays).with_part(split, held, note)
+    missing = [split for split in ("test", "val") if split not in source.parts]
+    for number, split in enumerate(missing, 1):
+        train = source.parts["train"]
+        stays, held = hold_out(train, HELD_OUT, 0, len(missing) - number, content_keys(train))
+        note = f"No {split} split: {len(held)} images ({len(held) / len(train):.0%} of train) were held out for it."
+        source = source.with_part("train", stays).with_part(split, held, note)
     return source
 
 
@@ -112,44 +129,50 @@ def _drawn(source: Source, group_mix: str | None, max_train: int | None, max_eva
         note = f"Group mix {group_mix}: {len(index)} of {len(train)} training images drawn."
         source = source.with_part("train", train.take(index), note)
     elif max_train and max_train < len(train):
-        index = stratified(train.cell_N, max_train, np.random.default_rng(seed))
+        index = draw(train, max_train, np.random.default_rng(seed), "--max-train")
         source = source.with_part("train", train.take(index), f"{max_train} of {len(train)} training images drawn.")
     for split in ("val", "test"):
         part = source.parts[split]
         if max_eval and max_eval < len(part):
-            index = stratified(part.cell_N, max_eval, np.random.default_rng(seed))
+            index = draw(part, max_eval, np.random.default_rng(seed), "max_eval")
             source = source.with_part(split, part.take(index), f"{max_eval} of {len(part)} {split} images drawn.")
     return source
 
 
-def _decoded(source: Source, resolution: int, pool_val: bool, progress: bool) -> GroupedData:
-    parts = [source.parts[split] for split in ("train", "val", "test")]
+def _pictures(source: Source, resolution: int, channels: int | None, progress: bool) -> tuple[Decoded, tuple[str, ...]]:
+    """(the pictures of all parts, in the parts' order; what is to be said of them)."""
+    parts = source.parts.values()
     files = [image for part in parts for image in part.images if isinstance(image, ImageFile)]
-    if files:
-        decoded = decode_files(files, resolution, None, progress)
-        images, digest = decoded.images_NCHW, decoded.digest
-    else:
-        images = fit_digits(np.concatenate([np.asarray(part.images) for part in parts]), resolution)
-        digest = hashlib.sha256(images.data).hexdigest()
-    ends = np.cumsum([0, *(len(part) for part in parts)])
-    train, val, test = (
-        Split(images[start:end], part.label_N, part.group_NA, part.cluster_N)
-        for part, start, end in zip(parts, ends[:-1], ends[1:], strict=True)
+    if not files:
+        digits_NHW = np.concatenate([np.asarray(part.images) for part in parts])
+        return decode_digits(digits_NHW, resolution, channels), ()
+    decoded = decode_files(files, resolution, channels, progress)
+    return decoded, tuple(picture_notes(files, decoded, channels))
+
+
+def _decoded(
+    source: Source, resolution: int, channels: int | None, pool_val: bool, progress: bool, same_files: Repeats
+) -> GroupedData:
+    source = replace(source, parts={split: source.parts[split] for split in ("train", "val", "test")})
+    decoded, picture_notes = _pictures(source, resolution, channels, progress)
+    same_pixels, repeat_notes = find_repeats(source, pixel_keys(decoded.mark_N, path_keys(source)))
+    repeats = Repeats(
+        same_files.across_splits or same_pixels.across_splits, same_files.contradiction or same_pixels.contradiction
     )
-    notes = source.notes + unknown_notes(source) + cluster_notes(source)
-    if pool_val:  # the two stand side by side in `images`: nothing is copied
-        clusters = [split.cluster_N for split in (train, val) if split.cluster_N is not None]
-        train = Split(
-            images[: ends[2]],
-            np.concatenate([train.label_N, val.label_N]),
-            np.concatenate([train.group_NA, val.group_NA]),
-            np.concatenate(clusters) if clusters else None,
-        )
+    train, val, test = _splits(source, decoded.images_NCHW)
+    notes = (
+        *source.notes, *unknown_notes(source), *cluster_notes(source), *class_notes(source), *repeat_notes,
+        *blank_notes(source, decoded.mark_N), *picture_notes,
+    )  # fmt: skip
+    if pool_val:
+        train = _pooled(train, val, decoded.images_NCHW[: len(train) + len(val)])
         notes += (
             f"Training on search-train and search-val together, {len(train):,} images. Only test is held out: scores on search-val, and "
             f"what is fitted on it (outputs adjusted by group), are of images that were trained on.",
         )
     mean, std = channel_statistics(train.images_NCHW)
+    images = [image for part in source.parts.values() for image in part.images]
+    colour = np.flatnonzero(decoded.colour_N)
     return GroupedData(
         name=source.name,
         train=train,
@@ -157,8 +180,35 @@ def _decoded(source: Source, resolution: int, pool_val: bool, progress: bool) ->
         test=test,
         classes=source.classes,
         attributes=source.attributes,
-        preprocessing=Preprocessing(resolution, images.shape[1], mean, std, fit="square" if files else "digit"),
-        fingerprint=fingerprint(source, digest),
+        preprocessing=Preprocessing(
+            resolution,
+            decoded.images_NCHW.shape[1],
+            mean,
+            std,
+            fit="square" if isinstance(images[0], ImageFile) else "digit",
+        ),
+        fingerprint=fingerprint(source, decoded.digest),
         augment=source.augment,
         notes=notes,
+        repeats=repeats if source.mendable else Repeats(),
+        first_colour=images[colour[0]].row if len(colour) else None,
+    )
+
+
+def _splits(source: Source, images_NCHW: np.ndarray) -> tuple[Split, ...]:
+    ends = np.cumsum([0, *(len(part) for part in source.parts.values())])
+    return tuple(
+        Split(images_NCHW[start:end], part.label_N, part.group_NA, part.cluster_N)
+        for part, start, end in zip(source.parts.values(), ends[:-1], ends[1:], strict=True)
+    )
+
+
+def _pooled(train: Split, val: Split, images_NCHW: np.ndarray) -> Split:
+    """Both as one; their images stand side by side, so that nothing is copied."""
+    clusters = [split.cluster_N for split in (train, val) if split.cluster_N is not None]
+    return Split(
+        images_NCHW,
+        np.concatenate([train.label_N, val.label_N]),
+        np.concatenate([train.group_NA, val.group_NA]),
+        np.concatenate(clusters) if clusters else None,
     )

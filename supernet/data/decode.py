@@ -48,7 +48,9 @@ def unnormalised(resolution: int, channels: int) -> Preprocessing:
 
 
 class Decoded(NamedTuple):
-    """images_NCHW uint8, `digest` its SHA-256, `colour_N` bool, `white` the scale of pictures of more than 8 bits.
+    """images_NCHW uint8, `digest` its SHA-256, `colour_N` bool.
+
+    bright_N2 is the largest value of each picture of more than 8 bits, as in White (0: 8 bits), and `white` their scale.
 
     mark_N uint64 is a hash of each whole picture, before it was made small: equal pixels have equal marks, whatever the
     file's name and format. It is BLANK where the picture is of one colour.
@@ -58,7 +60,17 @@ class Decoded(NamedTuple):
     digest: str
     mark_N: np.ndarray
     colour_N: np.ndarray
+    bright_N2: np.ndarray
     white: White
+
+
+def decode_digits(images_NHW: np.ndarray, resolution: int, channels: int | None) -> Decoded:
+    """Digits that are in memory; with three channels they are grey all the same."""
+    images = np.repeat(fit_digits(images_NHW, resolution), channels or 1, axis=1)
+    mark_N = np.array([mark(Image.fromarray(image)) for image in images_NHW], np.uint64)
+    none_N = np.zeros(len(images), dtype=bool)
+    digest = hashlib.sha256(images.data).hexdigest()
+    return Decoded(images, digest, mark_N, none_N, np.zeros((len(images), 2)), White())
 
 
 def decode_files(files: Sequence[ImageFile], resolution: int, channels: int | None, progress: bool) -> Decoded:
@@ -74,26 +86,26 @@ def decode_files(files: Sequence[ImageFile], resolution: int, channels: int | No
         with ThreadPool(os.cpu_count()) as pool:
             looks = list(pool.imap(_look, files, chunksize=32))
             colour_N = np.array([found.colour for found in looks])
+            bright_N2 = np.array([found.brightest or White(0, 0) for found in looks])
             white = find_white(found.brightest for found in looks if found.brightest is not None)
             shape = (len(files), channels or (3 if colour_N.any() else 1), resolution, resolution)
             decoded = pool.imap(lambda file: _decode(file, resolution, shape[1], white), files, chunksize=32)
             shown = tqdm(decoded, "decoding", total=len(files), unit="image", disable=not progress, leave=False)
             if np.prod(shape) <= CACHE_ABOVE:
                 pieces, marks = zip(*shown, strict=True)
-                images = np.ascontiguousarray(np.stack(pieces))
-                return Decoded(
-                    images, hashlib.sha256(images.data).hexdigest(), np.array(marks, np.uint64), colour_N, white
-                )
-            _write(kept, shape, shown, colour_N, white)
+                images, mark_N = np.ascontiguousarray(np.stack(pieces)), np.array(marks, np.uint64)
+                return Decoded(images, hashlib.sha256(images.data).hexdigest(), mark_N, colour_N, bright_N2, white)
+            _write(kept, shape, shown, colour_N, bright_N2)
     path = kept / "images.npy"
     images = np.load(path, mmap_mode="r" if path.stat().st_size > MEMORY_LIMIT else None, allow_pickle=False)
     with np.load(kept / "facts.npz", allow_pickle=False) as facts:
-        white = White(*facts["white"].tolist())
-        return Decoded(images, str(facts["sha256"]), facts["mark_N"], facts["colour_N"], white)
+        bright_N2 = facts["bright_N2"]
+        white = find_white(White(*values) for values in bright_N2.tolist() if any(values))
+        return Decoded(images, str(facts["sha256"]), facts["mark_N"], facts["colour_N"], bright_N2, white)
 
 
 def _state(file: ImageFile) -> tuple[str, int, int]:
-    with _named(file):
+    with named(file):
         status = check_file(file.path)
     return str(Path(file.path).absolute()), status.st_size, status.st_mtime_ns
 
@@ -103,18 +115,19 @@ def _cache_directory() -> Path:
 
 
 def _look(file: ImageFile) -> Look:
-    with _named(file):
+    with named(file):
         return look(file.path)
 
 
 def _decode(file: ImageFile, resolution: int, channels: int, white: White) -> tuple[np.ndarray, int]:
     """((C, resolution, resolution) uint8, the mark of the whole picture)."""
-    with _named(file):
+    with named(file):
         picture = open_picture(file.path, white, least=2 * resolution)
-    return unnormalised(resolution, channels).pixels(picture), _mark(picture)
+    return unnormalised(resolution, channels).pixels(picture), mark(picture)
 
 
-def _mark(picture: Image.Image) -> int:
+def mark(picture: Image.Image) -> int:
+    """The picture's mark (see Decoded)."""
     pixels = np.asarray(picture.convert("RGB"))
     if np.ptp(pixels, axis=(0, 1)).max() <= SAME_COLOUR:
         return BLANK
@@ -123,7 +136,7 @@ def _mark(picture: Image.Image) -> int:
 
 
 @contextmanager
-def _named(file: ImageFile) -> Iterator[None]:
+def named(file: ImageFile) -> Iterator[None]:
     """The table's row before what is wrong with its picture."""
     try:
         yield
@@ -132,7 +145,11 @@ def _named(file: ImageFile) -> Iterator[None]:
 
 
 def _write(
-    kept: Path, shape: tuple[int, ...], decoded: Iterable[tuple[np.ndarray, int]], colour_N: np.ndarray, white: White
+    kept: Path,
+    shape: tuple[int, ...],
+    decoded: Iterable[tuple[np.ndarray, int]],
+    colour_N: np.ndarray,
+    bright_N2: np.ndarray,
 ) -> None:
     """Writes beside the final place and renames at the end: an interrupted decode leaves nothing that is read."""
     size = int(np.prod(shape))
@@ -153,9 +170,7 @@ def _write(
                     digest.update(data)
                     stream.write(data)
             sha256, mark_N = np.array(digest.hexdigest()), np.array(marks, np.uint64)
-            np.savez(
-                Path(partial) / "facts.npz", sha256=sha256, mark_N=mark_N, colour_N=colour_N, white=np.array(white)
-            )
+            np.savez(Path(partial) / "facts.npz", sha256=sha256, mark_N=mark_N, colour_N=colour_N, bright_N2=bright_N2)
             if not kept.exists():  # another process may have been faster
                 Path(partial).rename(kept)
     except OSError as error:

@@ -1,15 +1,15 @@
-"""Drawing subsets: stratified, held out, and with chosen group shares. Every draw is a function of its seed."""
+"""Drawing subsets: stratified, and with chosen group shares. Every draw is a function of its seed."""
 
 from __future__ import annotations
 
-import warnings
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
-from sklearn.model_selection import StratifiedGroupKFold
 
+from supernet.data.floors import Cells, cells_of, within_bounds
 from supernet.data.grouped import Part, rows_to_codes
 from supernet.errors import UserError, nearest
 
@@ -43,23 +43,49 @@ def stratified(stratum_N: np.ndarray, count: int, rng: np.random.Generator) -> n
     return np.sort(np.concatenate(drawn))
 
 
-def hold_out(part: Part, share: float, seed: int) -> tuple[Part, Part]:
-    """(what stays, what is held out): `share` of the images, stratified by class and groups.
+def draw(part: Part, count: int, rng: np.random.Generator, option: str) -> np.ndarray:
+    """Sorted positions of `count` images, stratified by class and groups, at least one of each class and each group.
 
-    Where clusters are known, whole clusters are held out, so that no person or writer is on both sides.
+    Two of each class where there are two and room for them. Raises UserError, which names the option that asked for
+    `count`, where that is too few.
     """
-    if part.cluster_N is None:
-        held = stratified(part.cell_N, round(len(part) * share), np.random.default_rng(seed))
-    else:
-        folds = StratifiedGroupKFold(round(1 / share), shuffle=True, random_state=seed)
-        if len(np.unique(part.cluster_N)) < folds.get_n_splits():
-            raise UserError(f"Too few clusters in train to hold out a split: {folds.get_n_splits()} are needed.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # rare cells are as well spread as they can be
-            strata = part.cell_N if np.bincount(part.cell_N).max() >= folds.get_n_splits() else np.zeros(len(part))
-            held = next(folds.split(strata, strata, part.cluster_N))[1]
-    stays = np.setdiff1d(np.arange(len(part)), held)
-    return part.take(stays), part.take(held)
+    if count >= len(part):
+        return np.arange(len(part))
+    cells = cells_of(part)
+
+    def quotas(total: int) -> tuple[np.ndarray, bool]:
+        quota_S, complete = _with_each(apportion(cells.size_S, total), cells)
+        return quota_S, complete
+
+    quota_S, complete = quotas(count)
+    if not complete:
+        totals = range(count + 1, len(part) + 1)
+        enough = totals[bisect_left(totals, True, key=lambda total: quotas(total)[1])]
+        raise UserError(
+            f"{option} {count} is too few for a draw with an image of each class and each group of the data: it takes {enough}."
+        )
+    return take(cells, quota_S, rng)
+
+
+def _with_each(quota_S: np.ndarray, cells: Cells, pool_S: np.ndarray | None = None) -> tuple[np.ndarray, bool]:
+    """(the quotas with one of each class and group, and two of each class where possible; whether all have one)."""
+    one_F = np.minimum(cells.image_F, 1)
+    quota_S, unmet = within_bounds(quota_S, cells, one_F, cells.image_F, pool_S)
+    two_F = np.where(cells.is_class_F, np.minimum(cells.image_F, 2), one_F)
+    return within_bounds(quota_S, cells, two_F, cells.image_F, pool_S)[0], not len(unmet)
+
+
+def take(cells: Cells, quota_S: np.ndarray, rng: np.random.Generator, pool_S: np.ndarray | None = None) -> np.ndarray:
+    """Sorted positions: so many images of each cell, at random, pool by pool."""
+    pool_S = np.zeros(len(quota_S), dtype=np.int64) if pool_S is None else pool_S
+    drawn = [np.zeros(0, dtype=np.int64)]
+    for pool in np.unique(pool_S):
+        own = np.flatnonzero(pool_S == pool)
+        whole = (quota_S == cells.size_S)[own].all()  # nothing random then
+        for cell in own:
+            members = np.flatnonzero(cells.cell_N == cell)
+            drawn.append(members if whole else rng.permutation(members)[: quota_S[cell]])
+    return np.sort(np.concatenate(drawn))
 
 
 def parse_mix(text: str, attributes: dict[str, tuple[str, ...]]) -> tuple[Share, ...]:
@@ -112,7 +138,7 @@ def draw_mix(part: Part, shares: Sequence[Share], most: int | None, seed: int) -
 
     |count(group) − share · size| ≤ ½ for each share: an integer programme over the combinations of the named
     attributes. Of the largest subsets it takes the one nearest to the part's own proportions otherwise; inside a
-    combination the draw is stratified by class and by the other groups. Images whose group is unknown in a named
+    combination the draw is stratified by class and by the other groups, and keeps at least one image of each. Images whose group is unknown in a named
     attribute are left out. Raises UserError where no subset has these shares.
     """
     rng = np.random.default_rng(seed)
@@ -123,12 +149,19 @@ def draw_mix(part: Part, shares: Sequence[Share], most: int | None, seed: int) -
     cell_N, group_XA = rows_to_codes(part.group_NA[known][:, named]), np.unique(part.group_NA[known][:, named], axis=0)
     inside = np.array([group_XA[:, named.index(share.attribute)] == share.group for share in shares], dtype=float)
     count_X = _counts(np.bincount(cell_N), inside, np.array([share.share for share in shares]), most)
-    strata = part.cell_N[known]
-    drawn = []
-    for cell, count in enumerate(count_X):
-        members = np.flatnonzero(cell_N == cell)
-        drawn.append(known[members[stratified(strata[members], int(count), rng)]])
-    return np.sort(np.concatenate(drawn))
+    cells = cells_of(part.take(known))
+    pool_S = np.zeros(len(cells.size_S), dtype=np.int64)  # a cell lies in one combination
+    pool_S[cells.cell_N] = cell_N
+    quota_S = np.zeros_like(cells.size_S)
+    for pool, count in enumerate(count_X):
+        quota_S[pool_S == pool] = apportion(cells.size_S[pool_S == pool], int(count))
+    quota_S, complete = _with_each(quota_S, cells, pool_S)
+    if not complete or len(np.setdiff1d(part.label_N, part.label_N[known])):
+        raise UserError(
+            "The group mix leaves no image of some class or group: it draws only images with known groups, so many of each as "
+            "the shares allow. Ask for less extreme shares or a larger --max-train."
+        )
+    return known[take(cells, quota_S, rng, pool_S)]
 
 
 def _counts(size_X: np.ndarray, inside_MX: np.ndarray, share_M: np.ndarray, most: int | None) -> np.ndarray:

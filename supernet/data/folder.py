@@ -7,13 +7,17 @@ label, and groups.
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from supernet.data.grouped import Augment, Columns, ImageFile, Part, Source, group_codes, is_unknown, named_column
+from supernet.data.cells import check_name, in_order, is_missing, is_unknown
+from supernet.data.grouped import Augment, Columns, Part, Source, group_codes
+from supernet.data.tables import Row, read_table
 from supernet.errors import UserError, nearest
+from supernet.schema import printable
 
 SPLIT_NAMES = {
     "train": "train",
@@ -26,8 +30,6 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
-Row = tuple[ImageFile, dict[str, str]]
-
 
 def load(path: str, columns: Columns) -> Source:
     """The images of the folder or CSV file at `path`; raises UserError that names the file, row and column at fault."""
@@ -36,13 +38,18 @@ def load(path: str, columns: Columns) -> Source:
     if "train" not in rows:
         raise UserError(f"{path} has no train split, only {', '.join(rows) or 'empty tables'}.")
     label, groups = columns.label or "label", columns.groups or ("group",)
-    everything = [cells for split in rows.values() for _, cells in split]
-    classes = tuple(sorted({cells[label] for cells in everything}, key=_natural))
+    everything = [row for split in rows.values() for row in split]
+    for column in (label, columns.cluster):
+        if column is not None:
+            _check_filled(everything, column)
+    for file, cells in everything:
+        for name in (label, *groups):
+            check_name(cells[name], file.row)
+    classes = in_order(cells[label] for _, cells in everything)
     attributes = {
-        name: tuple(sorted({cells[name] for cells in everything if not is_unknown(cells[name])}, key=_natural))
-        for name in groups
+        name: in_order(cells[name] for _, cells in everything if not is_unknown(cells[name])) for name in groups
     }
-    clusters = sorted({cells[columns.cluster] for cells in everything}) if columns.cluster else []
+    clusters = in_order(cells[columns.cluster] for _, cells in everything) if columns.cluster else ()
     parts = {}
     for split, own in rows.items():
         parts[split] = Part(
@@ -51,7 +58,36 @@ def load(path: str, columns: Columns) -> Source:
             np.column_stack([group_codes([cells[name] for _, cells in own], attributes[name]) for name in groups]),
             group_codes([cells[columns.cluster] for _, cells in own], clusters) if columns.cluster else None,
         )
-    return Source(root.stem if root.is_file() else root.resolve().name, parts, classes, attributes, Augment(flip=True))
+    name = printable(root.stem if root.is_file() else root.resolve().name)
+    notes = (*_missing_notes(everything, groups), *_case_notes({label: classes, **attributes}))
+    return Source(name, parts, classes, attributes, Augment(flip=True), notes, mendable=True)
+
+
+def _check_filled(rows: Sequence[Row], column: str) -> None:
+    missing = [(file.row, cells[column]) for file, cells in rows if is_missing(cells[column])]
+    if missing:
+        (where, value), count = missing[0], len(missing)
+        rename = f' If "{value}" is a name, write it differently.' if value else ""
+        raise UserError(
+            f'{count} row{"s have" if count > 1 else " has"} no value in column "{column}" (the first: {where}, "{value}"): '
+            f"fill {'them' if count > 1 else 'it'} in, or remove the row{'s' * (count > 1)}.{rename}"
+        )
+
+
+def _missing_notes(rows: Sequence[Row], groups: Sequence[str]) -> Iterator[str]:
+    for name in groups:
+        words = Counter(cells[name] for _, cells in rows if cells[name] and is_missing(cells[name]))
+        if words:
+            said = ", ".join(f'"{word}" ({count})' for word, count in words.most_common())
+            yield f'Column "{name}": {words.total()} cells that say {said} were read as unknown.'
+
+
+def _case_notes(names: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    for column, values in names.items():
+        for folded, count in Counter(value.casefold() for value in values).items():
+            if count > 1:
+                same = " and ".join(f'"{value}"' for value in values if value.casefold() == folded)
+                yield f'Column "{column}": {same} differ in capital letters only, and were kept apart.'
 
 
 def _rows_by_split(root: Path, columns: Columns) -> dict[str, list[Row]]:
@@ -75,30 +111,5 @@ def _rows_by_split(root: Path, columns: Columns) -> dict[str, list[Row]]:
 
 
 def _read(table: Path, columns: Columns) -> list[Row]:
-    """Each row as its image and its cells, blanks stripped."""
-    filled = [columns.file, columns.label or "label", *(name for name in (columns.cluster, columns.split) if name)]
-    rows = []
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            names = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            for name in (*filled, *(columns.groups or ("group",))):
-                named_column(name, names, str(table))
-            for cells in reader:
-                where = f"{table}, row {reader.line_num}"
-                if None in cells or None in cells.values():
-                    raise UserError(f"{where}: the number of cells is not that of the header.")
-                cells = {name: value.strip() for name, value in cells.items()}
-                for name in filled:
-                    if not cells[name]:
-                        raise UserError(f'{where}: column "{name}" is empty.')
-                rows.append((ImageFile(str(table.parent / cells[columns.file]), where), cells))
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{table} is not a readable CSV file in UTF-8: {error}") from error
-    return rows
-
-
-def _natural(name: str) -> tuple[bool, float, str]:
-    """Numbers by value before words by letter, so that class 10 comes after class 9."""
-    return (True, 0.0, name) if not name.isdecimal() else (False, float(name), name)
+    named = [columns.label or "label", *(columns.groups or ("group",))]
+    return read_table(table, columns.file, [*named, *(name for name in (columns.cluster, columns.split) if name)])

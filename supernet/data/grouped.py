@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,6 @@ from supernet.errors import UserError, nearest
 from supernet.preprocessing import Preprocessing
 
 UNKNOWN = -1
-UNKNOWN_NAMES = ("", "unknown")
 
 
 class Batch(NamedTuple):
@@ -74,13 +72,25 @@ class Split:
         return len(self.label_N)
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """What is wrong with pictures that come more than once, each as a line that names two rows; None where nothing is.
+
+    `across_splits`: the same picture in two splits; `contradiction`: the same picture with two labels or groups.
+    """
+
+    across_splits: str | None = None
+    contradiction: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class GroupedData:
     """A data set ready for use; train = search-train, val = search-val.
 
     `attributes` maps each sensitive attribute to its group names, `preprocessing` says what was done to the pictures and
     what is done to their pixels (mean and std are those of train), `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
-    that a person should read.
+    that a person should read. `positive` is the class that the user called positive (the second of two), `repeats` what is
+    wrong with pictures that come more than once, `first_colour` the row of the first picture in colour.
     """
 
     name: str
@@ -93,6 +103,9 @@ class GroupedData:
     fingerprint: str
     augment: Augment
     notes: tuple[str, ...]
+    positive: str | None = None
+    repeats: Repeats = Repeats()
+    first_colour: str | None = None
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -141,7 +154,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a data set's loader returns. `parts` has "train" and, where the data set has them, "val" and "test"."""
+    """What a data set's loader returns. `parts` has "train" and, where the data set has them, "val" and "test".
+
+    `mendable`: the table is the user's own, so that what contradicts itself there can be asked to be put right.
+    """
 
     name: str
     parts: dict[str, Part]
@@ -149,10 +165,14 @@ class Source:
     attributes: dict[str, tuple[str, ...]]
     augment: Augment
     notes: tuple[str, ...] = ()
+    mendable: bool = False
 
     def with_part(self, split: str, part: Part, *notes: str) -> Source:
         """The same, with one split replaced."""
         return replace(self, parts={**self.parts, split: part}, notes=(*self.notes, *notes))
+
+
+FIXED = {"label": "labels", "groups": "groups", "cluster": "clusters", "file": "files", "split": "splits"}
 
 
 @dataclass(frozen=True)
@@ -169,7 +189,9 @@ class Columns:
         """Raises UserError where the user named a column that data set `name` does not choose by name."""
         for column in fixed:
             if getattr(self, column) is not None:
-                raise UserError(f"{name} has fixed labels and groups: leave the {column} column away.")
+                raise UserError(
+                    f"{name} has its own {FIXED[column]}: leave out --{column.removesuffix('s')}-col{'s' * (column == 'groups')}."
+                )
 
 
 def rows_to_codes(rows_NM: np.ndarray) -> np.ndarray:
@@ -178,57 +200,9 @@ def rows_to_codes(rows_NM: np.ndarray) -> np.ndarray:
 
 
 def group_codes(values: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """(N,) int64 index into `names`; −1 where the value is empty or `unknown`."""
+    """(N,) int64 index into `names`; −1 where the value is none of them."""
     index = {name: code for code, name in enumerate(names)}
     return np.array([index.get(value, UNKNOWN) for value in values], dtype=np.int64)
-
-
-def is_unknown(value: str) -> bool:
-    """Whether a cell of a group column says that the group is not known."""
-    return value.strip().lower() in UNKNOWN_NAMES
-
-
-def check(source: Source) -> None:
-    """Raises UserError where a class or a group is missing, so that no gap could be computed."""
-    if len(source.classes) < 2:
-        raise UserError(f"{source.name} has a single class ({', '.join(source.classes)}): nothing to classify.")
-    for attribute, names in source.attributes.items():
-        if len(names) < 2:
-            known = names[0] if names else "none"
-            raise UserError(
-                f'Attribute "{attribute}" needs two known groups or more, but has {known}: there is no gap.'
-            )
-    absent = set(range(len(source.classes))) - set(source.parts["train"].label_N.tolist())
-    if absent:
-        missing = ", ".join(source.classes[code] for code in sorted(absent))
-        raise UserError(f"The train split has no image of class {missing}: add some, or leave that class out.")
-    for split, part in source.parts.items():
-        for position, (attribute, names) in enumerate(source.attributes.items()):
-            present = set(part.group_NA[:, position].tolist())
-            for code, name in enumerate(names):
-                if code not in present:
-                    raise UserError(
-                        f'The {split} split has no image of group "{name}" of attribute "{attribute}": add some, or '
-                        f'write "unknown" for that group.'
-                    )
-
-
-def unknown_notes(source: Source) -> tuple[str, ...]:
-    """One line for each attribute with unknown groups: how many images, in which split."""
-    lines = []
-    for position, attribute in enumerate(source.attributes):
-        counts = {split: int((part.group_NA[:, position] == UNKNOWN).sum()) for split, part in source.parts.items()}
-        if any(counts.values()):
-            text = ", ".join(f"{count} of {split}" for split, count in counts.items() if count)
-            lines.append(f"Unknown {attribute}: {text}; trained on, but part of no group and no gap.")
-    return tuple(lines)
-
-
-def cluster_notes(source: Source) -> tuple[str, ...]:
-    """A line for each pair of splits that share clusters, which flatters the later one."""
-    own = {split: set(part.cluster_N.tolist()) for split, part in source.parts.items() if part.cluster_N is not None}
-    shared = {pair: len(own[pair[0]] & own[pair[1]]) for pair in combinations(own, 2)}
-    return tuple(f"{count} clusters are in both {a} and {b}." for (a, b), count in shared.items() if count)
 
 
 def channel_statistics(images_NCHW: np.ndarray, most: int = 20_000) -> tuple[tuple[float, ...], tuple[float, ...]]:

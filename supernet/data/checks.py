@@ -1,0 +1,47 @@
+"""What a data set must have, and which of two classes is the positive one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from supernet.data.grouped import Source
+from supernet.errors import UserError
+
+
+def with_positive(source: Source, positive: str) -> Source:
+    """The same with the class `positive` as the second of two. Raises UserError where there is none of that name."""
+    if len(source.classes) != 2 or positive not in source.classes:
+        raise UserError(
+            f'--positive names one of two classes; "{positive}" of these does not: {", ".join(source.classes)}.'
+            if len(source.classes) == 2
+            else f"--positive is for two classes, and {source.name} has {len(source.classes)}: {', '.join(source.classes)}."
+        )
+    if source.classes[1] == positive:
+        return source
+    parts = {split: replace(part, label_N=1 - part.label_N) for split, part in source.parts.items()}
+    return replace(source, classes=source.classes[::-1], parts=parts)
+
+
+def check(source: Source) -> None:
+    """Raises UserError where a class or a group is missing, so that no gap could be computed."""
+    if len(source.classes) < 2:
+        raise UserError(f"{source.name} has a single class ({', '.join(source.classes)}): nothing to classify.")
+    for attribute, names in source.attributes.items():
+        if len(names) < 2:
+            known = names[0] if names else "none"
+            raise UserError(
+                f'Attribute "{attribute}" needs two known groups or more, but has {known}: there is no gap.'
+            )
+    absent = set(range(len(source.classes))) - set(source.parts["train"].label_N.tolist())
+    if absent:
+        missing = ", ".join(source.classes[code] for code in sorted(absent))
+        raise UserError(f"The train split has no image of class {missing}: add some, or leave that class out.")
+    for split, part in source.parts.items():
+        for position, (attribute, names) in enumerate(source.attributes.items()):
+            present = set(part.group_NA[:, position].tolist())
+            for code, name in enumerate(names):
+                if code not in present:
+                    raise UserError(
+                        f'The {split} split has no image of group "{name}" of attribute "{attribute}": add some, or '
+                        f'write "unknown" for that group.'
+                    )
