@@ -42,6 +42,9 @@ class CommonConfig:
     group_cols: str | None = _option(None, "columns or attributes of the groups, joined by commas", group="data")
     file_col: str | None = _option(None, "CSV column that holds the file name", where=[_TABULAR], group="data")
     cluster_col: str | None = _option(None, "CSV column of who an image is of (patient, writer): for intervals", group="data", more=True)  # fmt: skip
+    positive: str | None = _option(None, "which of two classes is the positive one; default: the second", group="data")
+    channels: int | None = _option(None, "1 reads all pictures in grey, 3 in colour; default: 1 if all are grey", within="[1, 3]", group="data")  # fmt: skip
+    allow_duplicates: bool = _option(False, "accept pictures that are in two splits, with a note", group="data", more=True)  # fmt: skip
     group_mix: str | None = _option(None, "draw a biased training set, e.g. student=0.05", group="data")
     max_train: int | None = _option(None, "training images at most", 512, within="[2, 1000000000]", group="data")
     fairness: str = _option("accuracy_parity", "the notion of fairness; see below", group="task")

@@ -96,7 +96,7 @@ def check_optimizer(name: str) -> None:
 
 
 def read_data(config: CommonConfig, resolution: int) -> GroupedData:
-    """The data set that the options name, resized."""
+    """The data set that the options name, resized. Raises UserError where a picture is in two splits or has two labels."""
     data = load_data(
         config.data,
         resolution=resolution,
@@ -107,8 +107,14 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
         group_cols=config.group_cols.split(",") if config.group_cols else None,
         file_col=config.file_col or "file_name",
         cluster_col=config.cluster_col,
+        positive=config.positive,
+        channels=config.channels,
         pool_val=getattr(config, "train_on_val", False),
     )
+    if data.repeats.contradiction is not None:
+        raise UserError(data.repeats.contradiction)
+    if data.repeats.across_splits is not None and not config.allow_duplicates:
+        raise UserError(data.repeats.across_splits)
     return with_intersections(data) if config.intersections else data
 
 

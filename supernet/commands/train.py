@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,8 +173,8 @@ def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], qui
     """
     from supernet.fairness import METHODS, parse_methods
 
-    names = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "group_mix", "max_train", "fairness",
-             "fairness_method", "fairness_weight", "max_gap", "device")  # fmt: skip
+    names = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "positive", "channels", "allow_duplicates", "group_mix", "max_train",
+             "fairness", "fairness_method", "fairness_weight", "max_gap", "device")  # fmt: skip
     if config.resume is not None:  # the run's own options were filled in when it began
         return config
     if "space" in given and config.space != arch.space:
@@ -200,12 +200,27 @@ def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> 
     spec = data.preprocessing
     if arch is None:
         return create_network(config.arch, data.classes, spec, config.drop, config.drop_path), spec
-    if arch.classes != data.classes or arch.input.channels != data.channels:
+    if arch.input.channels != data.channels:
+        kinds = {1: "grey", 3: "colour"}
+        found = f" ({data.first_colour})" if data.first_colour is not None and data.channels == 3 else ""
         raise UserError(
-            f"{config.arch} was searched for {len(arch.classes)} classes and {arch.input.channels} channels, the data "
-            f"{data.name} has {len(data.classes)} classes and {data.channels} channels (or other class names)."
+            f"{config.arch} was searched for {kinds[arch.input.channels]} pictures, and {data.name} has pictures in "
+            f"{kinds[data.channels]}{found}: --channels {arch.input.channels} reads all in {kinds[arch.input.channels]}."
+        )
+    if arch.classes != data.classes:
+        same = set(arch.classes) == set(data.classes)
+        raise UserError(
+            f"{config.arch} was searched with {arch.classes[1]} as the positive class: --positive {arch.classes[1]}, or search again."
+            if same
+            else f"{config.arch} was searched for {len(arch.classes)} classes, {class_names(arch.classes)}; {data.name} has "
+            f"{len(data.classes)}, {class_names(data.classes)}."
         )
     return build_network(arch, config.drop, config.drop_path), spec
+
+
+def class_names(classes: Sequence[str], most: int = 5) -> str:
+    """The first few, for a message."""
+    return ", ".join(classes[:most]) + (" …" if len(classes) > most else "")
 
 
 def arch_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, Any]:

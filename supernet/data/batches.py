@@ -23,11 +23,12 @@ class Plan(NamedTuple):
     steps: int
 
 
-def plan_epoch(group_NA: np.ndarray, batch_size: int, floor: float) -> Plan:
+def plan_epoch(group_NA: np.ndarray, batch_size: int, floor: float, fewest: int = 1) -> Plan:
     """Strata are the combinations of groups. Each with all groups known gets ⌈floor · batch_size⌉ places in every
     batch at the least, but all of them together half a batch at the most (below one place each: no floor).
 
-    places_s = max(size_s, steps · least), and steps is the smallest number of batches that holds them all.
+    places_s = max(size_s, steps · least), and steps is the smallest number of batches that holds them all; but no batch
+    has less than `fewest` images where there are as many, and may be larger than batch_size by some for that.
     """
     stratum_N = rows_to_codes(group_NA)
     size_S = np.bincount(stratum_N)
@@ -37,6 +38,8 @@ def plan_epoch(group_NA: np.ndarray, batch_size: int, floor: float) -> Plan:
     steps = -(-len(stratum_N) // batch_size)
     while np.maximum(size_S, steps * least_S).sum() > steps * batch_size:
         steps += 1
+    while steps > 1 and np.maximum(size_S, steps * least_S).sum() // steps < fewest:
+        steps -= 1
     return Plan(stratum_N, np.maximum(size_S, steps * least_S), steps)
 
 
@@ -95,7 +98,9 @@ class Batches:
         self.shuffle, self.rank, self.world_size = shuffle or stratify, rank, world_size
         self.device = torch.device(device)
         strata_NA = split.group_NA if stratify else np.zeros((len(split), 1))
-        self.plan = plan_epoch(strata_NA, batch_size, floor if stratify else 0.0)
+        # Batch norm cannot learn from a single image where it sees 1 × 1 pixels: two for each process.
+        fewest = 2 * world_size if self.shuffle and batch_size >= 2 * world_size else 1
+        self.plan = plan_epoch(strata_NA, batch_size, floor if stratify else 0.0, fewest)
         size_S, places_S = np.bincount(self.plan.stratum_N), self.plan.places_S
         if places_S.sum() // self.plan.steps < world_size:
             raise UserError(f"{len(split)} images in {self.plan.steps} batches are too few for {world_size} processes.")
