@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.fairness import NOTIONS, get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
-    from supernet.refit import advice, linear_classifier, refit_classifier
+    from supernet.refit import advice, check_coverage, linear_classifier, refit_classifier
     from supernet.report import write_report
     from supernet.spaces.architecture import Architecture
 
@@ -101,6 +101,7 @@ def run(options: argparse.Namespace) -> None:
     network, spec = build(config, arch, data)
     if config.refit_classifier:
         linear_classifier(network)  # now rather than after the training
+        check_coverage(data, data.val)
     folder = RunFolder.open(config, "train", data.fingerprint)
     if folder.writes:
         if arch is not None:
