@@ -37,6 +37,7 @@ setup(
         "jinja2>=3.1",
         "safetensors>=0.4",
         "tqdm>=4.66",
+        "filelock>=4",  # keeps what the lock file says while others ask for the lock
     ],
     extras_require={
         "test": TEST + OPTUNA + ONNX,

@@ -21,6 +21,7 @@ from typing import Any
 
 from latency_luts import machine, verification
 from latency_luts.errors import BundleError
+from latency_luts.files import remove_partials
 from latency_luts.journal import Journal
 from latency_luts.manifest import Manifest, read_manifest
 from latency_luts.protocol import QUICK, Settings, Subject, estimate_seconds, measure, warm_up
@@ -92,10 +93,9 @@ def build(folder: Path, options: argparse.Namespace) -> None:
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     path = out.with_name(f"{out.name}.partial.jsonl")
-    if options.restart:
-        path.unlink(missing_ok=True)
     header = {**fields, "bundle": manifest.digest, "processor": machine.processor()}
-    with machine.pinned(options.threads) as cores, closing(Journal(path, header)) as journal:
+    with machine.pinned(options.threads) as cores, closing(Journal(path, header, options.restart)) as journal:
+        remove_partials(out.parent, out.name)
         before = machine.describe(cores)
         if journal.visits:
             print(f"going on with {len(journal.visits)} visits from {path}")
@@ -119,7 +119,7 @@ def build(folder: Path, options: argparse.Namespace) -> None:
         else:
             write_sheet(out, manifest, journal)
             told = f"{len(manifest.items)} networks, for: supernet lut adapt --device {options.device} --measured {out}"
-    path.unlink()
+        path.unlink()  # while it is still ours
     print(f"\n{out}: {told}")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from latency_luts.errors import BundleError
+from latency_luts.files import write_whole
 from latency_luts.journal import Journal
 from latency_luts.manifest import Item, Manifest
 from latency_luts.protocol import summarise
@@ -59,26 +59,17 @@ def make_table(
 
 def write_sheet(path: Path, manifest: Manifest, journal: Journal) -> None:
     """The networks' times as the CSV that `supernet lut adapt --measured` reads, whole or not at all."""
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "ops", "latency_ms"])
-        for item in manifest.items:
-            writer.writerow([item.name, " ".join(item.ops), summarise(*journal.of(item.name)).median_ms])
-    partial.replace(path)
+    sheet = io.StringIO(newline="")
+    writer = csv.writer(sheet)
+    writer.writerow(["name", "ops", "latency_ms"])
+    for item in manifest.items:
+        writer.writerow([item.name, " ".join(item.ops), summarise(*journal.of(item.name)).median_ms])
+    write_whole(path, sheet.getvalue().encode())
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """The whole file or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _sum_ms(manifest: Manifest, network: Item, entries: dict[Key, dict[str, Any]]) -> float:

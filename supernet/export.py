@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from latency_luts.files import write_whole
 from supernet.errors import UserError
 from supernet.preprocessing import Preprocessing
 from supernet.spaces.architecture import Architecture
@@ -62,7 +63,7 @@ def export_onnx(model: nn.Module, path: Path, spec: Preprocessing, metadata: Map
         raise UserError(
             f"{path}: the exported model's output differs from torch's by {difference:.2g}; it is not written."
         )
-    _write(path, content)
+    write_whole(path, content)
     return difference
 
 
@@ -102,7 +103,7 @@ def quantise_onnx(source: Path, path: Path, images_BCHW: np.ndarray) -> float:
         raise UserError(f"calibration images have shape {images_BCHW.shape}; needed are some of shape {expected}.")
     quantised = quantise(float_model, images_BCHW.astype(np.float32))
     onnx.helper.set_model_props(quantised, {p.key: p.value for p in float_model.metadata_props} | {"dtype": "int8"})
-    _write(path, quantised.SerializeToString())
+    write_whole(path, quantised.SerializeToString())
     other = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     tops = [
         [s.run(None, {"input": x[None].astype(np.float32)})[0].argmax() for x in images_BCHW] for s in (session, other)
@@ -140,7 +141,7 @@ def quantise(model: onnx.ModelProto, images_BCHW: np.ndarray) -> onnx.ModelProto
 
 def export_litert(model: nn.Module, path: Path, spec: Preprocessing) -> None:
     """LiteRT file (float32, NHWC input). Raises UserError without litert-torch."""
-    _write(path, to_litert(model, (1, spec.channels, spec.size, spec.size)))
+    write_whole(path, to_litert(model, (1, spec.channels, spec.size, spec.size)))
 
 
 def to_litert(model: nn.Module, shape: tuple[int, ...]) -> bytes:
@@ -161,7 +162,7 @@ def to_litert(model: nn.Module, shape: tuple[int, ...]) -> bytes:
 
 def export_executorch(model: nn.Module, path: Path, spec: Preprocessing) -> None:
     """ExecuTorch program lowered to XNNPACK. Raises UserError without executorch."""
-    _write(path, to_executorch(model, (1, spec.channels, spec.size, spec.size)))
+    write_whole(path, to_executorch(model, (1, spec.channels, spec.size, spec.size)))
 
 
 def to_executorch(model: nn.Module, shape: tuple[int, ...]) -> bytes:
@@ -198,10 +199,3 @@ def _compare(model: nn.Module, content: bytes, shape: tuple[int, ...]) -> float:
         worst = max(worst, float(difference / max(1.0, np.abs(expected).max())))
     model.train(was_training)
     return worst
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -6,6 +6,7 @@ model = timm.create_model("supernet_derived", model_json="runs/train-rpi4-1/mode
 from __future__ import annotations
 
 import difflib
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from latency_luts.files import write_whole
 from supernet.errors import UserError
 from supernet.network import build_network
 from supernet.preprocessing import JSON_SCHEMA as INPUT_SCHEMA
@@ -35,6 +37,7 @@ _SCHEMA: dict[str, Any] = {
         "input": INPUT_SCHEMA,
         "derived": {"type": ["string", "null"], "pattern": r"^[\w.-]+$"},
         "weights": {"type": "string", "pattern": r"^[\w.-]+$"},
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},  # of the weights; earlier versions wrote none
     },
 }
 
@@ -103,10 +106,8 @@ def _output(network: nn.Module, shape: tuple[int, ...]) -> Any:
 def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec: Preprocessing, name: str) -> None:
     """Writes model.safetensors and model.json; a derived network (`name` is DERIVED) needs derived.json beside them."""
     weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
-    (folder / "model.safetensors").chmod(
-        0o644
-    )  # as every other file of the run: safetensors lets the owner alone read it
+    stored = save(weights)
+    write_whole(folder / "model.safetensors", stored)
     content = {
         "schema_version": 1,
         "model_name": name,
@@ -114,6 +115,7 @@ def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec:
         "input": asdict(spec),
         "derived": "derived.json" if name == DERIVED else None,
         "weights": "model.safetensors",
+        "sha256": hashlib.sha256(stored).hexdigest(),
     }
     write_json(folder / "model.json", content)
 
@@ -151,7 +153,10 @@ def load_model(model_json: str, pretrained: bool = False) -> nn.Module:
     if pretrained:
         weights = path.parent / content["weights"]
         try:
-            network.load_state_dict(load_file(weights))
+            stored = weights.read_bytes()
+            if content.get("sha256", digest := hashlib.sha256(stored).hexdigest()) != digest:
+                raise UserError(f"weights {weights} are damaged, or another model's: {path} states another SHA-256.")
+            network.load_state_dict(load(stored))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"weights {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
     network.pretrained_cfg = {  # type: ignore[assignment]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Hashable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from latency_luts.files import write_whole
 from supernet.errors import UserError
 
 MAX_BYTES = 20_000_000
@@ -170,12 +169,4 @@ def read_yaml(path: Path, what: str) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Writes the whole file or nothing: a full disk or a kill leaves the old file as it was."""
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_whole(path, text.encode())

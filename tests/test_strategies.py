@@ -212,7 +212,7 @@ def test_resumed_is_the_same_run(name: str, tmp_path: Path) -> None:
         ({"index_L": [0] * (L - 1)}, "row 2: index_L"),
         ({"index_L": [K] + [0] * (L - 1)}, "row 2: index_L"),
         ({"seconds": "long"}, "row 2: seconds"),
-        ({"objectives": {"error": float("nan")}}, "row 2: objectives"),
+        ({"objectives": {"error": float("nan")}}, "row 2 is not valid JSON: NaN"),
         ({"other": 1}, "row 2"),
     ],
 )

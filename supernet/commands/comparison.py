@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from latency_luts.files import write_whole
 from supernet.config import TrainConfig
 from supernet.data import GroupedData
 from supernet.errors import UserError
@@ -50,7 +52,9 @@ def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjus
     """predictions.npz: what a later run's --baseline reads, with labels and groups so that only like is compared."""
     arrays: dict[str, Any] = {f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes)}
     arrays |= {"prob": prob_NC, "label": data.test.label_N, "group": data.test.group_NA}
-    np.savez_compressed(folder / FILE, **arrays)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    write_whole(folder / FILE, packed.getvalue())
 
 
 def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
-    """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk or an interrupt."""
+    """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk, no memory or an interrupt."""
     from supernet.commands import lut, search, sweep, train, verify
 
     parser = Parser(prog=prog, description="Finds and trains image classifiers that fit a device's latency budget and serve every group of people.")  # fmt: skip
@@ -46,9 +46,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     except BrokenPipeError:
         nobody_reads()
     except OSError as error:
-        fail(
-            f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. What was written before stays."
-        )
+        what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        fail(f"{what}. What was written before stays; the same command goes on from there.")
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        fail("Memory ran out: lower --batch-size, or use a machine with more. What was written before stays.")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Python's and numpy's error, CUDA's, or the CPU allocator's, which torch raises as a plain RuntimeError."""
+    words = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "can't start new thread")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def fail(message: str) -> NoReturn:

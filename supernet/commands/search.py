@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from supernet.config import SearchConfig, with_epochs
@@ -79,9 +79,12 @@ def run(options: argparse.Namespace) -> None:
     if distributed.world_size() > 1 and config.strategy != "differentiable":
         raise UserError(f"--strategy {config.strategy} runs in one process: start it without torchrun.")
     problem = prepare(config)
-    config, folder = with_epochs(config, len(problem.data.train)), problem.folder
+    folder = problem.folder
+    config = replace(
+        with_epochs(config, len(problem.data.train)), resume=None
+    )  # what it leaves is what one call leaves
     if folder.writes:
-        print("\n".join((*problem.notes, f"Run folder: {folder.path}")), flush=True)
+        print("\n".join((*problem.notes, folder.words())), flush=True)
     try:
         outcome = STRATEGIES[config.strategy](config, problem)
     except Interrupted as interrupted:

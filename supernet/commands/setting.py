@@ -7,14 +7,16 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from supernet.claim import check_free, run_input
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
-from supernet.costs.latency import LatencyTable, load_table, require_good
+from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
 from supernet.costs.table import CostTable
 from supernet.data import GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
@@ -56,6 +58,8 @@ def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> t
         options = with_file(kind, options)
         config = from_options(kind, options)
         check(config)
+        if config.out is not None:
+            check_free(Path(config.out))  # now rather than after the pictures are decoded
         return config, set(vars(options))
     given = sorted(set(vars(options)) - _FREE_ON_RESUME)
     if given or options.quick:
@@ -63,7 +67,7 @@ def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> t
         raise UserError(f"--resume continues a run with its own options: leave out {names}.")
     config = read_config(options.resume, command, kind)
     check(config)
-    return replace(config, compute_device=getattr(options, "compute_device", "auto")), set()
+    return replace(config, compute_device=getattr(options, "compute_device", config.compute_device)), set()
 
 
 def check(config: CommonConfig) -> None:
@@ -122,7 +126,8 @@ def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
     device = use_machine(config)
     space = get_space(config.space)
-    table = load_table(config.device)
+    table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
+    table = load_table(str(table_file))
     require_good(table, config.accept_poor_table)
     notes = []
     if config.accept_poor_table and table.error is not None:
@@ -157,8 +162,8 @@ def prepare(config: SearchConfig) -> Problem:
     asked = {"latency": limit_ms, "macs": config.max_macs, "params": config.max_params}
     budgets = {name: budget for name, budget in asked.items() if budget is not None}
     check_feasible(space, costs, budgets)
-    folder = RunFolder.open(config, "search", data.fingerprint)
-    return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes))
+    folder = RunFolder.open(config, "search", data.fingerprint, {"latency_table.json": table_file})
+    return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes, *folder.notes))
 
 
 def check_feasible(space: SearchSpace, costs: dict[str, CostTable], budgets: dict[str, float]) -> None:

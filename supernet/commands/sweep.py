@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latency_luts.files import write_whole
 from supernet.config import SearchConfig
 from supernet.errors import UserError, nearest
 from supernet.options import check_effect, check_values, from_options
@@ -254,7 +255,7 @@ def join(trials: list[Trial], out: Path) -> str:
         on_front = sum(row["non_dominated"] for row in same)
         lines.append(f"| {device} | {budget} | {weight:g} | {len(same)} | {' | '.join(figures)} | {on_front} |")
     text = "\n".join([*lines, "", "Accuracy and gap on search-val with the supernets' weights (mean ± sd over seeds): retrain to know the true numbers."])  # fmt: skip
-    (out / "report.md").write_text(text + "\n", encoding="utf-8")
+    write_whole(out / "report.md", (text + "\n").encode())
     return text
 
 

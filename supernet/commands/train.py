@@ -87,7 +87,8 @@ def run(options: argparse.Namespace) -> None:
     config, given = open_run(options, "train", TrainConfig)
     if not config.arch:
         raise UserError("--arch is needed: a derived.json (or its run folder), or a timm model's name.")
-    arch = Architecture.load(config.arch) if is_file(config.arch) else None
+    arch_file = find_architecture(config)
+    arch = None if arch_file is None else Architecture.load(arch_file)
     if arch is not None:
         config = inherit(config, arch, given, quick=options.quick)
         check(config)
@@ -102,11 +103,11 @@ def run(options: argparse.Namespace) -> None:
     if config.refit_classifier:
         linear_classifier(network)  # now rather than after the training
         check_coverage(data, data.val)
-    folder = RunFolder.open(config, "train", data.fingerprint)
+    inputs = {} if arch_file is None else {"derived.json": arch_file}
+    folder = RunFolder.open(config, "train", data.fingerprint, inputs)
+    config = replace(config, resume=None)  # what a resumed run leaves is what one call leaves
     if folder.writes:
-        if arch is not None:
-            arch.save(folder.path / "derived.json")
-        print("\n".join((*data.notes, f"Run folder: {folder.path}")), flush=True)
+        print("\n".join((*data.notes, *folder.notes, folder.words())), flush=True)
     try:
         network = train_network(config, data, network, folder, device)
     except Interrupted as interrupted:
@@ -142,6 +143,7 @@ def run(options: argparse.Namespace) -> None:
         "asked": asdict(config),
         "notes": [
             *data.notes,
+            *folder.notes,
             *hints,
             *soft_gap_notes(config, data, folder.rows()),
             *trained_gap_notes(config, metrics),
@@ -158,6 +160,19 @@ def run(options: argparse.Namespace) -> None:
     }
     write_report(folder.path, content)
     print(closing_words(content, folder.path))
+
+
+def find_architecture(config: TrainConfig) -> Path | None:
+    """The derived.json to train, of a resumed run its own copy; None for a timm model."""
+    from supernet.claim import read_content, run_input
+
+    path = Path(config.arch)
+    path = path / "derived.json" if path.is_dir() else path
+    if config.resume is None:
+        return path if is_file(config.arch) else None
+    if "derived.json" not in read_content(Path(config.resume))["inputs"]:
+        return None
+    return run_input(config.resume, "derived.json", path)
 
 
 def _space_resolution(config: TrainConfig) -> int:

@@ -104,23 +104,26 @@ def shipped_devices() -> list[str]:
     return sorted(f.name.removesuffix(".json") for f in files if f.name.endswith(".json") and f.name != "schema.json")
 
 
+def table_path(device: str) -> Path:
+    """The file of a shipped device's table, or the path itself. Raises UserError for an unknown device (with the nearest names)."""
+    if device in shipped_devices():
+        return Path(str(resources.files("latency_luts") / f"{device}.json"))
+    if device.endswith(".json") or "/" in device:
+        return Path(device)
+    raise UserError(
+        f'Unknown device "{device}".{nearest(device, shipped_devices())} '
+        "A table of your own is given by its path: --device ./my-board.json"
+    )
+
+
 def load_table(device: str) -> LatencyTable:
     """The table of a shipped device, or of a JSON file's path.
 
     Raises UserError for an unknown device (with the nearest names) and for a file that does not fit the schema
     (with the field's path), or holds an entry twice.
     """
-    root = resources.files("latency_luts")
-    if device in shipped_devices():
-        path = Path(str(root / f"{device}.json"))
-    elif device.endswith(".json") or "/" in device:
-        path = Path(device)
-    else:
-        raise UserError(
-            f'Unknown device "{device}".{nearest(device, shipped_devices())} '
-            "A table of your own is given by its path: --device ./my-board.json"
-        )
-    schema = json.loads((root / "schema.json").read_text(encoding="utf-8"))
+    path = table_path(device)
+    schema = json.loads((resources.files("latency_luts") / "schema.json").read_text(encoding="utf-8"))
     content = read_json(path, "latency table", schema)
     entries: dict[EntryKey, float] = {}
     for number, entry in enumerate(content["entries"]):

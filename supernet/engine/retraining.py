@@ -64,7 +64,6 @@ def train_network(
         optimizer.load_state_dict(checkpoint["optimizer"])
         torch.set_rng_state(checkpoint["rng"])
         step, sums = checkpoint["step"], checkpoint["sums"]
-    folder.rows(until_step=step)
     if distributed.rank():  # each process drops out other neurons
         torch.manual_seed(config.seed + 1_000_003 * distributed.rank() + step)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import pickle
+import importlib.util
 import platform
 import signal
 import subprocess
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib import metadata
@@ -16,16 +16,33 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 import torch
+from filelock import FileLock
 from torch import nn
 
 from supernet import __version__
+from supernet.board import Board
+from supernet.checkpoint import read_checkpoint, write_checkpoint
+from supernet.claim import CONFIG, Taken, begin, changed_versions, claim, differences, read_content, sha256
 from supernet.config import RETIRED, CommonConfig
 from supernet.engine import distributed
 from supernet.errors import UserError, nearest
 from supernet.options import check_values
-from supernet.schema import read_json, write_json
+from supernet.rows import append_row, read_rows, write_rows
 
 Config = TypeVar("Config", bound=CommonConfig)
+METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.pt"
+_NO_OPTION = ("command", "fingerprint", "inputs", "versions")  # of config.json's fields
+_NUMBER = {"type": ["number", "null"]}  # null: unknown
+_ROW = {
+    "type": "object",
+    "required": ["step"],
+    "properties": {
+        "step": {"type": "integer", "minimum": 0},
+        "epoch": {"type": "integer", "minimum": 0},
+        "phase": {"enum": ["warm-up", "search"]},
+    },
+    "additionalProperties": _NUMBER,
+}
 
 
 class Interrupted(Exception):
@@ -35,67 +52,87 @@ class Interrupted(Exception):
 class RunFolder:
     """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events (`board`) where it is installed.
 
-    Of several processes only the first one writes; all must see the folder to resume it.
+    One process at a time has it: `lock` is held until this object is gone or the process has died. Of several processes of
+    one run (torchrun) only the first one writes; all must see the folder to resume it. `content` is what config.json says,
+    `notes` are lines for the person, `resumed` whether the run was begun earlier.
     """
 
-    def __init__(self, path: Path, board: bool = True) -> None:
-        self.path, self.writes = path, distributed.rank() == 0
-        self._board: Any = None
-        if not self.writes or not board:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self._board = SummaryWriter(str(path / "tensorboard"))
+    def __init__(
+        self,
+        path: Path,
+        board: bool = True,
+        content: dict[str, Any] | None = None,
+        notes: Sequence[str] = (),
+        resumed: bool = False,
+        lock: FileLock | None = None,
+    ) -> None:
+        self.path, self.writes, self.content = path, distributed.rank() == 0, content
+        self.notes, self.resumed = tuple(notes), resumed
+        self._lock, self._wants_board = lock, board
+        self._board: Board | None = None
 
     @classmethod
-    def open(cls, config: CommonConfig, command: str, fingerprint: str) -> RunFolder:
-        """A new folder with its config, or the one that is resumed; the first process chooses for all.
+    def open(
+        cls, config: CommonConfig, command: str, fingerprint: str, inputs: Mapping[str, Path] | None = None
+    ) -> RunFolder:
+        """A new folder with its config and copies of its `inputs` (name there → file), or the one that is resumed, or that
+        an earlier call of the same command left unfinished in --out. The first process chooses for all.
 
-        Raises UserError if --out is there already and not empty, or if a resumed run's data is no longer the same.
+        Raises UserError if --out holds something else, another process works there, or a resumed run's data has changed.
         """
-        return cls(distributed.from_first(lambda: cls._prepare(config, command, fingerprint)))
+        inputs = inputs or {}
+        now = {**versions(), "commit": commit()}
+        hashes = {name: sha256(source) for name, source in inputs.items()}
+        content = {"command": command, "fingerprint": fingerprint, "inputs": hashes, "versions": now, **asdict(config)}
+        locks: list[FileLock] = []  # only in the process that holds it
 
-    @staticmethod
-    def _prepare(config: CommonConfig, command: str, fingerprint: str) -> Path:
-        content = {"command": command, "fingerprint": fingerprint, **asdict(config)}
-        if config.resume is not None:
-            path = Path(config.resume)
-            before = read_json(path / "config.json", "run config", {"type": "object"}).get("fingerprint")
-            if before != fingerprint:
-                raise UserError(f"The data is not what {path} began with (fingerprint {fingerprint}, was {before}): start a new run.")  # fmt: skip
-            return path
-        if config.out is not None:
-            path = Path(config.out)
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise UserError(f"{path} is there already: choose another --out, or continue it with --resume {path}.")
-        else:
-            device = Path(config.device).stem
-            path = next(p for n in range(1, 100_000) if not (p := Path("runs") / f"{command}-{device}-{n}").exists())
-        write_json(path / "config.json", content)
-        return path
+        def first() -> tuple[Path, dict[str, Any], bool]:
+            if config.resume is not None:
+                path = Path(config.resume)
+                before = read_content(path)
+                if before["fingerprint"] != fingerprint:
+                    raise UserError(f"The data is not what {path} began with (fingerprint {fingerprint}, was {before['fingerprint']}): start a new run.")  # fmt: skip
+                locks.append(claim(path))
+                return path, before, True
+            if config.out is not None:
+                path = Path(config.out)
+                lock, resumed = begin(path, content, inputs)
+                locks.append(lock)
+                return path, content, resumed
+            for number in range(1, 100_000):
+                path = Path("runs") / f"{command}-{Path(config.device).stem}-{number}"
+                if not (path / CONFIG).exists():
+                    with suppress(Taken):
+                        locks.append(begin(path, content, inputs)[0])
+                        return path, content, False
+            raise UserError("runs/ is full: choose an --out.")
+
+        path, content, resumed = distributed.from_first(first)
+        return cls(path, True, content, changed_versions(content["versions"], now), resumed, *locks)
+
+    def words(self) -> str:
+        """For the terminal."""
+        return f"Run folder: {self.path}{', begun earlier: it goes on' if self.resumed else ''}"
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Writes checkpoint.pt whole or not at all."""
-        if not self.writes:
-            return
-        part = self.path / "checkpoint.pt.part"
-        try:
-            torch.save(state, part)
-            part.replace(self.path / "checkpoint.pt")
-        finally:
-            part.unlink(missing_ok=True)
+        """Writes checkpoint.pt whole or not at all, with the rows so far. Raises OSError."""
+        if self.writes:
+            write_checkpoint(self.path / CHECKPOINT, {**state, "rows": self.rows(), "run": self.content})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint, None if there is none yet. Raises UserError if it cannot be read."""
-        path = self.path / "checkpoint.pt"
-        if not path.exists():
-            return None
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path} cannot be read ({type(error).__name__}): delete it to start anew.") from error
+        """The last checkpoint, None if there is none yet. metrics.jsonl then has the rows that it had at that step.
+
+        Raises UserError if it cannot be read, is damaged, or config.json is not what it was written with.
+        """
+        path = self.path / CHECKPOINT
+        state = read_checkpoint(path) if path.exists() else None
+        if state is not None and state.get("run") != self.content:
+            changed = ", ".join(differences(state.get("run") or {}, self.content or {}))
+            if changed:
+                raise UserError(f"{self.path / CONFIG}: {changed} is not what {path} was written with: restore it, or start a new run.")  # fmt: skip
+        if self.writes:
+            write_rows(self.path / METRICS, [] if state is None else state["rows"])
+        return state
 
     def restore(self, module: nn.Module, state: dict[str, Any]) -> None:
         """The checkpoint's state into the module. Raises UserError where it is another version's."""
@@ -106,27 +143,18 @@ class RunFolder:
             raise UserError(f"{path} was written by another version of supernet: start a new run.") from error
 
     def log(self, row: dict[str, Any]) -> None:
-        """Appends a row to metrics.jsonl; `step` says where it belongs."""
+        """Appends a row to metrics.jsonl; `step` says where it belongs. Raises OSError."""
         if not self.writes:
             return
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(self.path / METRICS, row)
         if self._board is not None:
-            for name, value in row.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._board.add_scalar(name, value, row["step"])
+            self._board.add(row)
+        elif self._wants_board and importlib.util.find_spec("tensorboard") is not None:
+            self._board = Board(self.path, self.rows())
 
-    def rows(self, until_step: int | None = None) -> list[dict[str, Any]]:
-        """The rows so far. With `until_step`, later ones are dropped from the file: a resumed run writes them again."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists() or not self.writes:
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
-        if until_step is not None:
-            rows = [row for row in rows if row["step"] <= until_step]
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        return rows
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows so far. Raises UserError for a file that was damaged."""
+        return read_rows(self.path / METRICS, "metrics", _ROW) if self.writes else []
 
     def circumstances(self) -> dict[str, Any]:
         """When, where and with what: for reports."""
@@ -168,19 +196,21 @@ class StopSignal:
 
 
 def read_config(path: str, command: str, kind: type[Config]) -> Config:
-    """An earlier run's options. Raises UserError if it is not a run of this command, or a field does not fit."""
-    file = Path(path) / "config.json"
-    content = read_json(file, "run config")
-    if not isinstance(content, dict) or content.pop("command", None) != command:
+    """An earlier run's options. Raises UserError if it is not a run of this command, or a field is missing or does not fit."""
+    file, content = Path(path) / CONFIG, read_content(Path(path))
+    if content["command"] != command:
         raise UserError(f"{path} is not a run of {command}: nothing to resume.")
-    for name in ("fingerprint", *RETIRED.get(command, ())):
-        content.pop(name, None)
     known = [item.name for item in fields(kind)]
-    for name in content:
+    ignored = {*_NO_OPTION, *RETIRED.get(command, ())}
+    options = {name: value for name, value in content.items() if name not in ignored}
+    for name in options:
         if name not in known:
             raise UserError(f'{file}: "{name}" is not an option of {command}.{nearest(name, known)}')
-    check_values(kind, content, str(file))
-    return kind(**{**content, "resume": path})
+    for name in known:
+        if name not in options:
+            raise UserError(f'{file} lacks "{name}": it was edited, or another version wrote it. Start a new run.')
+    check_values(kind, options, str(file))
+    return kind(**{**options, "resume": path})
 
 
 def check_finite(loss: float, where: str, folder: RunFolder) -> None:

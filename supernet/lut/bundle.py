@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from tqdm import tqdm
 
+from latency_luts.files import PARTIAL, remove_partials, write_whole
 from supernet.errors import UserError
 from supernet.lut.convert import get_converter
 from supernet.lut.pieces import Piece, identities, layers, networks, pieces
@@ -20,7 +21,7 @@ from supernet.schema import write_json
 from supernet.spaces import SearchSpace
 
 RUNNER = (
-    "__init__.py", "errors.py", "journal.py", "machine.py", "manifest.py", "protocol.py", "runner.py", "table.py",
+    "__init__.py", "errors.py", "files.py", "journal.py", "machine.py", "manifest.py", "protocol.py", "runner.py", "table.py",
     "validation.py", "verification.py", "runtimes/__init__.py", "runtimes/onnxruntime_runtime.py",
     "runtimes/litert_runtime.py", "runtimes/executorch_runtime.py", "runtimes/openvino_runtime.py",
     "runtimes/torch_runtime.py",
@@ -52,7 +53,7 @@ def export_bundle(
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; give a folder.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
+    if folder.is_dir() and not _is_bundle(folder):
         raise UserError(f"--out {folder} holds other files; give a new or empty folder, or an earlier bundle.")
     converter, versions = get_converter(format, dtype)
     wanted = [*pieces(space, in_chans, num_classes)]
@@ -62,18 +63,23 @@ def export_bundle(
     wanted = extra if only_networks else [*wanted, *extra]
     cache = cache or default_cache()
     stamp = " ".join(f"{name}={version}" for name, version in sorted(versions.items()))
-    (folder / "models").mkdir(parents=True, exist_ok=True)
+    for place in (cache, folder / "models"):
+        place.mkdir(parents=True, exist_ok=True)
     items: list[dict[str, Any]] = []
     new = 0
-    for piece in tqdm(wanted, desc=f"export {space.name} {dtype} {format}", unit="file", disable=None):
-        source = cache / f"{_digest(piece, format, dtype, stamp)}.{format}"
-        if not source.is_file():
-            _write(source, converter(piece))
-            new += 1
-        name = f"models/{piece.name}.{format}"
-        shutil.copyfile(source, folder / name)
-        sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        items.append({"name": piece.name, "role": piece.role, "file": name, "sha256": sha256, **piece.fields})
+    with FileLock(cache / ".lock"):  # another export at the same time waits, and then finds all in the cache
+        remove_partials(cache)
+        remove_partials(folder / "models")
+        for piece in tqdm(wanted, desc=f"export {space.name} {dtype} {format}", unit="file", disable=None):
+            source = cache / f"{_digest(piece, format, dtype, stamp)}.{format}"
+            if not source.is_file():
+                write_whole(source, converter(piece))
+                new += 1
+            name = f"models/{piece.name}.{format}"
+            content = source.read_bytes()
+            write_whole(folder / name, content)  # another process may be measuring this very bundle
+            sha256 = hashlib.sha256(content).hexdigest()
+            items.append({"name": piece.name, "role": piece.role, "file": name, "sha256": sha256, **piece.fields})
     for stale in (folder / "models").glob(f"*.{format}"):
         if f"models/{stale.name}" not in {item["file"] for item in items}:
             stale.unlink()
@@ -93,24 +99,23 @@ def export_bundle(
     return new
 
 
+def _is_bundle(folder: Path) -> bool:
+    """Whether the folder is empty or an earlier bundle, maybe one whose export was killed before its manifest."""
+    names = {path.name for path in folder.iterdir() if not path.match(f"*{PARTIAL}")}
+    begun = {"models", "latency_luts", "run.py", "README.md", "manifest.json"}
+    return not names or "manifest.json" in names or ("models" in names and names <= begun)
+
+
 def copy_runner(folder: Path) -> None:
     """Puts the runner and its README beside the models: `python folder/run.py` needs nothing else of this package."""
     root = resources.files("latency_luts")
     for name in RUNNER:
         target = folder / "latency_luts" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(root.joinpath(*name.split("/")).read_bytes())
-    (folder / "run.py").write_bytes((root / "run.py").read_bytes())
-    (folder / "README.md").write_bytes((root / "README.md").read_bytes())
+        write_whole(target, root.joinpath(*name.split("/")).read_bytes())
+    write_whole(folder / "run.py", (root / "run.py").read_bytes())
+    write_whole(folder / "README.md", (root / "README.md").read_bytes())
 
 
 def _digest(piece: Piece, format: str, dtype: str, stamp: str) -> str:
     what = f"{piece.build()} {piece.shape} {format} {dtype} {stamp}"
     return hashlib.sha256(what.encode()).hexdigest()[:32]
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from latency_luts.files import write_whole
 from supernet.report import words
 from supernet.report.card import model_card
 from supernet.report.views import SECTIONS, page_view
@@ -31,18 +32,14 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
 
     Raises ValueError for a number that is not finite: what is unknown is None.
     """
-    write_json(folder / "report.json", content)
+    facts = content
     content = json.loads(json.dumps(content))
     pages = {"report.html": render(content)}
     if content["command"] == "train":
         pages["model_card.md"] = model_card(content)
     for name, page in pages.items():
-        part = folder / f"{name}.part"
-        try:
-            part.write_text(page, encoding="utf-8")
-            part.replace(folder / name)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(folder / name, page.encode())
+    write_json(folder / "report.json", facts)  # the last file of a run: it is there, so the run is finished
 
 
 def render(content: dict[str, Any]) -> str:

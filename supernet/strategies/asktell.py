@@ -18,6 +18,7 @@ from supernet.strategies.evaluators import EVALUATORS
 from supernet.strategies.exhaustive import Exhaustive
 from supernet.strategies.region import Region
 
+JOURNAL = "evaluations.jsonl"
 STORED = ("nsga2", "motpe")  # strategies with a database
 _NOT_OF_THE_STUDY = (
     "seed", "out", "resume", "compute_device", "threads", "bootstrap", "storage", "evaluations", "max_seconds", "candidates"
@@ -52,10 +53,12 @@ def search(config: SearchConfig, problem: Problem, make: Callable[[Setting], Str
         region,
         max_evaluations=config.evaluations,
         max_seconds=config.max_seconds or float("inf"),
-        journal=problem.folder.path / "evaluations.jsonl",
+        journal=problem.folder.path / JOURNAL,
         replay=config.storage is None,
         progress=True,
     )
+    if any("accuracy" not in record.objectives for record in run.records):
+        raise UserError(f"{problem.folder.path / JOURNAL}: objectives lack accuracy: start a new run.")
     front = sorted(run.front(objectives), key=lambda record: merit(config, record.objectives))
     reference = reference_point(region, objectives)
     facts = {

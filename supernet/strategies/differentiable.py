@@ -223,14 +223,12 @@ class DifferentiableSearch:
     def _restore(self, folder: RunFolder) -> int:
         checkpoint = folder.load_checkpoint()
         if checkpoint is None:
-            folder.rows(until_step=0)
             return 0
         folder.restore(self.state, checkpoint["state"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.alpha_optimizer.load_state_dict(checkpoint["alpha_optimizer"])
         self.generator.set_state(checkpoint["generator"])
         self.warmup.paths, self.step, self.sums = checkpoint["paths"], checkpoint["step"], checkpoint["sums"]
-        folder.rows(until_step=self.step)
         return self.step
 
 

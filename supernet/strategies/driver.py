@@ -7,7 +7,6 @@ to be minimised: `error` (1 − balanced accuracy), `gap`, `latency`, `params`, 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 from tqdm import tqdm
 
 from supernet.engine.runs import Interrupted, StopSignal
 from supernet.errors import UserError
 from supernet.front import hypervolume, non_dominated
+from supernet.rows import append_row, read_rows, write_rows
 from supernet.strategies.region import Region
 
 OBJECTIVES = ("error", "gap", "latency", "params", "macs")
@@ -146,8 +144,7 @@ def drive(
                 else:
                     record = _evaluated(evaluate, region, index_L)
                     if journal is not None:
-                        with journal.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(asdict(record)) + "\n")
+                        append_row(journal, asdict(record))
                 records[key] = record
                 seconds += record.seconds
                 bar.update()
@@ -162,47 +159,42 @@ def _evaluated(evaluate: Evaluate, region: Region, index_L: np.ndarray) -> Recor
     return Record(tuple(int(k) for k in index_L), {name: float(value) for name, value in measured.items()}, seconds)
 
 
-_ROW = Draft202012Validator(
-    {
-        "type": "object",
-        "required": ["index_L", "objectives", "seconds"],
-        "additionalProperties": False,
-        "properties": {
-            "index_L": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-            "objectives": {"type": "object", "additionalProperties": {"type": "number"}},
-            "seconds": {"type": "number", "minimum": 0},
+_ROW = {
+    "type": "object",
+    "required": ["index_L", "objectives", "seconds"],
+    "additionalProperties": False,
+    "properties": {
+        "index_L": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 1000},
+        "objectives": {
+            "type": "object",
+            "required": ["error", "gap"],
+            "properties": {"error": {"type": "number", "minimum": 0, "maximum": 1}},
+            "additionalProperties": {"type": "number", "minimum": 0},
         },
-    }
-)
+        "seconds": {"type": "number", "minimum": 0, "maximum": 1e9},
+    },
+}
 
 
 def read_journal(path: Path, region: Region) -> list[Record]:
     """The evaluations so far, none where there is no file; a last row that was cut off is taken out of the file.
 
-    Raises UserError with the row's number for one that is no evaluation, lies outside the region or stands twice.
+    Raises UserError with the row's number for one that is no evaluation, has other objectives than the first one, lies outside
+    the region, stands twice, or has costs that are not the tables'.
     """
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
+    rows = read_rows(path, "evaluations", _ROW)
     records: dict[tuple[int, ...], Record] = {}
     layers, operations = region.valid_LK.shape
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}: row {number} is not valid JSON: {error}.") from error
-        misfit = best_match(_ROW.iter_errors(row))
-        if misfit is not None:
-            raise UserError(f"{path}: row {number}: {misfit.json_path.removeprefix('$.')}: {misfit.message[:200]}.")
-        key = tuple(row["index_L"])
+    for number, row in enumerate(rows, 1):
+        key, where = tuple(row["index_L"]), f"evaluations {path}: row {number}"
         if len(key) != layers or max(key) >= operations or not region.keeps(np.array(key)) or key in records:
-            raise UserError(
-                f"{path}: row {number}: index_L is not an architecture inside the budgets, or stands twice."
-            )
-        if not all(map(math.isfinite, row["objectives"].values())):
-            raise UserError(f"{path}: row {number}: objectives are not all finite numbers.")
+            raise UserError(f"{where}: index_L is not an architecture inside the budgets, or stands twice.")
+        if set(row["objectives"]) != set(rows[0]["objectives"]):
+            raise UserError(f"{where}: objectives are not those of row 1.")
+        for name, cost in region.measured(np.array(key)).items():
+            if not math.isclose(row["objectives"].get(name, math.nan), cost, rel_tol=1e-6, abs_tol=1e-9):
+                raise UserError(f"{where}: objectives.{name} is not what the table says, {cost:g}.")
         records[key] = Record(key, row["objectives"], row["seconds"])
+    if rows:
+        write_rows(path, rows)
     return list(records.values())

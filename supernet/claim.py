@@ -1,0 +1,135 @@
+"""Who works in a run folder, and whether what it began with is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from latency_luts.files import PARTIAL, remove_partials, write_whole
+from supernet.errors import UserError
+from supernet.schema import read_json, write_json
+
+LOCK, CONFIG, FINISHED = ".lock", "config.json", "report.json"
+INPUTS = ("derived.json", "latency_table.json")  # what a run may read besides its data, copied into its folder
+FREE = ("resume", "out", "compute_device")  # options that may differ between the parts of one run
+_SCHEMA = {
+    "type": "object",
+    "required": ["command", "fingerprint", "inputs", "versions"],
+    "properties": {
+        "command": {"enum": ["search", "train"]},
+        "fingerprint": {"type": "string"},
+        "inputs": {"type": "object", "additionalProperties": {"type": "string"}},
+        "versions": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+    },
+}
+
+
+class Taken(UserError):
+    """The folder is in use, or holds something already."""
+
+
+def claim(path: Path) -> FileLock:
+    """Makes the folder this process's own for as long as the lock is referred to; the system frees it when the process dies.
+
+    Removes what killed writes left. Raises Taken, naming the process that works there, and OSError.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK, is_singleton=True)  # the same process may open its run twice
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = " ".join((path / LOCK).read_text(encoding="utf-8", errors="replace").split())[:200]
+        raise Taken(
+            f"{path} is in use{f' by {owner}' if owner.isprintable() and owner else ''}: wait for it, or choose another folder."
+        ) from None
+    (path / LOCK).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+    for folder in {path, *(partial.parent for partial in path.rglob(f"*{PARTIAL}"))}:
+        remove_partials(folder)
+    return lock
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """What config.json of a run folder says. Raises UserError for one that is missing, damaged or of an earlier version."""
+    if not path.is_dir():
+        raise UserError(f"--resume {path} is no run folder.")
+    if not (path / CONFIG).is_file() and (path / LOCK).exists():
+        raise UserError(f"{path}: the run ended before it began: give the same command with --out {path} again.")
+    content = read_json(path / CONFIG, "run config")
+    for name in _SCHEMA["required"]:
+        if isinstance(content, dict) and name not in content:
+            raise UserError(f"{path / CONFIG} lacks {name}: an earlier version wrote it. Start a new run.")
+    content = read_json(path / CONFIG, "run config", _SCHEMA)
+    assert isinstance(content, dict), "by the schema"
+    return content
+
+
+def check_free(path: Path) -> None:
+    """Raises Taken for a file, a finished run, and a folder that is not ours; writes nothing."""
+    ours = path.is_dir() and ((path / LOCK).exists() or not any(path.iterdir()))
+    if path.exists() and (not ours or (path / FINISHED).exists()):
+        raise _taken(path)
+
+
+def _taken(path: Path) -> Taken:
+    return Taken(f"{path} is there already: choose another --out, or continue it with --resume {path}.")
+
+
+def begin(path: Path, content: Mapping[str, Any], inputs: Mapping[str, Path]) -> tuple[FileLock, bool]:
+    """Makes a new run folder with copies of the inputs and, last, config.json; or takes up the same run, unfinished.
+
+    Returns the lock, and whether the run was there. What a start that was killed has left is no obstacle. Raises Taken.
+    """
+    check_free(path)
+    lock = claim(path)
+    there = {found.name for found in path.iterdir()}
+    if CONFIG in there and not differences(read_content(path), content):
+        return lock, True
+    if there - {LOCK, *INPUTS}:
+        lock.release()
+        raise _taken(path)
+    for name in INPUTS:
+        (path / name).unlink(missing_ok=True)
+    for name, source in inputs.items():
+        write_whole(path / name, source.read_bytes())
+    write_json(path / CONFIG, content)
+    return lock, False
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of what is not the same in two contents of config.json; options that are free are not compared."""
+    names = dict.fromkeys((*before, *now))
+    return [name for name in names if name not in FREE and (name in before, before.get(name)) != (name in now, now.get(name))]  # fmt: skip
+
+
+def changed_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A note where a resumed run began with other versions."""
+    names = dict.fromkeys((*before, *now))
+    other = [f"{n} {before.get(n)} (now {now.get(n)})" for n in names if before.get(n) != now.get(n)]
+    return [f"This run began with {', '.join(other)}: figures may differ from those of one run."] if other else []
+
+
+def run_input(resumed: str | None, name: str, original: Path) -> Path:
+    """The file to read: the original, or a resumed run's own copy, which does not need the original any more.
+
+    Raises UserError where the copy, or an original that is still there, is not what the run began with.
+    """
+    if resumed is None:
+        return original
+    own = Path(resumed) / name
+    recorded = read_content(Path(resumed))["inputs"].get(name)
+    if not own.is_file():
+        raise UserError(f"{own} is missing, and the run needs it: start a new run.")
+    for path in (own, original):
+        if path.is_file() and sha256(path) != recorded:
+            raise UserError(f"{path} is not what {resumed} began with (its SHA-256 is another): restore it, or start a new run.")  # fmt: skip
+    return own
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
