@@ -88,7 +88,7 @@ def begin(path: Path, content: Mapping[str, Any], inputs: Mapping[str, Path]) ->
     check_free(path)
     lock = claim(path)
     there = {found.name for found in path.iterdir()}
-    if CONFIG in there and not differences(read_content(path), content):
+    if CONFIG in there and FINISHED not in there and not differences(read_content(path), content):
         return lock, True
     if there - {LOCK, *INPUTS}:
         lock.release()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +60,11 @@ class OptunaStrategy:
             raise UserError(f'--storage: its study "{setting.study}" has other objectives than this search.')
 
     def ask(self) -> np.ndarray:
+        """An architecture inside the budgets. Raises UserError where the database cannot be written (a full disk)."""
+        with _database_errors():
+            return self._ask()
+
+    def _ask(self) -> np.ndarray:
         from optuna.trial import TrialState
 
         self.trial = self.study.ask(self.distributions)
@@ -70,10 +77,24 @@ class OptunaStrategy:
 
     def tell(self, index_L: np.ndarray, objectives: dict[str, float]) -> None:
         assert np.array_equal(index_L, self._index_L()), "Optuna is told of the trial that it asked for"
-        self.study.tell(self.trial, [objectives[name] for name in self.objectives])
+        with _database_errors():
+            self.study.tell(self.trial, [objectives[name] for name in self.objectives])
 
     def _index_L(self) -> np.ndarray:
         index_L = self.fixed_L.copy()
         for name, op in self.trial.params.items():
             index_L[int(name[5:])] = op
         return index_L
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise UserError(
+            f"Optuna's database cannot be used ({str(error).splitlines()[0]}). Every evaluation so far stays; go on with --resume."
+        ) from error
