@@ -13,12 +13,12 @@ from filelock import FileLock, Timeout
 
 from latency_luts.files import PARTIAL, remove_partials, write_whole
 from supernet.errors import UserError
-from supernet.schema import read_json, write_json
+from supernet.schema import check_schema, read_json, write_json
 
 LOCK, CONFIG, FINISHED = ".lock", "config.json", "report.json"
 INPUTS = ("derived.json", "latency_table.json")  # what a run may read besides its data, copied into its folder
 FREE = ("resume", "out", "compute_device")  # options that may differ between the parts of one run
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["command", "fingerprint", "inputs", "versions"],
     "properties": {
@@ -54,17 +54,21 @@ def claim(path: Path) -> FileLock:
     return lock
 
 
+def config_file(path: Path) -> Path:
+    """config.json of a run folder. Raises UserError where a start was killed before it was there."""
+    if not (path / CONFIG).exists() and (path / LOCK).exists():
+        raise UserError(f"{path}: the run was stopped before it began: give its command with --out {path} again.")
+    return path / CONFIG
+
+
 def read_content(path: Path) -> dict[str, Any]:
     """What config.json of a run folder says. Raises UserError for one that is missing, damaged or of an earlier version."""
-    if not path.is_dir():
-        raise UserError(f"--resume {path} is no run folder.")
-    if not (path / CONFIG).is_file() and (path / LOCK).exists():
-        raise UserError(f"{path}: the run ended before it began: give the same command with --out {path} again.")
-    content = read_json(path / CONFIG, "run config")
+    file = config_file(path)
+    content = read_json(file, "run config")
     for name in _SCHEMA["required"]:
         if isinstance(content, dict) and name not in content:
-            raise UserError(f"{path / CONFIG} lacks {name}: an earlier version wrote it. Start a new run.")
-    content = read_json(path / CONFIG, "run config", _SCHEMA)
+            raise UserError(f"{file} lacks {name}: an earlier version wrote it. Start a new run.")
+    check_schema(content, _SCHEMA, f"run config {file}")
     assert isinstance(content, dict), "by the schema"
     return content
 

@@ -22,12 +22,13 @@ from torch import nn
 from supernet import __version__
 from supernet.board import Board
 from supernet.checkpoint import read_checkpoint, write_checkpoint
-from supernet.claim import CONFIG, Taken, begin, changed_versions, claim, differences, read_content, sha256
+from supernet.claim import CONFIG, Taken, begin, changed_versions, claim, config_file, differences, read_content, sha256
 from supernet.config import RETIRED, CommonConfig
 from supernet.engine import distributed
 from supernet.errors import UserError, nearest
 from supernet.options import check_values
 from supernet.rows import append_row, read_rows, write_rows
+from supernet.schema import read_json
 
 Config = TypeVar("Config", bound=CommonConfig)
 METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.pt"
@@ -197,19 +198,19 @@ class StopSignal:
 
 def read_config(path: str, command: str, kind: type[Config]) -> Config:
     """An earlier run's options. Raises UserError if it is not a run of this command, or a field is missing or does not fit."""
-    file, content = Path(path) / CONFIG, read_content(Path(path))
-    if content["command"] != command:
+    file = config_file(Path(path))
+    content = read_json(file, "run config")
+    if not isinstance(content, dict) or content.get("command") != command:
         raise UserError(f"{path} is not a run of {command}: nothing to resume.")
-    known = [item.name for item in fields(kind)]
-    ignored = {*_NO_OPTION, *RETIRED.get(command, ())}
+    known, ignored = [item.name for item in fields(kind)], (*_NO_OPTION, *RETIRED.get(command, ()))
     options = {name: value for name, value in content.items() if name not in ignored}
     for name in options:
         if name not in known:
             raise UserError(f'{file}: "{name}" is not an option of {command}.{nearest(name, known)}')
+    check_values(kind, options, str(file))
     for name in known:
         if name not in options:
             raise UserError(f'{file} lacks "{name}": it was edited, or another version wrote it. Start a new run.')
-    check_values(kind, options, str(file))
     return kind(**{**options, "resume": path})
 
 
