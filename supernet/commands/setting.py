@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from supernet.claim import check_free, run_input
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
@@ -21,6 +20,7 @@ from supernet.costs.table import CostTable
 from supernet.data import GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
 from supernet.engine import distributed
+from supernet.engine.claim import check_free, run_input
 from supernet.engine.runs import RunFolder, compute_device, read_config
 from supernet.errors import UserError, nearest
 from supernet.fairness import get_notion, parse_methods

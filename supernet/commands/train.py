@@ -164,7 +164,7 @@ def run(options: argparse.Namespace) -> None:
 
 def find_architecture(config: TrainConfig) -> Path | None:
     """The derived.json to train, of a resumed run its own copy; None for a timm model."""
-    from supernet.claim import read_content, run_input
+    from supernet.engine.claim import read_content, run_input
 
     path = Path(config.arch)
     path = path / "derived.json" if path.is_dir() else path

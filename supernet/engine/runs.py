@@ -20,14 +20,24 @@ from filelock import FileLock
 from torch import nn
 
 from supernet import __version__
-from supernet.board import Board
-from supernet.checkpoint import read_checkpoint, write_checkpoint
-from supernet.claim import CONFIG, Taken, begin, changed_versions, claim, config_file, differences, read_content, sha256
 from supernet.config import RETIRED, CommonConfig
 from supernet.engine import distributed
+from supernet.engine.board import Board
+from supernet.engine.checkpoint import read_checkpoint, write_checkpoint
+from supernet.engine.claim import (
+    CONFIG,
+    Taken,
+    begin,
+    changed_versions,
+    claim,
+    config_file,
+    differences,
+    read_content,
+    sha256,
+)
+from supernet.engine.rows import append_row, read_rows, write_rows
 from supernet.errors import UserError, nearest
 from supernet.options import check_values
-from supernet.rows import append_row, read_rows, write_rows
 from supernet.schema import read_json
 
 Config = TypeVar("Config", bound=CommonConfig)

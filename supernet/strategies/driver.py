@@ -17,10 +17,10 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
+from supernet.engine.rows import append_row, read_rows, write_rows
 from supernet.engine.runs import Interrupted, StopSignal
 from supernet.errors import UserError
 from supernet.front import hypervolume, non_dominated
-from supernet.rows import append_row, read_rows, write_rows
 from supernet.strategies.region import Region
 
 OBJECTIVES = ("error", "gap", "latency", "params", "macs")

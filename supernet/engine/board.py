@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 from latency_luts.files import naming, write_whole
-from supernet.rows import Row
+from supernet.engine.rows import Row
 
 FILE = Path("tensorboard") / "events.out.tfevents.0.supernet"
 
