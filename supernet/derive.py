@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, brentq, milp
 from scipy.special import log_softmax, softmax
 
-from supernet.costs.table import CostTable
+from supernet.costs.table import CostTable, least_text
 from supernet.errors import UserError
 
 
@@ -27,24 +27,23 @@ def most_probable(
     layers, operations = valid_LK.shape
     log_p = np.maximum(log_softmax(np.where(valid_LK, alpha_LK, -np.inf), axis=1), -1e3).ravel()
     one_each = LinearConstraint(np.kron(np.eye(layers), np.ones(operations)), 1, 1)
-    constraints = [one_each]
+    constraints, allowed_LK = [one_each], valid_LK.copy()
     for cost in costs:
         limit = budgets.get(cost.name, np.inf)
         if limit < np.inf:
             if cost.fastest(valid_LK) > limit:
                 raise UserError(
                     f"No architecture has a {cost.name} of {limit:g} {cost.unit} or less; "
-                    f"the least possible is {cost.fastest(valid_LK):.4g} {cost.unit}."
+                    f"the least possible is {least_text(cost.fastest(valid_LK))} {cost.unit}."
                 )
-            # in units of the budget: the solver's tolerances are absolute
-            scale = max(abs(limit), 1e-9)
-            constraints.append(LinearConstraint(cost.cost_LK.ravel() / scale, -np.inf, (limit - cost.base) / scale))
+            allowed_LK &= _affordable(cost, valid_LK, limit)
+            constraints.append(_inside(cost, valid_LK, limit))
     found = 0
     while True:
         result = milp(
             -log_p,
             integrality=np.ones(log_p.size),
-            bounds=Bounds(0, valid_LK.ravel().astype(float)),
+            bounds=Bounds(0, allowed_LK.ravel().astype(float)),
             constraints=constraints,
             options={"mip_rel_gap": 0.0},
         )
@@ -59,6 +58,30 @@ def most_probable(
         chosen = np.zeros((layers, operations))
         chosen[np.arange(layers), index_L] = 1
         constraints.append(LinearConstraint(chosen.ravel(), -np.inf, layers - 1))
+
+
+def _above_least(cost: CostTable, valid_LK: np.ndarray) -> np.ndarray:
+    """(L, K) what each operation costs more than its layer's least; infinite where it is not allowed."""
+    cost_LK = np.where(valid_LK, cost.cost_LK, np.inf)
+    return cost_LK - cost_LK.min(axis=1, keepdims=True)
+
+
+def _affordable(cost: CostTable, valid_LK: np.ndarray, limit: float) -> np.ndarray:
+    """(L, K) whether an operation is inside the budget where all other layers take their least."""
+    return _above_least(cost, valid_LK) <= _room(cost, valid_LK, limit)
+
+
+def _room(cost: CostTable, valid_LK: np.ndarray, limit: float) -> float:
+    """What the budget leaves above the least possible cost, and a little for rounding: who uses that is cut off later."""
+    return limit - cost.fastest(valid_LK) + 1e-12 * max(abs(limit), abs(cost.base))
+
+
+def _inside(cost: CostTable, valid_LK: np.ndarray, limit: float) -> LinearConstraint:
+    """The budget as a row of numbers from 0 to 1: the solver's tolerances are absolute, and it refuses large ratios."""
+    extra_LK = np.where(_affordable(cost, valid_LK, limit), _above_least(cost, valid_LK), 0.0)
+    scale = max(extra_LK.max(), 1e-300)
+    row_LK = np.where(extra_LK < 1e-9 * scale, 0.0, extra_LK) / scale  # smaller ones the solver drops, with a line
+    return LinearConstraint(row_LK.ravel(), -np.inf, _room(cost, valid_LK, limit) / scale)
 
 
 def broadest_alpha(cost: CostTable, valid_LK: np.ndarray, budget: float) -> np.ndarray:

@@ -91,6 +91,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{interrupted}. Go on with: {called('search')} --resume {folder.path}") from None
     if not folder.writes:
         return
+    require_inside(config, problem, outcome.candidates[0])
     arch = derived_architecture(config, problem, outcome.candidates[0])
     arch.save(folder.path / "derived.json")
     write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])
@@ -98,6 +99,15 @@ def run(options: argparse.Namespace) -> None:
     write_report(folder.path, content)
     print(closing_words(config, arch, outcome, folder))
     print("".join(f"{note}\n" for note in content["notes"] if note.startswith("--max-gap")), end="")
+
+
+def require_inside(config: SearchConfig, problem: Problem, candidate: Candidate) -> None:
+    """The last look before derived.json: each cost against the budget as the user gave it, whatever was held inside."""
+    asked = {"latency": problem.budget_ms, "macs": config.max_macs, "params": config.max_params}
+    for name, budget in asked.items():
+        if budget is not None and candidate.costs[name] > budget:
+            raise UserError(f"The derived architecture has a {name} of {candidate.costs[name]:g}, over the budget of {budget:g}; "
+                            "nothing was written. Please report this, with the table.")  # fmt: skip
 
 
 def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate) -> Architecture:

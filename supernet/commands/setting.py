@@ -16,7 +16,7 @@ import torch
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
-from supernet.costs.table import CostTable
+from supernet.costs.table import CostTable, least_text
 from supernet.data import GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
 from supernet.engine import distributed
@@ -133,26 +133,8 @@ def prepare(config: SearchConfig) -> Problem:
     if config.accept_poor_table and table.error is not None:
         notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")
     latency = table.cost(space)
-    fastest = latency.fastest(space.valid_LK)
-    budget_ms = config.budget_ms
-    if budget_ms is None:
-        budget_ms = round((fastest + latency.median(space.valid_LK)) / 2, 1)
-        notes.append(
-            f"No --budget-ms was given: {budget_ms} ms was taken, half way from the fastest to the median "
-            f"architecture of {space.name}."
-        )
-    limit_ms = budget_ms
-    if config.latency_quantile is not None:
-        limit_ms -= quantile_margin_ms(table.content, config.latency_quantile)
-        notes.append(
-            f"Predicted latency is held at {limit_ms:.2f} ms, so that a measured one keeps {budget_ms:g} ms with "
-            f"probability {config.latency_quantile:g}."
-        )
-    if limit_ms < fastest:
-        raise UserError(
-            f"No architecture of {space.name} runs in {limit_ms:.4g} ms on {table.device}: the fastest possible takes "
-            f"{fastest:.2f} ms. Raise --budget-ms."
-        )
+    budget_ms, limit_ms, told = latency_budget(config, space, table, latency)
+    notes += told
     data = read_data(config, space.resolution)
     costs = {
         "latency": latency,
@@ -164,6 +146,45 @@ def prepare(config: SearchConfig) -> Problem:
     check_feasible(space, costs, budgets)
     folder = RunFolder.open(config, "search", data.fingerprint, {"latency_table.json": table_file})
     return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes, *folder.notes))
+
+
+def latency_budget(
+    config: SearchConfig, space: SearchSpace, table: LatencyTable, latency: CostTable
+) -> tuple[float, float, list[str]]:
+    """(budget in ms as asked or by default, what the predicted latency may be, lines for the person).
+
+    Raises UserError where no architecture keeps it, with the least budget that is accepted.
+    """
+    fastest, slowest = latency.fastest(space.valid_LK), latency.slowest(space.valid_LK)
+    notes = [
+        f"{space.name} on {table.device}: predicted from {least_text(fastest)} ms (fastest) to {slowest:.4g} ms (slowest); "
+        f"{latency.base:.4g} ms of each are fixed (stem, head, classifier)."
+    ]
+    margin_ms = 0.0
+    if config.latency_quantile is not None:
+        margin_ms = quantile_margin_ms(table.content, config.latency_quantile)
+    budget_ms = config.budget_ms
+    if budget_ms is None:
+        half_way = (fastest + latency.median(space.valid_LK)) / 2
+        digits = max(1, 1 - math.floor(math.log10(half_way))) if half_way > 0 else 1
+        budget_ms = max(round(half_way, digits), float(least_text(fastest + margin_ms)))
+        notes.append(
+            f"No --budget-ms was given: {budget_ms:g} ms was taken, half way from the fastest to the median "
+            f"architecture of {space.name}."
+        )
+    limit_ms = budget_ms - margin_ms
+    if config.latency_quantile is not None:
+        notes.append(
+            f"Predicted latency is held at {limit_ms:.4g} ms, so that a measured one keeps {budget_ms:g} ms with "
+            f"probability {config.latency_quantile:g}."
+        )
+    if limit_ms < fastest:
+        held = f", of which {margin_ms:.4g} ms are held back by --latency-quantile" if margin_ms else ""
+        raise UserError(
+            f"No architecture of {space.name} keeps {budget_ms:g} ms on {table.device}{held}: the fastest possible takes "
+            f"{least_text(fastest + margin_ms)} ms. Raise --budget-ms."
+        )
+    return budget_ms, limit_ms, notes
 
 
 def check_feasible(space: SearchSpace, costs: dict[str, CostTable], budgets: dict[str, float]) -> None:
