@@ -96,7 +96,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--space", "fbnet23"], ["fbnet23", 'Did you mean "fbnet32"']),
         (["--device", "rpi4", "--space", "fbnet224"], ["rpi4", "fbnet32", "supernet lut build"]),
         (["--data", "writer"], ["writer", "writers"]),
-        (["--budget-ms", "3"], ["3 ms", "7.80 ms"]),
+        (["--budget-ms", "3"], ["3 ms", "7.799 ms"]),
         (["--budget-ms", "nan"], ["budget-ms"]),
         (["--max-params", "1e3"], ["params", "1000", "least possible"]),
         (["--fairness", "acuracy_parity"], ["accuracy_parity"]),

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from supernet.costs.analytic import macs_table, params_table, weight_bytes
 from supernet.costs.latency import load_table
 from supernet.costs.memory import peak_activation_bytes
-from supernet.costs.table import CostTable
+from supernet.costs.table import CostTable, least_text
 from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.spaces import SearchSpace, get_space
@@ -56,6 +56,13 @@ def test_fastest_and_median_count_allowed_operations_only() -> None:
     assert cost.fastest(np.array([[True, False], [True, True]])) == 8
     assert cost.median(np.array([[True, False], [True, False]])) == 8
     assert cost.median(np.ones((2, 2), bool)) == cost.median(np.ones((2, 2), bool))
+
+
+def test_a_least_cost_is_never_told_too_low() -> None:
+    assert [least_text(v) for v in (5.08701, 0.0123401, 7.798226, 12345.6, 2301234.0, 0.0, -0.001234567)] == [
+        "5.088", "0.01235", "7.799", "12350", "2301234", "0", "-0.001234",
+    ]  # fmt: skip
+    assert CostTable("latency", "ms", 1.0, np.array([[5.0, 9.0]])).slowest(np.array([[True, False]])) == 6
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,28 @@ def test_a_budget_of_exactly_the_cost_is_kept_and_a_little_less_is_not() -> None
 
 def test_a_budget_that_nothing_keeps_names_the_least_possible() -> None:
     alpha_LK = np.zeros((22, 7))
-    with pytest.raises(UserError, match=r"latency of 7\.5 ms or less; the least possible is 7\.798 ms"):
+    with pytest.raises(UserError, match=r"latency of 7\.5 ms or less; the least possible is 7\.799 ms"):
         next(most_probable(alpha_LK, FBNET32.valid_LK, TABLES, {"latency": 7.5}))
     with pytest.raises(UserError, match=r"params of 1000 parameters or less; the least possible is"):
         next(most_probable(alpha_LK, FBNET32.valid_LK, TABLES, {"latency": 20, "params": 1000}))
+
+
+@given(st.floats(1e-6, 1e12), st.floats(1e-6, 1e6))
+def test_the_least_possible_that_a_message_tells_is_accepted(base: float, step: float) -> None:
+    cost = CostTable("energy", "mJ", base, np.array([[step, 2 * step]]))
+    problem = {"alpha_LK": np.zeros((1, 2)), "valid_LK": np.ones((1, 2), bool), "costs": [cost]}
+    with pytest.raises(UserError) as caught:
+        next(most_probable(**problem, budgets={"energy": base / 2}))
+    told = str(caught.value).split("least possible is ")[1].split()[0]
+    assert cost.fastest(problem["valid_LK"]) <= float(told) <= 1.001 * cost.fastest(problem["valid_LK"])
+    assert next(most_probable(**problem, budgets={"energy": float(told)})).tolist() == [0]
+
+
+@pytest.mark.parametrize("huge", [1e6, 1e16, 1e21])
+def test_an_operation_that_no_budget_has_room_for_does_not_blind_the_solver(huge: float) -> None:
+    cost = CostTable("latency", "ms", 0.0, np.array([[0.0, huge], [1.0, 2.0]]))
+    found = list(most_probable(np.zeros((2, 2)), np.ones((2, 2), bool), [cost], {"latency": 2.0}))
+    assert sorted(index_L.tolist() for index_L in found) == [[0, 0], [0, 1]]
 
 
 def test_budgets_that_exclude_one_another_are_named() -> None:

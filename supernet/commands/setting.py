@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -172,13 +173,13 @@ def latency_budget(
             f"No --budget-ms was given: {budget_ms:g} ms was taken, half way from the fastest to the median "
             f"architecture of {space.name}."
         )
-    limit_ms = budget_ms - margin_ms
+    limit_ms = max(budget_ms - margin_ms, fastest)  # a budget of just both must not fail by rounding
     if config.latency_quantile is not None:
         notes.append(
             f"Predicted latency is held at {limit_ms:.4g} ms, so that a measured one keeps {budget_ms:g} ms with "
             f"probability {config.latency_quantile:g}."
         )
-    if limit_ms < fastest:
+    if budget_ms < fastest + margin_ms:
         held = f", of which {margin_ms:.4g} ms are held back by --latency-quantile" if margin_ms else ""
         raise UserError(
             f"No architecture of {space.name} keeps {budget_ms:g} ms on {table.device}{held}: the fastest possible takes "
