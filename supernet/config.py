@@ -29,6 +29,7 @@ def is_file(arch: str) -> bool:
     return arch.endswith(".json") or Path(arch).exists()
 
 
+_VAL_HELD_OUT = Needs("train_on_val", lambda on: not on, "search-val is trained on, leave one of the two out")
 _DERIVED = Needs("arch", is_file, "only the latency of a derived.json is looked up")
 
 
@@ -118,6 +119,12 @@ class TrainConfig(CommonConfig):
     warmup_steps: int = _option(50, "steps in which the learning rate rises", 2, within="[0, 1000000000]", more=True)
     smoothing: float = _option(0.1, "label smoothing", within="[0, 1)")
     ema_decay: float = _option(0.995, "decay of the averaged weights that are evaluated; 0: the last weights", within="[0, 1)", more=True)  # fmt: skip
+    class_weight: str | None = _option(
+        None, "balanced: every class weighs the same in the loss; works without groups", pattern="balanced",
+        where=[needs_other("fairness_method", "balance")], group="task",
+    )  # fmt: skip
+    keep: str = _option("last", "weights that are kept: last, or best by search-val accuracy", pattern="last|best", where=[_VAL_HELD_OUT])  # fmt: skip
+    patience: int | None = _option(None, "stop after so many epochs without a better search-val accuracy", within="[1, 1000000]", where=[_VAL_HELD_OUT])  # fmt: skip
     train_on_val: bool = _option(False, "train on search-train and search-val together, once all is decided", group="task", more=True)  # fmt: skip
     refit_classifier: bool = _option(False, "fit the classifier anew on search-val: each group × class weighs the same", group="task")  # fmt: skip
     export: str = _option("onnx,int8", "files for a runtime: onnx, int8, litert, executorch, or none", choices=("onnx", "int8", "litert", "executorch", "none"), group="run")  # fmt: skip

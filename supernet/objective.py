@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from supernet.config import CommonConfig
 from supernet.costs.table import CostTable
 from supernet.data import Batch, GroupedData, Split
-from supernet.fairness import METHODS, GroupSums, RunningGap, Setting, batch_floor, parse_methods
+from supernet.errors import UserError
+from supernet.fairness import METHODS, GroupSums, RunningGap, Setting, batch_floor, class_factors, parse_methods
 
 
 class Multiplier(nn.Module):
@@ -53,7 +54,10 @@ class DataObjective(nn.Module):
     ``methods`` (fairness.METHODS) give the weights and the penalties; a cap is on the soft gap, whichever the penalty is.
     The soft gaps come from running group sums and are kept in any case; all state is saved with the module.
     Use one object for ω and another for α: they see different data. count_AGC: images of each group and class, by attribute.
+    class_factor_C: how much a sample of each class counts, beside what the methods say; alike if None.
     """
+
+    class_factor_C: Tensor | None
 
     def __init__(
         self,
@@ -65,8 +69,10 @@ class DataObjective(nn.Module):
         smoothing: float = 0.0,
         reduce_sums: Callable[[Tensor], Tensor] | None = None,
         methods: Sequence[str] = ("gap",),
+        class_factor_C: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("class_factor_C", class_factor_C, persistent=False)  # known by the data
         self.max_gap, self.smoothing, self.reduce_sums = max_gap, smoothing, reduce_sums
         settings = [Setting(len(c_GC), num_classes, notion, c_GC, reduce_sums) for c_GC in count_AGC]
         gaps = [RunningGap(s.num_groups, num_classes, notion, reduce_sums=reduce_sums) for s in settings]
@@ -120,14 +126,18 @@ class DataObjective(nn.Module):
         return float(processes / images)
 
     def _factor_B(self, loss_B: Tensor, batch: Batch) -> Tensor:
-        """Mean over the attributes of the product of the methods' factors; 1 without such a method."""
-        factors = []
+        """The class's factor times the mean over the attributes of the product of the methods' factors; 1 without either.
+
+        A method that looks at losses sees them weighted by class.
+        """
+        class_B = torch.ones_like(loss_B) if self.class_factor_C is None else self.class_factor_C[batch.label]
+        loss_B, factors = class_B * loss_B, []
         for weightings, group_B in zip(self.weightings, batch.group.unbind(1), strict=True):
             factor_B = torch.ones_like(loss_B)
             for weighting in weightings:
                 factor_B = factor_B * weighting(loss_B, batch.label, group_B, batch.weight)
             factors.append(factor_B)
-        return torch.stack(factors).mean(0)
+        return class_B * torch.stack(factors).mean(0)
 
     def _violation(self, gap: RunningGap) -> Tensor:
         return gap.estimate() - (self.max_gap or 0.0)
@@ -163,7 +173,7 @@ def data_objective(
     smoothing: float = 0.0,
     reduce_sums: Callable[[Tensor], Tensor] | None = None,
 ) -> DataObjective:
-    """The objective that the options ask for, on the images of this split."""
+    """The objective that the options ask for, on the images of this split. Raises UserError as `class_weights`."""
     return DataObjective(
         len(data.classes),
         cell_counts(data, split),
@@ -173,7 +183,19 @@ def data_objective(
         smoothing,
         reduce_sums,
         parse_methods(config.fairness_method),
+        class_weights(config, data, split),
     )
+
+
+def class_weights(config: CommonConfig, data: GroupedData, split: Split) -> Tensor | None:
+    """(C,) factors of --class-weight, None without it. Raises UserError where the classes are of one size already."""
+    if getattr(config, "class_weight", None) is None:  # an option of train alone
+        return None
+    count_C = torch.bincount(torch.from_numpy(split.label_N), minlength=len(data.classes))
+    factor_C = class_factors(count_C)
+    if bool((factor_C == 1).all()):
+        raise UserError(f"--class-weight has no effect: each class has {int(count_C.max())} training images. Leave it out.")  # fmt: skip
+    return factor_C
 
 
 class BudgetPenalty(nn.Module):

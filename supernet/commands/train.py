@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "train",
         help="train a derived architecture from scratch",
         description="Trains an architecture from scratch on search-train, validates on search-val after each epoch, and\n"
-        "measures accuracy and fairness of the last weights on test. What is not given is taken from derived.json's search.",
+        "measures accuracy and fairness on test. What is not given is taken from derived.json's search.",
         epilog=examples(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -73,12 +73,14 @@ def run(options: argparse.Namespace) -> None:
     from supernet.costs.analytic import count
     from supernet.costs.memory import peak_activation_bytes
     from supernet.data import Batches
+    from supernet.engine.course import course_words
     from supernet.engine.evaluate import predict
     from supernet.engine.retraining import train_network
     from supernet.engine.runs import Interrupted, RunFolder
     from supernet.fairness import NOTIONS, get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
+    from supernet.objective import class_weights
     from supernet.refit import advice, check_coverage, linear_classifier, refit_classifier
     from supernet.report import write_report
     from supernet.spaces.architecture import Architecture
@@ -97,6 +99,7 @@ def run(options: argparse.Namespace) -> None:
     size = arch.input.size if arch is not None else _space_resolution(config)
     data = read_data(config, size)
     config = with_epochs(config, len(data.train))
+    class_weights(config, data, data.train)  # says now whether it has an effect
     baseline = None if config.baseline is None else read_baseline(config.baseline, data)
     torch.manual_seed(config.seed)
     network, spec = build(config, arch, data)
@@ -115,10 +118,11 @@ def run(options: argparse.Namespace) -> None:
     if not folder.writes:
         return
 
+    hints = course_words(config, folder.rows(), len(data.val))
     if config.refit_classifier:
-        hints = [refit_classifier(network, data, data.val, device).words()]
-    else:
-        hints = [] if config.train_on_val else advice(data)
+        hints.append(refit_classifier(network, data, data.val, device).words())
+    elif not config.train_on_val:
+        hints += advice(data)
     print("".join(f"{line}\n" for line in hints), end="")
     save_model(folder.path, network, data.classes, spec, DERIVED if arch is not None else config.arch)
     val_prob_VC, prob_NC = (

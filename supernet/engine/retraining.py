@@ -14,6 +14,7 @@ from tqdm import tqdm
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.engine import distributed
+from supernet.engine.course import Course
 from supernet.engine.evaluate import brief_scores, predict
 from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.kernels import fast_cpu
@@ -28,8 +29,8 @@ def train_network(
     """Trains on search-train, validates on search-val, returns the averaged network.
 
     Validates, logs and writes a checkpoint after each epoch; where search-train is small, after so many that it takes less time than
-    the training. Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, not the best
-    one's on search-val: nothing is selected. Raises Interrupted (checkpoint written) and UserError (loss not finite).
+    the training. Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, or by `keep` the best
+    ones on search-val. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
     assert config.epochs is not None, "known by the data"
     if config.compile:
@@ -56,6 +57,7 @@ def train_network(
         warmup_t=min(config.warmup_steps, total_steps // 2), warmup_lr_init=config.lr / 100,
     )  # fmt: skip
     state = nn.ModuleDict({"network": network, "averaged": averaged.module, "objective": objective})
+    course = Course(config.keep == "best", None if config.patience is None else config.patience * len(train))
     step = 0
     sums: dict[str, Any] = {}
     checkpoint = folder.load_checkpoint()
@@ -64,6 +66,7 @@ def train_network(
         optimizer.load_state_dict(checkpoint["optimizer"])
         torch.set_rng_state(checkpoint["rng"])
         step, sums = checkpoint["step"], checkpoint["sums"]
+        course.state |= checkpoint.get("course", {})  # runs of before had neither --keep nor --patience
     if distributed.rank():  # each process drops out other neurons
         torch.manual_seed(config.seed + 1_000_003 * distributed.rank() + step)
 
@@ -71,7 +74,7 @@ def train_network(
         total=total_steps, initial=step, desc="train", unit="step", smoothing=0.05, mininterval=1,
         disable=not folder.writes,
     ) as bar:  # fmt: skip
-        while step < total_steps:
+        while step < total_steps and not course.over:
             batch = train.at(step)
             network.train()
             with precision(config.precision, device):
@@ -116,12 +119,15 @@ def train_network(
                     bar.write(
                         f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}"
                     )
+                course.note(step, scores, averaged.module)
                 sums = {}
             if row_due or stopping:
                 folder.save_checkpoint(
                     {"step": step, "state": state.state_dict(), "optimizer": optimizer.state_dict(),
-                     "rng": torch.get_rng_state(), "sums": sums, "fingerprint": data.fingerprint}
+                     "rng": torch.get_rng_state(), "sums": sums, "course": course.state, "fingerprint": data.fingerprint}
                 )  # fmt: skip
-            if stopping and step < total_steps:
+            if stopping and step < total_steps and not course.over:
                 raise Interrupted(f"Interrupted at step {step} of {total_steps}")
+    if course.best_weights is not None:
+        averaged.module.load_state_dict(course.best_weights)
     return averaged.module

@@ -14,6 +14,7 @@ from supernet.fairness.gaps import (
 from supernet.fairness.methods import METHODS, Setting, batch_floor, parse_methods
 from supernet.fairness.notions import EVENT_WORDS, EVENTS, GROUP_WORDS, GROUPS, NOTIONS, Notion, get_notion
 from supernet.fairness.running import RunningGap
+from supernet.fairness.weights import class_factors
 
 __all__ = [
     "EVENTS",
@@ -29,6 +30,7 @@ __all__ = [
     "Setting",
     "aggregate",
     "batch_floor",
+    "class_factors",
     "gap_of_sums",
     "get_notion",
     "group_sums",

@@ -123,6 +123,15 @@ class MinimaxPareto(nn.Module):
         self.K += 1
 
 
+def class_factors(count_C: Tensor) -> Tensor:
+    """(C,) factors under which every class weighs the same, mean 1 over the images: N / (C · n_c), scikit-learn's "balanced".
+
+    count_C: images of each class. Only the classes that have any are counted; the others have factor 1.
+    """
+    present_C = count_C > 0
+    return torch.where(present_C, count_C.sum() / (present_C.sum() * count_C.clamp_min(1)), 1.0).float()
+
+
 class CellWeights(nn.Module):
     """A fixed factor for each cell of group × class, mean 1 over the training set.
 
