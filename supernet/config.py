@@ -133,6 +133,9 @@ class TrainConfig(CommonConfig):
     bootstrap: int = _option(1000, "bootstrap draws for each interval; 0: no intervals", 200, within="[0, 1000000]", group="run", more=True)  # fmt: skip
 
 
+INHERITED = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "positive", "channels",
+             "allow_duplicates", "group_mix", "max_train", "fairness", "fairness_method", "fairness_weight", "max_gap",
+             "device")  # fmt: skip # what `train` takes from derived.json's search
 RETIRED = {"search": ("bootstrap",)}  # options that run folders of before still name, without effect
 
 

@@ -143,7 +143,7 @@ def _text_fault(value: str, meta: Mapping[str, Any]) -> str | None:
                     f'"{_short(part.strip())}" is not known.{nearest(part.strip()[:100], meta["choices"]).rstrip(".")}'
                 )
     if meta["pattern"] is not None and not re.fullmatch(meta["pattern"], value):
-        return f'"{_short(value)}" is not one of {meta["pattern"].replace("|", ", ")}'
+        return f'"{_short(value)}" is not known ({meta["help"]})'
     return None
 
 

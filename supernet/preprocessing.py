@@ -19,8 +19,18 @@ JSON_SCHEMA: dict[str, Any] = {
     "properties": {
         "size": {"type": "integer", "minimum": 1, "maximum": 10_000},
         "channels": {"enum": [1, 3]},
-        "mean": {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 3},
-        "std": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1, "maxItems": 3},
+        "mean": {
+            "type": "array",
+            "items": {"type": "number", "minimum": 0, "maximum": 1},
+            "minItems": 1,
+            "maxItems": 3,
+        },
+        "std": {
+            "type": "array",
+            "items": {"type": "number", "minimum": 1e-6, "maximum": 1},
+            "minItems": 1,
+            "maxItems": 3,
+        },
         "fit": {"enum": list(FITS)},  # files from before have none: "square"
     },
 }

@@ -170,7 +170,7 @@ def test_full_disk_is_one_line(
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path))
 
-    monkeypatch.setattr("supernet.engine.runs.write_json", full)
+    monkeypatch.setattr("supernet.engine.claim.write_json", full)
     assert "No space left on device" in error(capsys, *SEARCH, "--out", str(tmp_path / "run"))
 
 

@@ -113,6 +113,7 @@ def require_inside(config: SearchConfig, problem: Problem, candidate: Candidate)
 def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate) -> Architecture:
     """What derived.json says of the architecture that was chosen."""
     from supernet.blocks.ops import arch_strings
+    from supernet.commands.promise import table_identity
     from supernet.engine.runs import commit, versions
     from supernet.spaces.architecture import Architecture
 
@@ -131,7 +132,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
         budget_ms=problem.budget_ms,
         predicted_ms=candidate.costs["latency"],
         predicted_error=table.error,
-        table={"hash": table.hash, "provenance": table.provenance, "source": table.content["source"]},
+        table=table_identity(table),
         data={"name": data.name, "fingerprint": data.fingerprint},
         config=asdict(config),
         seed=config.seed,

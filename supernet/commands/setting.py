@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import os
 import shutil
@@ -23,7 +24,7 @@ from supernet.derive import most_probable
 from supernet.engine import distributed
 from supernet.engine.claim import check_free, run_input
 from supernet.engine.runs import RunFolder, compute_device, read_config
-from supernet.errors import UserError, nearest
+from supernet.errors import UserError
 from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
 from supernet.options import check_values, from_options, with_file
@@ -94,9 +95,10 @@ def check_optimizer(name: str) -> None:
         network(torch.ones(1, 1)).sum().backward()
         optimizer.step()
     except Exception as error:  # each optimiser has its own way to say that it cannot
-        usual = [found for found in list_optimizers() if not found.startswith(("bnb", "fused"))]
+        close = difflib.get_close_matches(name, [n for n in list_optimizers() if n != name], n=3)
         raise UserError(
-            f'--opt: "{name[:60]}" cannot be used here ({str(error)[:100] or type(error).__name__}).{nearest(name[:60], usual)}'
+            f'--opt: "{name[:60]}" cannot be used here ({str(error)[:100] or type(error).__name__}). '
+            f"Try {', '.join(dict.fromkeys([*close, 'adamw', 'sgd', 'lamb']))}."
         ) from error
 
 
@@ -149,6 +151,11 @@ def prepare(config: SearchConfig) -> Problem:
     return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes, *folder.notes))
 
 
+def half_way_ms(space: SearchSpace, latency: CostTable) -> float:
+    """Half way from the fastest to the median architecture: the default budget, before it is rounded."""
+    return (latency.fastest(space.valid_LK) + latency.median(space.valid_LK)) / 2
+
+
 def latency_budget(
     config: SearchConfig, space: SearchSpace, table: LatencyTable, latency: CostTable
 ) -> tuple[float, float, list[str]]:
@@ -166,7 +173,7 @@ def latency_budget(
         margin_ms = quantile_margin_ms(table.content, config.latency_quantile)
     budget_ms = config.budget_ms
     if budget_ms is None:
-        half_way = (fastest + latency.median(space.valid_LK)) / 2
+        half_way = half_way_ms(space, latency)
         digits = max(1, 1 - math.floor(math.log10(half_way))) if half_way > 0 else 1
         budget_ms = max(round(half_way, digits), float(least_text(fastest + margin_ms)))
         notes.append(

@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supernet.config import TrainConfig, is_file, with_epochs
+from supernet.config import INHERITED, TrainConfig, is_file, with_epochs
 from supernet.errors import UserError
-from supernet.options import add_options, check_effect
+from supernet.options import add_options, check_effect, check_values
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.commands.cap import soft_gap_notes, trained_gap_notes
     from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
     from supernet.commands.exports import export
+    from supernet.commands.promise import latency_facts, other_data, priced
     from supernet.commands.setting import check, data_facts, open_run, read_data, use_machine
     from supernet.costs.analytic import count
     from supernet.costs.memory import peak_activation_bytes
@@ -95,6 +96,9 @@ def run(options: argparse.Namespace) -> None:
         config = inherit(config, arch, given, quick=options.quick)
         check(config)
     check_effect(config, given)
+    notes = []
+    if arch is not None:
+        arch, notes = priced(config, arch, given)
     device = use_machine(config)
     size = arch.input.size if arch is not None else _space_resolution(config)
     data = read_data(config, size)
@@ -103,6 +107,7 @@ def run(options: argparse.Namespace) -> None:
     baseline = None if config.baseline is None else read_baseline(config.baseline, data)
     torch.manual_seed(config.seed)
     network, spec = build(config, arch, data)
+    notes += [*data.notes, *([] if arch is None else other_data(config, arch, data.fingerprint))]
     if config.refit_classifier:
         linear_classifier(network)  # now rather than after the training
         check_coverage(data, data.val)
@@ -110,7 +115,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder.open(config, "train", data.fingerprint, inputs)
     config = replace(config, resume=None)  # what a resumed run leaves is what one call leaves
     if folder.writes:
-        print("\n".join((*data.notes, *folder.notes, folder.words())), flush=True)
+        print("\n".join((*notes, *folder.notes, folder.words())), flush=True)
     try:
         network = train_network(config, data, network, folder, device)
     except Interrupted as interrupted:
@@ -146,7 +151,7 @@ def run(options: argparse.Namespace) -> None:
         "seconds": {"total": time.monotonic() - started},
         "asked": asdict(config),
         "notes": [
-            *data.notes,
+            *notes,
             *folder.notes,
             *hints,
             *soft_gap_notes(config, data, folder.rows()),
@@ -159,7 +164,7 @@ def run(options: argparse.Namespace) -> None:
         "adjusted": adjusted_facts,
         "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
         "history": folder.rows(),
-        **latency_facts(arch),
+        **latency_facts(config, arch),
         **folder.circumstances(),
     }
     write_report(folder.path, content)
@@ -193,13 +198,12 @@ def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], qui
     """
     from supernet.fairness import METHODS, parse_methods
 
-    names = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "positive", "channels", "allow_duplicates", "group_mix", "max_train",
-             "fairness", "fairness_method", "fairness_weight", "max_gap", "device")  # fmt: skip
     if config.resume is not None:  # the run's own options were filled in when it began
         return config
     if "space" in given and config.space != arch.space:
         raise UserError(f"--space {config.space}: {config.arch} is an architecture of {arch.space}: leave --space out.")
-    searched = {name: arch.config[name] for name in names if name in arch.config and name not in given}
+    searched = {name: arch.config[name] for name in INHERITED if name in arch.config and name not in given}
+    check_values(TrainConfig, searched, f"{config.arch}: config")
     methods = parse_methods(
         config.fairness_method
         if "fairness_method" in given
@@ -252,26 +256,6 @@ def arch_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, Any]
     return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": config.budget_ms or arch.budget_ms}
 
 
-def latency_facts(arch: Architecture | None) -> dict[str, Any]:
-    """Latency layer by layer, where the table that the search used is still at hand."""
-    from supernet.commands.setting import layer_facts, table_facts
-    from supernet.costs.latency import load_table
-    from supernet.spaces import get_space
-
-    if arch is None or arch.device is None:
-        return {}
-    try:
-        table, space = load_table(str(arch.config.get("device", arch.device))), get_space(arch.space)
-        latency = table.cost(space)
-    except UserError:
-        return {}
-    return {
-        "table": table_facts(table),
-        "base_ms": latency.base,
-        "layers": layer_facts(space, latency, arch.ops, None),
-    }
-
-
 def closing_words(content: dict[str, Any], folder: Path) -> str:
     """What the terminal shows at the end."""
     from supernet.commands.comparison import comparison_words
@@ -286,9 +270,8 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
             f"  {attribute}: {groups}; {number_name(notion)} {estimate_and_verdict(notion, found['gaps'][notion])}"
         )
     if arch["predicted_ms"] is not None:
-        lines.append(
-            f"Predicted latency {arch['predicted_ms']:.2f} ms of {arch['budget_ms']:g} ms on {arch['device']}."
-        )
+        budget = "" if arch["budget_ms"] is None else f" of {arch['budget_ms']:g} ms"
+        lines.append(f"Predicted latency {arch['predicted_ms']:.2f} ms{budget} on {arch['device']}.")
     lines += [note for note in content["notes"] if note.startswith("--max-gap")]
     lines += comparison_words(content["baseline"], notion) if content["baseline"] else []
     lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")

@@ -9,14 +9,17 @@ from typing import Any
 from supernet.errors import UserError
 from supernet.preprocessing import JSON_SCHEMA as INPUT_SCHEMA
 from supernet.preprocessing import Preprocessing
-from supernet.schema import read_json, write_json
+from supernet.schema import is_plain, read_json, write_json
+from supernet.spaces import get_space
 
 SCHEMA_VERSION = 1
 
 _POSITIVE = {"type": "integer", "minimum": 1, "maximum": 100_000}
-_STRING = {"type": "string", "maxLength": 500}
-_NAMES = {"type": "array", "items": _STRING}
-_MS = {"type": ["number", "null"], "exclusiveMinimum": 0}
+LONGEST_NAME = 500
+_STRING = {"type": "string", "maxLength": LONGEST_NAME}
+_NAMES = {"type": "array", "items": _STRING, "maxItems": 100_000, "uniqueItems": True}
+_MS = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1e6}
+_TEXT = {"type": ["string", "null"], "maxLength": 2000}
 # what blocks/ops.py writes, and no more: numbers so small that a wrong file cannot ask for a huge network in one block
 _ARCH_STRING = r"^(ir|cn|ds|er)(_(r[1-4]|k[1357]|s[12]|e[1-9](\.\d{1,2})?|c[1-9]\d{0,3}|se0\.\d{1,3}))+$"
 
@@ -26,7 +29,7 @@ _SCHEMA: dict[str, Any] = {
     "properties": {
         "schema_version": {"const": SCHEMA_VERSION},
         "space": _STRING,
-        "ops": {**_NAMES, "minItems": 1, "maxItems": 1000},
+        "ops": {"type": "array", "items": _STRING, "minItems": 1, "maxItems": 1000},
         "arch_def": {
             "type": "array",
             "minItems": 1,
@@ -43,17 +46,17 @@ _SCHEMA: dict[str, Any] = {
         "head_channels": _POSITIVE,
         "input": INPUT_SCHEMA,
         "classes": {**_NAMES, "minItems": 2},
-        "groups": {"type": "object", "additionalProperties": _NAMES},
-        "device": {"type": ["string", "null"]},
+        "groups": {"type": "object", "additionalProperties": _NAMES, "propertyNames": {"maxLength": LONGEST_NAME}},
+        "device": _TEXT,
         "budget_ms": _MS,
         "predicted_ms": _MS,
-        "predicted_error": {"type": ["number", "null"], "minimum": 0},
-        "table": {"type": ["object", "null"]},
-        "data": {"type": "object"},
+        "predicted_error": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
+        "table": {"type": ["object", "null"], "properties": {"hash": _TEXT, "provenance": _TEXT, "source": _TEXT}},
+        "data": {"type": "object", "properties": {"name": _TEXT, "fingerprint": _TEXT}},
         "config": {"type": "object"},
-        "seed": {"type": "integer"},
+        "seed": {"type": "integer", "minimum": 0},
         "versions": {"type": "object", "additionalProperties": _STRING},
-        "commit": {"type": ["string", "null"]},
+        "commit": _TEXT,
     },
 }
 _SCHEMA["required"] = list(_SCHEMA["properties"])
@@ -91,7 +94,7 @@ class Architecture:
 
     @classmethod
     def load(cls, path: Path | str) -> Architecture:
-        """Reads and checks a derived.json. Raises UserError that names the field."""
+        """Reads and checks a derived.json. Raises UserError that names the field, also where two fields contradict each other."""
         path = Path(path)
         if path.is_dir():
             path = path / "derived.json"
@@ -103,7 +106,37 @@ class Architecture:
         content["arch_def"] = tuple(tuple(stage) for stage in content["arch_def"])
         content["groups"] = {name: tuple(values) for name, values in content["groups"].items()}
         content["ops"], content["classes"] = tuple(content["ops"]), tuple(content["classes"])
-        return cls(**content)
+        arch = cls(**content)
+        arch._check(f"architecture {path}")
+        return arch
+
+    def _check(self, where: str) -> None:
+        """Raises UserError for a field that is not what the space, the search's options or another field say it is."""
+        try:
+            space = get_space(self.space)
+            space.index_L(self.ops)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        for name in (*self.classes, *self.groups, *(group for groups in self.groups.values() for group in groups)):
+            if not is_plain(name):
+                raise UserError(f"{where}: a class or group name is not one line: {name[:60]!r}.")
+        stated = {name: getattr(self, name) for name in ("stem_channels", "stem_stride", "head_channels")}
+        expected = {name: getattr(space, name) for name in stated}
+        stated["input.size"], expected["input.size"] = self.input.size, space.resolution
+        for name in ("space", "seed", "budget_ms"):  # what the search was asked for
+            if self.config.get(name) is not None:
+                stated[name], expected[name] = getattr(self, name), self.config[name]
+        for name, value in stated.items():
+            if value != expected[name]:
+                raise UserError(
+                    f"{where}: {name}: {value}, but its space or its search says {expected[name]}: one was changed."
+                )
+        if (
+            self.predicted_ms is not None
+            and self.budget_ms is not None
+            and self.predicted_ms > self.budget_ms * (1 + 1e-9)
+        ):
+            raise UserError(f"{where}: predicted_ms: {self.predicted_ms:g} is over budget_ms, {self.budget_ms:g}.")
 
     def save(self, path: Path | str) -> None:
         """Writes the file whole or not at all."""
