@@ -205,3 +205,15 @@ def test_rotation_turns_and_scale_grows_within_their_bounds() -> None:
     assert quarter[0, 0, 0:13, 16].min() > 0.9 or quarter[0, 0, 20:33, 16].min() > 0.9
     smaller = apply(Augment(scale=0.5), torch.ones(1, 1, 32, 32), np.array([[0.0, 0.0, 0.5, 1.0, 0.9]]))
     assert float(smaller.sum()) == pytest.approx(32 * 32 / 1.5**2, rel=0.1)
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(59, 2), (3, 2), (4, 3), (7, 2), (2, 2), (65, 64), (59, 4)])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_no_training_batch_has_a_single_image(images: int, batch_size: int, world_size: int) -> None:
+    if batch_size < 2 * world_size:
+        return  # one image for each process was asked for
+    split = Split(np.zeros((images, 1, 1, 1), np.uint8), np.zeros(images, np.int64), np.arange(images)[:, None] % 2)
+    for rank in range(world_size):
+        batches = Batches(split, batch_size, mean=(0.0,), std=(1.0,), stratify=True, rank=rank, world_size=world_size)
+        assert min(len(batch.label) for batch in batches.epoch()) >= 2
+        assert set(np.concatenate(batches.order(0)).tolist()) == set(range(images))
