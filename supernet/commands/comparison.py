@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from supernet.data import GroupedData
 from supernet.errors import UserError
 from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions, paired_bootstrap
-from supernet.postprocessing import adjust_by_group
+from supernet.postprocessing import FEWEST, adjust_by_group
 from supernet.report.words import number_name
 
-FILE = "predictions.npz"
+FILE, NAMED = "predictions.npz", 5
 
 
 def postprocess(
@@ -30,7 +30,7 @@ def postprocess(
     facts, adjusted = {}, {}
     # at a plain run's weight 0 it would be fitted to cross-entropy alone, a baseline of no use; a cap is the training's
     weight = (config.fairness_weight or 1.0) if config.max_gap is None else 1.0
-    for a, attribute in enumerate(data.attributes):
+    for a, (attribute, groups) in enumerate(data.attributes.items()):
         found = adjust_by_group(
             val_prob_VC, data.val.label_N, data.val.group_NA[:, a], prob_NC, data.test.group_NA[:, a],
             config.fairness, weight, config.seed,
@@ -40,12 +40,21 @@ def postprocess(
         against = _paired(config, data, found.prob_NC, prob_NC)["attributes"]
         each = {name: own | {"against_as_trained": against[name]} for name, own in figures.items()}
         facts[attribute] = {
-            "method": found.method,
+            "method": found.method + kept_words(found.kept, groups, data.classes),
             **each.pop(attribute),
             "others": each,
             "warnings": trade_warnings(against, number_name(config.fairness), "as trained"),
         }
     return facts, adjusted
+
+
+def kept_words(kept: Sequence[tuple[int, int]], groups: Sequence[str], classes: Sequence[str]) -> str:
+    """What was left as it was trained, by name; "" if nothing was."""
+    if not kept:
+        return ""
+    told = ", ".join(f'"{classes[k]}" with group "{groups[g]}"' for g, k in kept[:NAMED])
+    more = f" and {len(kept) - NAMED} more" if len(kept) > NAMED else ""
+    return f"; as trained, for fewer than {FEWEST} images in search-val: {told}{more}"
 
 
 def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjusted: Mapping[str, np.ndarray]) -> None:
