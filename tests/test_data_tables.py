@@ -266,7 +266,7 @@ def test_colour_beside_grey_and_channels(tmp_path: Path) -> None:
     Image.fromarray(coloured).save(tmp_path / rows[20][0])
     data = load(tmp_path, rows)
     assert data.channels == 3 and data.first_colour is not None and "row 22" in data.first_colour
-    assert any("1 of 24 pictures are in colour, such as" in note and "--channels 1" in note for note in data.notes)
+    assert any("1 of 24 pictures is in colour, such as" in note and "--channels 1" in note for note in data.notes)
     grey = load(tmp_path, rows, channels=1)
     assert grey.channels == 1 and any("1 of 24 pictures are in colour and were read in grey" in n for n in grey.notes)
     expected = np.asarray(Image.fromarray(coloured).convert("L"))
@@ -289,3 +289,10 @@ def test_class_shares_that_differ_are_told_with_their_figures(tmp_path: Path) ->
 def test_a_class_that_a_split_lacks_is_told(tmp_path: Path) -> None:
     rows = [row for row in make_rows(tmp_path, ("a", "b", "c")) if row[3] != "test" or row[1] != "b"]
     assert 'No image of test is of class "b": nothing can be said of it there.' in load(tmp_path, rows).notes
+
+
+def test_a_group_too_small_for_our_splits_is_named(tmp_path: Path) -> None:
+    rows = [row[:3] for row in make_rows(tmp_path, per_cell=5)]
+    rows[0][2] = rows[1][2] = "rare"
+    with pytest.raises(UserError, match=r'2 images of group "rare" of attribute "group": .* takes 3\.'):
+        load_data(write(tmp_path, rows, HEADER[:3]), resolution=6, progress=False)

@@ -11,7 +11,7 @@ import numpy as np
 from supernet.data import celeba, folder, mnist, writers
 from supernet.data.batches import Batches
 from supernet.data.cells import meaning
-from supernet.data.checks import check, with_positive
+from supernet.data.checks import check, check_enough, with_positive
 from supernet.data.decode import Decoded, decode_digits, decode_files
 from supernet.data.drawing import draw, draw_mix, parse_mix
 from supernet.data.grouped import (
@@ -114,6 +114,8 @@ def _read(spec: str, columns: Columns) -> Source:
 
 def _with_all_splits(source: Source) -> Source:
     missing = [split for split in ("test", "val") if split not in source.parts]
+    if missing:
+        check_enough(source, 1 + len(missing))
     for number, split in enumerate(missing, 1):
         train = source.parts["train"]
         stays, held = hold_out(train, HELD_OUT, 0, len(missing) - number, content_keys(train))

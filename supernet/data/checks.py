@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from supernet.data.grouped import Source
 from supernet.errors import UserError
 
@@ -45,3 +47,15 @@ def check(source: Source) -> None:
                         f'The {split} split has no image of group "{name}" of attribute "{attribute}": add some, or '
                         f'write "unknown" for that group.'
                     )
+
+
+def check_enough(source: Source, splits: int) -> None:
+    """Raises UserError for a group of which train has too few images to give one to each of so many splits."""
+    for position, (attribute, names) in enumerate(source.attributes.items()):
+        count_G = np.bincount(source.parts["train"].group_NA[:, position] + 1, minlength=len(names) + 1)[1:]
+        for name, count in zip(names, count_G, strict=True):
+            if 0 < count < splits:
+                raise UserError(
+                    f'{count} image{"s" * int(count > 1)} of group "{name}" of attribute "{attribute}": to hold out the splits that are '
+                    f'missing takes {splits}. Add some, give the splits yourself, or write "unknown" for that group.'
+                )

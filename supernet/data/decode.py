@@ -132,7 +132,7 @@ def mark(picture: Image.Image) -> int:
     if np.ptp(pixels, axis=(0, 1)).max() <= SAME_COLOUR:
         return BLANK
     digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).digest()
-    return int.from_bytes(digest) or 1
+    return int.from_bytes(digest, "big") or 1
 
 
 @contextmanager

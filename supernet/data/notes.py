@@ -90,7 +90,7 @@ def picture_notes(files: Sequence[ImageFile], decoded: Decoded, channels: int | 
         yield f"{len(colour)} of {len(files)} pictures are in colour and were read in grey (--channels 1)."
     elif 0 < len(colour) < len(files) and channels is None:
         yield (
-            f"{len(colour)} of {len(files)} pictures are in colour, such as {printable(files[colour[0]].row)}: all were read in "
+            f"{len(colour)} of {len(files)} pictures {'is' if len(colour) == 1 else 'are'} in colour, such as {printable(files[colour[0]].row)}: all were read in "
             "colour. --channels 1 reads all in grey."
         )
     for position, what in enumerate(("whole numbers", "floating-point numbers")):

@@ -25,7 +25,7 @@ from supernet.errors import UserError
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
 WHITES = tuple(2**bits - 1 for bits in (1, 8, 10, 12, 14, 16, 24, 31))  # what whole numbers of so many bits reach
 GREY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L", "I;16N")
-NEARLY_WHITE = 250
+NEARLY_WHITE = 224  # too little contrast with a white ground
 WITH_OPACITY = (2, 4)  # channels
 MIN_IS_WHITE = 0  # TIFF tag 262, which Pillow heeds in pictures of 8 bits only
 

@@ -43,8 +43,8 @@ def content_keys(part: Part) -> np.ndarray:
             by_size[check_file(file.path).st_size].append(position)
     for positions in by_size.values():
         for position in positions if len(positions) > 1 else ():
-            with named(files[position]), Path(files[position].path).open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").digest()
+            with named(files[position]):
+                content = hashlib.sha256(Path(files[position].path).read_bytes()).digest()
             by_content[part.label_N[position], content].append(position)
     key_N = np.arange(len(part))
     for positions in by_content.values():
