@@ -41,10 +41,12 @@ class CommonConfig:
     data: str = _option("writers", "images: a folder, a CSV file, or a data set's name; see below", group="data")
     label_col: str | None = _option(None, "column or attribute that holds the label", group="data")
     group_cols: str | None = _option(None, "columns or attributes of the groups, joined by commas", group="data")
-    file_col: str | None = _option(None, "CSV column that holds the file name", where=[_TABULAR], group="data")
+    file_col: str | None = _option(
+        None, "CSV column that holds the file name", where=[_TABULAR], group="data", more=True
+    )
     cluster_col: str | None = _option(None, "CSV column of who an image is of (patient, writer): for intervals", group="data", more=True)  # fmt: skip
     positive: str | None = _option(None, "which of two classes is the positive one; default: the second", group="data")
-    channels: int | None = _option(None, "1 reads all pictures in grey, 3 in colour; default: 1 if all are grey", within="[1, 3]", group="data")  # fmt: skip
+    channels: int | None = _option(None, "1 reads all pictures in grey, 3 in colour; default: 1 if all are grey", within="[1, 3]", group="data", more=True)  # fmt: skip
     allow_duplicates: bool = _option(False, "accept pictures that are in two splits, with a note", group="data", more=True)  # fmt: skip
     group_mix: str | None = _option(None, "draw a biased training set, e.g. student=0.05", group="data")
     max_train: int | None = _option(None, "training images at most", 512, within="[2, 1000000000]", group="data")
@@ -111,20 +113,20 @@ class TrainConfig(CommonConfig):
     device: str = _option("rpi4", "look the latency up in this table; default: the search's", where=[_DERIVED], group="task")  # fmt: skip
     arch: str = _option("", "derived.json (or its folder), or a timm model's name as a baseline", group="task")
     baseline: str | None = _option(None, "compare with this earlier run on the same test images, in pairs", group="task")  # fmt: skip
-    space: str = _option("fbnet32", "of a timm baseline: the space whose input size is used", group="task")
+    space: str = _option("fbnet32", "of a timm baseline: the space whose input size is used", group="task", more=True)
     budget_ms: float | None = _option(None, "latency budget for the report, ms; default: the search's", within="(0, 1e6]", group="task")  # fmt: skip
     epochs: int | None = _option(None, "epochs; default: 3, or as many as see 36,000 images", 1, within="[1, 1000000]")
-    opt: str = _option("adamw", "optimiser, one of timm's")
+    opt: str = _option("adamw", "optimiser, one of timm's", more=True)
     lr: float = _option(5e-3, "learning rate", within="(0, 100]")
     warmup_steps: int = _option(50, "steps in which the learning rate rises", 2, within="[0, 1000000000]", more=True)
-    smoothing: float = _option(0.1, "label smoothing", within="[0, 1)")
+    smoothing: float = _option(0.1, "label smoothing", within="[0, 1)", more=True)
     ema_decay: float = _option(0.995, "decay of the averaged weights that are evaluated; 0: the last weights", within="[0, 1)", more=True)  # fmt: skip
     class_weight: str | None = _option(
         None, "balanced: every class weighs the same in the loss; works without groups", pattern="balanced",
         where=[needs_other("fairness_method", "balance")], group="task",
     )  # fmt: skip
     keep: str = _option("last", "weights that are kept: last, or best by search-val accuracy", pattern="last|best", where=[_VAL_HELD_OUT])  # fmt: skip
-    patience: int | None = _option(None, "stop after so many epochs without a better search-val accuracy", within="[1, 1000000]", where=[_VAL_HELD_OUT])  # fmt: skip
+    patience: int | None = _option(None, "stop after so many epochs without a better search-val accuracy", within="[1, 1000000]", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
     train_on_val: bool = _option(False, "train on search-train and search-val together, once all is decided", group="task", more=True)  # fmt: skip
     refit_classifier: bool = _option(False, "fit the classifier anew on search-val: each group × class weighs the same", group="task")  # fmt: skip
     export: str = _option("onnx,int8", "files for a runtime: onnx, int8, litert, executorch, or none", choices=("onnx", "int8", "litert", "executorch", "none"), group="run")  # fmt: skip

@@ -288,7 +288,8 @@ def with_file(config: type, options: argparse.Namespace) -> argparse.Namespace:
         raise UserError(f"options {path}: file: not a list of NAME: VALUE.")
     for name in content:
         if name not in known:
-            raise UserError(f'options {path}: "{_short(name)}" is no option.{nearest(_short(name), known)}')
+            close = nearest(_short(name), known).partition(" Known:")[0]
+            raise UserError(f'options {path}: "{_short(name)}" is no option.{close} See --help-all.')
     check_values(config, content, f"options {path}")
     given = {name: value for name, value in vars(options).items() if name not in FILE_ONLY}
     return argparse.Namespace(**{**content, **given})

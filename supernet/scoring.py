@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
+from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
 from supernet.data import Batches
 from supernet.data.batches import order_epoch, plan_epoch
@@ -85,7 +85,7 @@ def compare(
     """
     scores = supernet_scores(config, problem, supernet)
     rows = []
-    for index_L in tqdm(index_NL, desc="compare", unit="architecture", disable=not problem.folder.writes):
+    for index_L in progress_bar(index_NL, desc="compare", unit="architecture", disable=not problem.folder.writes):
         found = scores(index_L)
         rows.append(
             Candidate(

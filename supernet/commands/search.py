@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from supernet.config import SearchConfig, with_epochs
 from supernet.errors import UserError
-from supernet.options import add_options, check_effect
+from supernet.options import add_options, check_effect, to_file
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
         with_epochs(config, len(problem.data.train)), resume=None
     )  # what it leaves is what one call leaves
     if folder.writes:
-        print("\n".join((*problem.notes, folder.words())), flush=True)
+        print("\n".join((*problem.notes, folder.words(), folder.save_options("search", to_file(config)))), flush=True)
     try:
         outcome = STRATEGIES[config.strategy](config, problem)
     except Interrupted as interrupted:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from supernet.config import INHERITED, TrainConfig, is_file, with_epochs
 from supernet.errors import UserError
-from supernet.options import add_options, check_effect, check_values
+from supernet.options import add_options, check_effect, check_values, to_file
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder.open(config, "train", data.fingerprint, inputs)
     config = replace(config, resume=None)  # what a resumed run leaves is what one call leaves
     if folder.writes:
-        print("\n".join((*notes, *folder.notes, folder.words())), flush=True)
+        again = folder.save_options("train", to_file(config))
+        print("\n".join((*notes, *folder.notes, folder.words(), again)), flush=True)
     try:
         network = train_network(config, data, network, folder, device)
     except Interrupted as interrupted:

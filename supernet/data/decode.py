@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from supernet.bars import bar as progress_bar
 from supernet.data.grouped import ImageFile
 from supernet.data.pictures import Look, White, check_file, find_white, look, open_picture
 from supernet.errors import UserError
@@ -90,7 +90,9 @@ def decode_files(files: Sequence[ImageFile], resolution: int, channels: int | No
             white = find_white(found.brightest for found in looks if found.brightest is not None)
             shape = (len(files), channels or (3 if colour_N.any() else 1), resolution, resolution)
             decoded = pool.imap(lambda file: _decode(file, resolution, shape[1], white), files, chunksize=32)
-            shown = tqdm(decoded, "decoding", total=len(files), unit="image", disable=not progress, leave=False)
+            shown = progress_bar(
+                decoded, desc="decode", total=len(files), unit="image", disable=not progress, leave=False
+            )
             if np.prod(shape) <= CACHE_ABOVE:
                 pieces, marks = zip(*shown, strict=True)
                 images, mark_N = np.ascontiguousarray(np.stack(pieces)), np.array(marks, np.uint64)

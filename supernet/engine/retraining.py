@@ -9,8 +9,8 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
-from tqdm import tqdm
 
+from supernet.bars import bar as progress_bar
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.engine import distributed
@@ -70,8 +70,8 @@ def train_network(
     if distributed.rank():  # each process drops out other neurons
         torch.manual_seed(config.seed + 1_000_003 * distributed.rank() + step)
 
-    with StopSignal() as stop, tqdm(
-        total=total_steps, initial=step, desc="train", unit="step", smoothing=0.05, mininterval=1,
+    with StopSignal() as stop, progress_bar(
+        total=total_steps, initial=step, desc="train", unit="step",
         disable=not folder.writes,
     ) as bar:  # fmt: skip
         while step < total_steps and not course.over:

@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from latency_luts.files import write_whole
 from supernet import __version__
 from supernet.config import RETIRED, CommonConfig
 from supernet.engine import distributed
@@ -38,6 +39,7 @@ from supernet.engine.claim import (
 from supernet.engine.rows import append_row, read_rows, write_rows
 from supernet.errors import UserError, nearest
 from supernet.options import check_values
+from supernet.program import called
 from supernet.schema import read_json
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -124,6 +126,12 @@ class RunFolder:
     def words(self) -> str:
         """For the terminal."""
         return f"Run folder: {self.path}{', begun earlier: it goes on' if self.resumed else ''}"
+
+    def save_options(self, command: str, options: str) -> str:
+        """Writes run.yaml, the options that make the same run again; returns the line that tells of it. Raises OSError."""
+        path = self.path / "run.yaml"
+        write_whole(path, options.encode())
+        return f"The same run again: {called(command)} --config {path}"
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes checkpoint.pt whole or not at all, with the rows so far. Raises OSError."""

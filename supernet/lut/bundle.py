@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from latency_luts.files import PARTIAL, remove_partials, write_whole
+from supernet.bars import bar as progress_bar
 from supernet.errors import UserError
 from supernet.lut.convert import get_converter
 from supernet.lut.pieces import Piece, identities, layers, networks, pieces
@@ -70,7 +70,7 @@ def export_bundle(
     with FileLock(cache / ".lock"):  # another export at the same time waits, and then finds all in the cache
         remove_partials(cache)
         remove_partials(folder / "models")
-        for piece in tqdm(wanted, desc=f"export {space.name} {dtype} {format}", unit="file", disable=None):
+        for piece in progress_bar(wanted, desc=f"export {space.name} {dtype} {format}", unit="file", disable=None):
             source = cache / f"{_digest(piece, format, dtype, stamp)}.{format}"
             if not source.is_file():
                 write_whole(source, converter(piece))

@@ -18,7 +18,6 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from supernet.alpha import warmup
 from supernet.alpha.relaxation import (
@@ -29,6 +28,7 @@ from supernet.alpha.relaxation import (
     one_hot,
     sample_paths,
 )
+from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.derive import candidates
@@ -118,8 +118,8 @@ class DifferentiableSearch:
         Raises Interrupted after SIGINT or SIGTERM (checkpoint written), UserError when the loss is not finite.
         """
         first_step = self._restore(folder)
-        with StopSignal() as stop, tqdm(
-            total=self.total_steps, initial=self.step, desc="search", unit="step", smoothing=0.05, mininterval=1,
+        with StopSignal() as stop, progress_bar(
+            total=self.total_steps, initial=self.step, desc="search", unit="step",
             disable=not folder.writes,
         ) as bar:  # fmt: skip
             while self.step < self.total_steps:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
+from supernet.bars import bar as progress_bar
 from supernet.engine.rows import append_row, read_rows, write_rows
 from supernet.engine.runs import Interrupted, StopSignal
 from supernet.errors import UserError
@@ -118,7 +118,9 @@ def drive(
     seconds = sum(record.seconds for record in records.values())
     with (
         StopSignal() as stop,
-        tqdm(total=max_evaluations, initial=len(records), desc="evaluate", unit="net", disable=not progress) as bar,
+        progress_bar(
+            total=max_evaluations, initial=len(records), desc="evaluate", unit="net", disable=not progress
+        ) as bar,
     ):
         while True:
             if len(records) >= max_evaluations or seconds >= max_seconds or repeats >= MOST_REPEATS:

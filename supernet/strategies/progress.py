@@ -35,6 +35,6 @@ def line(search: DifferentiableSearch, warm: bool) -> str:
     found = row(search, warm)
     gaps = [found[f"gap_{name}"] for name in search.data.attributes]
     return (
-        f"{found['phase']} ce {found['cross_entropy']:.3f} gap {max(gaps):+.3f} "
-        f"latency {found['expected_latency']:.1f} ms λ_lat {found.get('lambda_latency', 0):.2f}"
+        f"{found['phase']} ce {found['cross_entropy']:.2f} gap {max(gaps):+.3f} "
+        f"{found['expected_latency']:.1f} ms λ_lat {found.get('lambda_latency', 0):.2f}"
     )
