@@ -9,8 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from latency_luts.errors import BundleError
+
 CPU = Path("/sys/devices/system/cpu")
 THERMAL = Path("/sys/class/thermal")
+
+
+def check_threads(threads: int) -> None:
+    """Raises BundleError for more threads than there are cores: a runtime may crash on them, and measures nothing then."""
+    cores = os.cpu_count() or 1
+    if not 1 <= threads <= cores:
+        raise BundleError(f"--threads must be from 1 to {cores}, the cores of this machine, not {threads}.")
 
 
 @contextmanager

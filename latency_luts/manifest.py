@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from latency_luts.errors import BundleError
 VERSION = 1
 MAX_MANIFEST_BYTES = 5_000_000
 MAX_FILE_BYTES = 500_000_000
+DTYPES = ("float32", "float16", "int8")
+MOST = {"c_in": 65536, "c_out": 65536, "stride": 2, "resolution": 4096}  # as in schema.json
 FORMATS = ("onnx", "tflite", "pte", "pt2")
 ROLES = ("stem", "head", "op", "network", "extra")
+NAME_IS = "a name of one line and at most 100 characters, without backticks"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
 _KEY = ("op", "c_in", "c_out", "stride", "resolution")
 
@@ -93,10 +97,10 @@ def read_manifest(folder: Path) -> Manifest:
     _demand(isinstance(content, dict), "file", "an object")
     version = content.get("schema_version")
     _demand(version == VERSION, "schema_version", f"{VERSION}, not {version!r}: export the bundle again")
-    for field in ("space", "dtype"):
-        _demand(isinstance(content.get(field), str), field, "a text")
+    _demand(is_name(content.get("space")), "space", NAME_IS)
+    _demand(content.get("dtype") in DTYPES, "dtype", f"one of {', '.join(DTYPES)}")
     _demand(content.get("format") in FORMATS, "format", f"one of {', '.join(FORMATS)}")
-    _demand(_positive(content.get("resolution")), "resolution", "a positive integer")
+    _demand(_inside("resolution", content.get("resolution")), "resolution", f"from 1 to {MOST['resolution']}")
     _demand(isinstance(content.get("made_with"), dict), "made_with", "an object")
     for field in ("items", "identities", "layers"):
         _demand(isinstance(content.get(field), list), field, "a list")
@@ -112,10 +116,8 @@ def read_manifest(folder: Path) -> Manifest:
     for number, layer in enumerate(content["layers"]):
         _demand(isinstance(layer, dict), f"layers[{number}]", "an object")
         for field in _KEY[1:]:
-            _demand(_positive(layer.get(field)), f"layers[{number}].{field}", "a positive integer")
-    for number, item in enumerate(items):
-        if item.role in ("network", "extra"):
-            _demand(len(item.ops) == len(content["layers"]), f"items[{number}].ops", "one operation for each layer")
+            _demand(_inside(field, layer.get(field)), f"layers[{number}].{field}", f"from 1 to {MOST[field]}")
+    _check_pieces(items, content["identities"], content["layers"])
     return Manifest(
         folder, content["space"], content["format"], content["dtype"], content["resolution"], items,
         tuple(content["identities"]), tuple(content["layers"]), content["made_with"],
@@ -147,11 +149,37 @@ def _check_key(where: str, key: Any) -> None:
     _demand(isinstance(key, dict) and sorted(key) == sorted(_KEY), where, f"an object with {', '.join(_KEY)}")
     _demand(isinstance(key["op"], str), f"{where}.op", "a text")
     for field in _KEY[1:]:
-        _demand(_positive(key[field]), f"{where}.{field}", "a positive integer")
+        _demand(_inside(field, key[field]), f"{where}.{field}", f"from 1 to {MOST[field]}")
 
 
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _check_pieces(
+    items: Sequence[Item], identities: Sequence[dict[str, Any]], layers: Sequence[dict[str, Any]]
+) -> None:
+    """What the table needs must be there before an hour is spent: a piece for each operation, of a shape of the space."""
+    shapes = {tuple(layer[field] for field in _KEY[1:]) for layer in layers}
+    keys = {tuple(key[field] for field in _KEY) for key in identities}
+    for number, item in enumerate(items):
+        if item.role == "op":
+            key = tuple(item.key[field] for field in _KEY)
+            _demand(key[1:] in shapes, f"items[{number}].key", "of a shape that a layer has")
+            _demand(key not in keys, f"items[{number}].key", "unique; it stands twice")
+            keys.add(key)
+    for number, item in enumerate(items):
+        if item.role in ("network", "extra"):
+            _demand(len(item.ops) == len(layers), f"items[{number}].ops", "one operation for each layer")
+        if item.role == "network":
+            for place, (op, layer) in enumerate(zip(item.ops, layers, strict=True)):
+                there = (op, *(layer[field] for field in _KEY[1:])) in keys
+                _demand(there, f"items[{number}].ops[{place}]", f"among the bundle's pieces; {op[:40]} is not")
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can stand as a device's or space's name in a table: `NAME_IS`."""
+    return isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable() and "`" not in value
+
+
+def _inside(field: str, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST[field]
 
 
 def _demand(right: bool, where: str, what: str) -> None:

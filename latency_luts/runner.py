@@ -23,10 +23,11 @@ from latency_luts import machine, verification
 from latency_luts.errors import BundleError
 from latency_luts.files import remove_partials
 from latency_luts.journal import Journal
-from latency_luts.manifest import Manifest, read_manifest
+from latency_luts.manifest import NAME_IS, Item, Manifest, is_name, read_manifest
 from latency_luts.protocol import QUICK, Settings, Subject, estimate_seconds, measure, warm_up
 from latency_luts.runtimes import RUNTIMES, get_runtime
 from latency_luts.table import make_table, write, write_sheet
+from latency_luts.validation import is_poor
 
 
 def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> None:
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> None:
     options = _parser().parse_args(argv)
     try:
         if options.model is not None:
+            if options.budget_ms is not None and not 0 < options.budget_ms <= 1e6:
+                raise BundleError("--budget-ms must be above 0 and at most 1e6.")
             verification.tell(
                 verification.verify(options.model, options.runtime, options.threads, options.quick), options.budget_ms
             )
@@ -73,8 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 def build(folder: Path, options: argparse.Namespace) -> None:
     """The story of a table: check the bundle, load, warm up, measure in rounds, validate, write."""
     manifest = read_manifest(folder)
-    if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
-        raise BundleError("--threads and --rounds must be at least 1.")
+    machine.check_threads(options.threads)
+    if options.rounds is not None and not 1 <= options.rounds <= 100_000:
+        raise BundleError("--rounds must be from 1 to 100000.")
+    if not is_name(options.device):
+        raise BundleError(f"--device must be {NAME_IS}.")
     runtime = get_runtime(options.runtime)
     if manifest.format != runtime.FORMAT:
         raise BundleError(
@@ -117,8 +123,8 @@ def build(folder: Path, options: argparse.Namespace) -> None:
             write(out, table)
             told = f"{len(table['entries'])} entries. {_verdict(table['validation'])}"
         else:
-            write_sheet(out, manifest, journal)
-            told = f"{len(manifest.items)} networks, for: supernet lut adapt --device {options.device} --measured {out}"
+            write_sheet(out, manifest, journal, fields)
+            told = f"{len(manifest.items)} networks, for: supernet lut adapt --device {options.device} --space {manifest.space} --measured {out}"
         path.unlink()  # while it is still ours
     print(f"\n{out}: {told}")
 
@@ -132,17 +138,40 @@ def load(manifest: Manifest, runtime: ModuleType, threads: int, settings: Settin
         try:
             session = runtime.load(content, threads)
             inputs = runtime.example(session)
+            outputs = runtime.run(session, inputs)
         except runtime.ERRORS as error:
             raise BundleError(f"{item.file} does not load in this runtime: {error}") from error
+        _check_shapes(manifest, item, _shape(inputs), _shape(outputs))
         subjects.append(warm_up(item.name, partial(runtime.run, session, inputs), settings))
     print()
     return subjects
 
 
+def _check_shapes(manifest: Manifest, item: Item, before: tuple[int, ...], after: tuple[int, ...]) -> None:
+    """Raises BundleError for a file that takes or gives other shapes than the manifest says; () is not known."""
+    if item.role == "op":
+        hw, out = item.key["resolution"], -(-item.key["resolution"] // item.key["stride"])
+        wanted = ((1, item.key["c_in"], hw, hw), (1, item.key["c_out"], out, out))
+    elif item.role == "head":
+        return
+    else:
+        wanted = ((*before[:2], manifest.resolution, manifest.resolution), after)
+    for found, needed, what in ((before, wanted[0], "takes"), (after, wanted[1], "gives")):
+        if found and found != needed:
+            raise BundleError(f"{item.file} {what} the shape {list(found)}, the manifest says {list(needed)}: "
+                              "export the bundle again.")  # fmt: skip
+
+
+def _shape(tensors: Any) -> tuple[int, ...]:
+    """Shape of the first of a runtime's inputs or outputs; () where it does not tell."""
+    while isinstance(tensors, dict | list | tuple) and tensors:
+        tensors = next(iter(tensors.values())) if isinstance(tensors, dict) else tensors[0]
+    return tuple(int(size) for size in getattr(tensors, "shape", ()))
+
+
 def _verdict(validation: dict[str, Any] | None) -> str:
     if validation is None:
         return "Not validated: the bundle has too few whole networks."
-    poor = validation["spearman"] < 0.9 or validation["mape"] > 0.1
-    advice = " That is POOR: measure again on a quiet device, without --quick." if poor else ""
+    advice = " That is POOR: measure again on a quiet device, without --quick." if is_poor(validation) else ""
     return (f"Held-out error on {validation['n']} whole networks: mean {validation['mape']:.1%}, "
             f"largest {validation['max_error']:.1%}, Spearman {validation['spearman']:.3f}.{advice}")  # fmt: skip

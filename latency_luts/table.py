@@ -57,13 +57,14 @@ def make_table(
     }  # fmt: skip
 
 
-def write_sheet(path: Path, manifest: Manifest, journal: Journal) -> None:
+def write_sheet(path: Path, manifest: Manifest, journal: Journal, fields: dict[str, Any]) -> None:
     """The networks' times as the CSV that `supernet lut adapt --measured` reads, whole or not at all."""
     sheet = io.StringIO(newline="")
     writer = csv.writer(sheet)
-    writer.writerow(["name", "ops", "latency_ms"])
+    writer.writerow(["name", "ops", "latency_ms", "space", "dtype", "runtime", "threads"])
+    how = [manifest.space, manifest.dtype, fields["runtime"]["name"], fields["threads"]]
     for item in manifest.items:
-        writer.writerow([item.name, " ".join(item.ops), summarise(*journal.of(item.name)).median_ms])
+        writer.writerow([item.name, " ".join(item.ops), summarise(*journal.of(item.name)).median_ms, *how])
     write_whole(path, sheet.getvalue().encode())
 
 

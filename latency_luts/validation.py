@@ -7,6 +7,13 @@ from typing import Any
 
 import numpy as np
 
+WORST_SPEARMAN, WORST_MAPE = 0.9, 0.10  # a table that did worse on held-out networks needs the user's consent
+
+
+def is_poor(validation: dict[str, Any]) -> bool:
+    """The one gate: whether a table's `validation` is too bad to be used without the user's consent."""
+    return bool(validation["spearman"] < WORST_SPEARMAN or validation["mape"] > WORST_MAPE)
+
 
 def fit(sum_n: np.ndarray, measured_n: np.ndarray, base_ms: float = np.inf) -> tuple[float, float]:
     """(scale, offset_ms) with the least squared relative error of scale · sum + offset_ms.

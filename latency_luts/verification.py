@@ -33,8 +33,7 @@ def verify(path: Path, runtime_name: str = "onnxruntime", threads: int = 1, quic
         raise BundleError(f"model {path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}.")
     if path.stat().st_size > MAX_MODEL_BYTES:
         raise BundleError(f"model {path} has more than {MAX_MODEL_BYTES:,} bytes.")
-    if threads < 1:
-        raise BundleError("--threads must be at least 1.")
+    machine.check_threads(threads)
     runtime = get_runtime(runtime_name)
     settings = QUICK if quick else Settings()
     with machine.pinned(threads) as cores:

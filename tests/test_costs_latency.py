@@ -132,6 +132,19 @@ BAD_FIELDS = [
     (("batch",), 0, "batch"),
     (("validation",), {"n": 12}, "validation"),
     (("validation",), {"n": 12, "mape": 0.1, "spearman": 0.9, "scale": 0}, "validation.scale"),
+    (("validation",), {"n": 12, "mape": 0.1, "spearman": 0.9, "predictive_std_ms": -3}, "validation.predictive_std_ms"),
+    (
+        ("validation",),
+        {"n": 12, "mape": 0.1, "spearman": 0.9, "predictive_std_ms": "3"},
+        "validation.predictive_std_ms",
+    ),
+    (("validation",), {"n": 12, "mape": 0.1, "spearman": 0.9, "offset_ms": -9}, "validation.offset_ms"),
+    (("validation",), {"n": 12, "mape": 0.1, "spearman": 0.9, "offset_ms": -1e9}, "validation.offset_ms"),
+    (("validation",), {"n": 12, "mape": 0.1, "spearman": 0.9, "pairs": [[1, "2"]]}, "validation.pairs"),
+    (("entries", 3, "c_out"), 10**9, "entries[3].c_out"),
+    (("entries", 3, "resolution"), 10**6, "entries[3].resolution"),
+    (("device",), "a`b", "device"),
+    (("device",), "a\nb", "device"),
 ]
 
 
@@ -176,7 +189,7 @@ def test_folders_missing_files_other_encodings_and_huge_files_are_refused(tmp_pa
     with pytest.raises(UserError, match="does not exist"):
         load_table(str(tmp_path / "none.json"))
     (tmp_path / "latin.json").write_bytes(b'{"device": "\xe9"}')
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="not UTF-8"):
         load_table(str(tmp_path / "latin.json"))
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(2_000_000_000)  # sparse: takes no room

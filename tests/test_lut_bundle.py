@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,12 @@ def test_the_bundle_is_measured_without_torch_and_without_the_package(bundle: Pa
     assert not list(tmp_path.glob("*.partial.jsonl"))
 
 
+def swapped(manifest: Any) -> None:
+    """Two pieces of one operation stand under each other's key."""
+    one, two = [item for item in manifest["items"] if item.get("key", {}).get("op") == "k3_e3"]
+    one["key"], two["key"] = two["key"], one["key"]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -124,7 +131,15 @@ def test_the_bundle_is_measured_without_torch_and_without_the_package(bundle: Pa
         (lambda m: m["items"].pop(0), "exactly one stem"),
         (lambda m: m["items"][2]["key"].update(c_in=-8), "items[2].key.c_in"),
         (lambda m: m["items"][-1].update(ops=["skip"]), "items[12].ops"),
-        (lambda m: m["items"][-1].update(ops=["rm -rf", "skip", "skip"]), "not among the bundle's pieces"),
+        (lambda m: m["items"][-1].update(ops=["rm -rf", "skip", "skip"]), "among the bundle's pieces; rm -rf is not"),
+        (lambda m: m.update(dtype="float99"), "dtype"),
+        (lambda m: m.update(space="a`b"), "space"),
+        (lambda m: m.update(resolution=10**9), "resolution"),
+        (lambda m: m.update(resolution=16), "says [1, 3, 16, 16]"),
+        (lambda m: m["items"][2]["key"].update(c_in=10**9), "items[2].key.c_in"),
+        (lambda m: m["items"][2]["key"].update(c_out=24), "of a shape that a layer has"),
+        (swapped, "says [1, 16, 8, 8]"),
+        (lambda m: m["identities"].append(m["items"][2]["key"]), "stands twice"),
         (lambda m: m.update(schema_version=2), "schema_version"),
         (lambda m: m.update(format="py"), "format"),
         (lambda m: m.update(format="tflite"), "reads .onnx files"),
@@ -213,7 +228,16 @@ def test_a_journal_that_was_changed_is_named(bundle: Path, tmp_path: Path, capsy
 
 @pytest.mark.parametrize(
     "words",
-    [["--device", "x", "--threads", "0"], ["--device", "x", "--rounds", "0"], [], ["--device", "x", "--out", "."]],
+    [
+        ["--device", "x", "--threads", "0"],
+        ["--device", "x", "--threads", "100000"],
+        ["--device", "a`b"],
+        ["--model", "x.onnx", "--budget-ms", "nan"],
+        ["--model", "x.onnx", "--budget-ms", "0"],
+        ["--device", "x", "--rounds", "0"],
+        [],
+        ["--device", "x", "--out", "."],
+    ],
 )
 def test_wrong_options_of_the_runner(bundle: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, spearmanr
 
-from supernet.costs.latency import load_table
+from supernet.costs.latency import load_table, require_good
 from supernet.errors import UserError
 from supernet.spaces import TABLE_SPACES, get_space
 from supernet.transfer import adapt as adapting
@@ -19,11 +21,17 @@ from supernet.transfer import bayes
 from supernet.transfer.encoding import FEATURES, block_primitives, nb201_encoder, space_encoder, summary
 from supernet.transfer.predictors import PREDICTORS, leave_one_out
 from supernet.transfer.sampling import SAMPLERS
+from supernet.transfer.sheet import Sheet, begin_sheet, read_sheet
 from supernet.transfer.shipped import random_architectures, shipped_source
 from supernet.transfer.source import Samples, from_measurements, from_other_space, robust_fit
 
 SPACE = get_space("fbnet32")
 RANDOM_NL = random_architectures(SPACE, 600, seed=5)
+
+
+def sheet_of(index_nL: np.ndarray, latency_ms_n: np.ndarray, checks: int = 0) -> Sheet:
+    n = len(index_nL)
+    return Sheet(SPACE, index_nL, latency_ms_n, np.arange(n) >= n - checks, "float32", "onnxruntime", 1)
 
 
 SHIPPED = shipped_source(SPACE)
@@ -152,7 +160,7 @@ def test_the_adapted_table_is_an_ordinary_table_and_its_sums_are_the_prediction(
     architectures = adapting.sample_architectures(SPACE, 20)
     index_nL = np.array([SPACE.index_L(ops) for ops in architectures])
     latency = SHIPPED.latency_ms(index_nL)[:, SHIPPED.devices.index("titan_rtx_1")]
-    adapted = adapting.adapt(SPACE, "my-phone", index_nL, latency, SOURCE)
+    adapted = adapting.adapt("my-phone", sheet_of(index_nL, latency), SOURCE)
     path = tmp_path / "my-phone.json"
     path.write_text(json.dumps(adapted.content), encoding="utf-8")
     cost = load_table(str(path)).cost(SPACE)
@@ -161,20 +169,20 @@ def test_the_adapted_table_is_an_ordinary_table_and_its_sums_are_the_prediction(
     np.testing.assert_allclose(sums_N, mean_N, rtol=0.01)
     assert spearmanr(sums_N, TARGET_N).statistic > 0.98
     assert adapted.content["validation"]["mape"] < 0.02 and adapted.warnings == ()
-    assert adapting.quantile_margin_ms(adapted.content, 0.9) > 0 == adapting.quantile_margin_ms(adapted.content, 0.5)
+    assert adapting.quantile_margin_ms(adapted.content, 0.9) > adapting.quantile_margin_ms(adapted.content, 0.5) >= 0
 
 
 def test_nonsense_measurements_are_called_so() -> None:
     index_nL = random_architectures(SPACE, 12, seed=9)
     latency = np.random.default_rng(0).uniform(10, 100, 12)
-    assert any("do not explain" in text for text in adapting.adapt(SPACE, "odd", index_nL, latency, SOURCE).warnings)
+    assert any("do not explain" in text for text in adapting.adapt("odd", sheet_of(index_nL, latency), SOURCE).warnings)
 
 
 def test_a_wrongly_measured_network_is_named() -> None:
     index_nL, rng = random_architectures(SPACE, 20, seed=4), np.random.default_rng(0)
     latency = SHIPPED.latency_ms(index_nL)[:, SHIPPED.devices.index("titan_rtx_1")] * rng.normal(1, 0.003, 20)
     latency[6] *= 1.6
-    assert any("Network 7 " in text for text in adapting.adapt(SPACE, "slip", index_nL, latency, SOURCE).warnings)
+    assert any("Network 7 " in text for text in adapting.adapt("slip", sheet_of(index_nL, latency), SOURCE).warnings)
 
 
 def test_an_additive_predictor_survives_the_projection_exactly() -> None:
@@ -185,38 +193,123 @@ def test_an_additive_predictor_survives_the_projection_exactly() -> None:
     np.testing.assert_allclose(base_ms + table_LK[np.arange(22), RANDOM_NL].sum(1), latency, rtol=1e-6)
 
 
+ALL = " ".join(["k3_e1"] * 22)
+
+
+def filled(rows: list[str], header: str = "name,ops,latency_ms,space") -> str:
+    return "\n".join([header, *rows]) + "\n"
+
+
+def some(times: list[str], space: str = "fbnet32") -> str:
+    """A sheet of as many random networks."""
+    ops = [" ".join(SPACE.names(index_L)) for index_L in random_architectures(SPACE, len(times), seed=3)]
+    return filled([f"n{i},{o},{ms},{space}" for i, (o, ms) in enumerate(zip(ops, times, strict=True))])
+
+
 def test_the_sheet_round_trips_and_several_runs_count_by_their_median(tmp_path: Path) -> None:
     path, architectures = tmp_path / "sheet.csv", adapting.sample_architectures(SPACE, 6)
-    adapting.write_measurement_sheet(path, architectures, [f"n{i}" for i in range(6)])
+    begin_sheet(path, SPACE, "int8", {f"n{i}": ops for i, ops in enumerate(architectures)})
     lines = path.read_text(encoding="utf-8").splitlines()
-    filled = [lines[0], *(f"{line}{10 + i}" for i, line in enumerate(lines[1:])), f"{lines[1]}30", f"{lines[1]}12"]
-    path.write_text("\n".join(filled), encoding="utf-8")
-    index_nL, latency = adapting.read_measurement_sheet(path, SPACE)
-    assert [SPACE.names(index_L) for index_L in index_nL] == architectures
-    assert latency.tolist() == [12, 11, 12, 13, 14, 15]
+    runs = [line.replace(",,fbnet32", f",{10 + i},fbnet32", 1) for i, line in enumerate(lines[1:])]
+    runs += [lines[1].replace(",,fbnet32", f",{ms},fbnet32", 1) for ms in (30, 12)]
+    path.write_text("\n".join([lines[0], *runs]), encoding="utf-8")
+    sheet = read_sheet(path)
+    assert [SPACE.names(index_L) for index_L in sheet.index_nL] == architectures
+    assert sheet.latency_ms_n.tolist() == [12, 11, 12, 13, 14, 15]
+    assert (sheet.space, sheet.dtype, sheet.threads, sheet.check_n.any()) == (SPACE, "int8", None, False)
+    with pytest.raises(UserError, match="holds measurements"):
+        begin_sheet(path, SPACE, "float32", {})
+    assert read_sheet(path).dtype == "int8", "nothing was blanked"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("name,latency_ms\na,3\n", "column ops"),
-        ("ops,latency_ms\nk3_e1,3\n", "line 2"),
-        ("ops,latency_ms\n" + " ".join(["k3_e1"] * 22) + ",fast\n", "line 2"),
-        ("ops,latency_ms\n" + " ".join(["k3_e1"] * 22) + ",-1\n", "not a latency"),
-        ("ops,latency_ms\n" + " ".join(["k3_e1"] * 22) + ",3\n", "at least 5"),
+        ("", "column ops, latency_ms"),
+        (filled([f"a,{ALL},3,fbnet32"], "name,ops,latency_ms,latency_ms"), "latency_ms stands twice"),
+        (filled(["a,k3_e1,3,fbnet32"]), "line 2"),
+        (filled([f"a,{ALL},fast,fbnet32"]), "line 2"),
+        (filled([f"a,{ALL},-1,fbnet32"]), "line 2: -1 is not a latency"),
+        (filled([f"a,{ALL},1e300,fbnet32"]), "line 2: 1e300 is not a latency"),
+        (filled([f"a,{ALL},nan,fbnet32"]), "line 2: nan is not a latency"),
+        (filled([f"a,{ALL},3,fbnet32,more"]), "line 2: more fields"),
+        (filled([f"a,{ALL},3,fbnet32"]), "at least 5"),
+        (filled([f"a,{ALL},3,micro32"]), "micro32 has no tables"),
+        (filled([f"a,{ALL},3,fbnet32", f"b,{ALL},4,fbnet224"]), "different space"),
+        (filled([f"a,{'x' * 200_000},3,fbnet32"]), "line 2: field larger"),
+        (some(["12", "11", "0.0115", "13", "12", "11"]), "line 4: 0.0115 ms beside a median of 11.5 ms"),
+        (some(["12"] * 6), "exactly 12 ms"),
+        (some(["12", "11", "10", "13", "12", "11"], space=""), "give --space"),
+        (some(["12", "11", "10", "13", "12", "11"], space="fbnet224"), "measured in fbnet224, not in fbnet32"),
+        (b"ops,latency_ms\n\xff\xfe", "not UTF-8"),
     ],
+    ids=lambda value: str(value)[-30:],
 )
-def test_a_wrong_sheet_says_what_is_wrong(tmp_path: Path, content: str, message: str) -> None:
+def test_a_wrong_sheet_says_what_is_wrong(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = tmp_path / "sheet.csv"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=message):
-        adapting.read_measurement_sheet(path, SPACE)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=message) as caught:
+        read_sheet(path, "fbnet32" if "fbnet224, not" in message else None)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_measurements_that_make_networks_take_no_time_are_refused() -> None:
+    index_nL = random_architectures(SPACE, 12, seed=9)
+    latency = SHIPPED.latency_ms(index_nL)[:, 0]
+    latency = 20 * (latency - 0.999 * latency.min())
+    with pytest.raises(UserError, match="take no time at all"):
+        adapting.adapt("odd", sheet_of(index_nL, latency), SOURCE)
+
+
+def test_an_int8_sheet_and_a_silent_one_are_warned_of_and_the_table_says_how_it_was_measured() -> None:
+    index_nL = random_architectures(SPACE, 12, seed=9)
+    latency = SHIPPED.latency_ms(index_nL)[:, SHIPPED.devices.index("titan_rtx_1")]
+    for dtype, told in (("int8", "lut build --dtype int8"), (None, "does not tell the dtype")):
+        adapted = adapting.adapt("board", replace(sheet_of(index_nL, latency), dtype=dtype, threads=4), SOURCE)
+        assert any(told in text for text in adapted.warnings)
+        assert (adapted.content["dtype"], adapted.content["threads"]) == (dtype, 4)
+
+
+def test_the_check_networks_count_where_they_err_more() -> None:
+    index_nL = random_architectures(SPACE, 15, seed=9)
+    latency = SHIPPED.latency_ms(index_nL)[:, SHIPPED.devices.index("titan_rtx_1")]
+    latency[-5:] *= np.array([1.2, 0.8, 1.2, 0.8, 1.2])
+    validation = adapting.adapt("board", sheet_of(index_nL, latency, checks=5), SOURCE).content["validation"]
+    assert validation["mape"] == validation["check"]["mape"] > 0.12 and validation["check"]["n"] == 5
+
+
+def test_one_gate_says_what_is_poor(tmp_path: Path) -> None:
+    index_nL = random_architectures(SPACE, 12, seed=9)
+    adapted = adapting.adapt("odd", sheet_of(index_nL, np.random.default_rng(0).uniform(10, 100, 12)), SOURCE)
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(adapted.content), encoding="utf-8")
+    assert any("--accept-poor-table" in text for text in adapted.warnings)
+    with pytest.raises(UserError, match="--accept-poor-table"):
+        require_good(load_table(str(path)), accept_poor=False)
+
+
+def conformal(n: int, std_ms: float | None = None) -> dict[str, Any]:
+    """A table whose n networks took 1, 2, …, n ms more than foretold."""
+    std = {} if std_ms is None else {"predictive_std_ms": std_ms}
+    return {"device": "board", "validation": {"pairs": [[10.0, 10.0 + i] for i in range(n, 0, -1)], **std}}
+
+
+def test_the_margin_is_the_conformal_one_and_never_below_the_normal_one() -> None:
+    assert adapting.quantile_margin_ms(conformal(20), 0.9) == 19  # ⌈.9 · 21⌉
+    assert adapting.quantile_margin_ms(conformal(19), 0.95) == 19
+    assert adapting.quantile_margin_ms(conformal(20, 30.0), 0.9) == pytest.approx(30 * norm.ppf(0.9))
+    assert adapting.quantile_margin_ms({"device": "b", "validation": {"pairs": [[9.0, 8.0]] * 20}}, 0.9) == 0
+    with pytest.raises(UserError, match=r"0\.99 needs 99 measured networks; the table of board has 20"):
+        adapting.quantile_margin_ms(conformal(20), 0.99)
+    old = {"device": "b", "validation": {"predictive_std_ms": 2.0}}
+    assert adapting.quantile_margin_ms(old, 0.9) == pytest.approx(2 * norm.ppf(0.9))
 
 
 def test_too_few_samples_and_a_table_without_spread_are_refused() -> None:
     with pytest.raises(UserError, match="at least 5"):
         adapting.sample_architectures(SPACE, 3)
-    with pytest.raises(UserError, match="predictive_std_ms"):
+    with pytest.raises(UserError, match="no whole networks"):
         adapting.quantile_margin_ms(load_table("rpi4").content, 0.9)
 
 
@@ -250,7 +343,9 @@ def test_adapt_command_writes_a_table_that_the_search_can_load(
     sheet, out = tmp_path / "measured.csv", tmp_path / "board.json"
     rows = [f"{' '.join(ops)},{ms}" for ops, ms in zip(architectures, latency, strict=True)]
     sheet.write_text("\n".join(["ops,latency_ms", *rows]), encoding="utf-8")
-    options = parser.parse_args(["adapt", "--device", "board", "--measured", str(sheet), "--out", str(out)])
+    options = parser.parse_args(
+        ["adapt", "--device", "board", "--space", "fbnet32", "--measured", str(sheet), "--out", str(out)]
+    )
     options.run(options)
     assert load_table(str(out)).provenance == "adapted"
     assert "Each foretold from the others" in capsys.readouterr().out

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from latency_luts.validation import WORST_MAPE, WORST_SPEARMAN, is_poor
 from supernet.costs.table import CostTable
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json
 from supernet.spaces import SearchSpace
 
 EntryKey = tuple[str, int, int, int, int]  # op, c_in, c_out, stride, resolution
-WORST_SPEARMAN, WORST_MAPE = 0.9, 0.10  # a table that did worse on held-out networks needs the user's consent
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def require_good(table: LatencyTable, accept_poor: bool) -> None:
     validation = table.content["validation"]
     if accept_poor or validation is None:
         return
-    if validation["spearman"] < WORST_SPEARMAN or validation["mape"] > WORST_MAPE:
+    if is_poor(validation):
         raise UserError(
             f"The latency table of {table.device} predicts poorly: on held-out networks Spearman "
             f"{validation['spearman']:.2f} (at least {WORST_SPEARMAN} is asked), mean error {validation['mape']:.1%} "
@@ -132,6 +132,12 @@ def load_table(device: str) -> LatencyTable:
             raise UserError(f"latency table {path}: entries[{number}]: {' '.join(map(str, key))} stands twice.")
         entries[key] = entry["median_ms"]
     _check_unit(path, list(entries.values()))
+    validation = content["validation"] or {}
+    if validation.get("scale", 1.0) * content["base_ms"] + validation.get("offset_ms", 0.0) < 0:
+        raise UserError(
+            f"latency table {path}: validation.offset_ms: {validation['offset_ms']:g} makes the stem and the head "
+            "take less than no time."
+        )
     return LatencyTable(content, entries, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
 
 

@@ -7,17 +7,18 @@ from collections import defaultdict
 import numpy as np
 from scipy.stats import spearmanr
 
-from supernet.blocks.ops import OPS, arch_string, build_block
-from supernet.costs.analytic import count
+from supernet.blocks.ops import OPS
 from supernet.costs.latency import EntryKey, LatencyTable
 from supernet.spaces import SearchSpace
+from supernet.transfer.encoding import block_primitives
 
 
 def entry_macs(key: EntryKey) -> int:
-    """Multiply-accumulates of one entry's operation at batch 1; 0 for an identity or an operation not of ours."""
+    """Multiply-accumulates of one entry's operation at batch 1; 0 for an identity or an operation not of ours. Nothing is built."""
     op, c_in, c_out, stride, resolution = key
-    string = arch_string(op, c_in, c_out, stride) if op in OPS else None
-    return 0 if string is None else count(build_block(string, c_in).eval(), 1, c_in, resolution, resolution)[0]
+    if op not in OPS:
+        return 0
+    return sum(primitive.macs for primitive in block_primitives(op, c_in, c_out, stride, resolution))
 
 
 def missing_entries(table: LatencyTable, space: SearchSpace) -> list[str]:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm
 
+from latency_luts.validation import errors, is_poor
 from supernet.errors import UserError
 from supernet.spaces import SearchSpace
 from supernet.transfer import bayes
 from supernet.transfer.predictors import leave_one_out
 from supernet.transfer.sampling import d_optimal
+from supernet.transfer.sheet import FEWEST, Sheet
 from supernet.transfer.shipped import random_architectures, shipped_source
 from supernet.transfer.source import Samples, Source
 
-FEWEST = 5
-POOR_SPEARMAN = 0.8  # of the left-out samples: below it the other devices do not explain this one
 SURPRISING = 4.0  # standard deviations
 
 
@@ -45,74 +42,41 @@ def sample_architectures(space: SearchSpace, n: int, seed: int = 0) -> list[tupl
     return [space.names(pool_NL[row]) for row in rows]
 
 
-def write_measurement_sheet(path: Path, architectures: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-    """A CSV to fill in: name, ops (separated by spaces), latency_ms (empty)."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "ops", "latency_ms"])
-        writer.writerows([name, " ".join(ops), ""] for name, ops in zip(names, architectures, strict=True))
-
-
-def read_measurement_sheet(path: Path, space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
-    """(n, L) architectures, and (n,) ms. Rows of one architecture are runs: their median counts.
-
-    Raises UserError, with the line, for a missing column, a wrong operation or a latency that is no positive number;
-    rows without latency are left out.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist. `supernet lut sample` writes such a file, to be filled in.")
-    runs: dict[tuple[int, ...], list[float]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"ops", "latency_ms"} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(f"{path}: the column {', '.join(sorted(missing))} is missing.")
-        for row in reader:
-            text = (row["latency_ms"] or "").strip()
-            if not text:
-                continue
-            try:
-                index = tuple(space.index_L((row["ops"] or "").split()).tolist())
-                latency = float(text)
-            except ValueError as error:  # UserError of the space is one, too
-                raise UserError(f"{path}, line {reader.line_num}: {error}") from error
-            if not (math.isfinite(latency) and latency > 0):
-                raise UserError(f"{path}, line {reader.line_num}: {text} is not a latency in ms.")
-            runs.setdefault(index, []).append(latency)
-    if len(runs) < FEWEST:
-        raise UserError(
-            f"{path} has {len(runs)} measured networks; at least {FEWEST} are needed, 20 are a good number."
-        )
-    return np.array(list(runs)), np.array([float(np.median(times)) for times in runs.values()])
-
-
-def adapt(
-    space: SearchSpace, device: str, index_nL: np.ndarray, latency_ms_n: np.ndarray, source: Source | None = None
-) -> Adapted:
+def adapt(device: str, sheet: Sheet, source: Source | None = None) -> Adapted:
     """The adapted table of a space that tables are made for (`TABLE_SPACES`).
 
-    `validation` is leave-one-out: each measured network foretold from the others.
+    `validation` is leave-one-out: each measured network foretold from the others; `pairs` are [foretold, measured] ms. Where
+    the sheet has networks that are there as a check, the larger mean error counts: theirs or that of all.
 
     `predictive_std_ms` is the standard deviation of one measurement of a network that was not measured (root mean
-    square over random architectures), for budgets that must hold with a given probability: see `quantile_margin_ms`.
+    square over random architectures). Both are for budgets that must hold with a given probability: see `quantile_margin_ms`.
+
+    Raises UserError where the prediction is not above 0 ms for every network.
     """
+    space, latency_ms_n = sheet.space, sheet.latency_ms_n
     source = source or shipped_source(space)
-    samples = Samples(source.basis(index_nL), latency_ms_n)
+    samples = Samples(source.basis(sheet.index_nL), latency_ms_n)
     posterior = bayes.fit(source, samples)
     random_NL = random_architectures(space, 2000, seed=1)
     mean_N, std_N = posterior.predict(source.basis(random_NL))
+    if mean_N.min() <= 0:
+        raise UserError(
+            f"These measurements make {(mean_N <= 0).mean():.0%} of networks take no time at all: single times are wrong, "
+            "or of different units. Measure again on a quiet device."
+        )
     base_ms, table_TK, types = additive_table(space, random_NL, mean_N)
     left_out, left_std = leave_one_out(bayes.fit, source, samples)
-    errors = abs(left_out - latency_ms_n)
-    flat = np.ptp(latency_ms_n) == 0 or np.ptp(left_out) == 0
     validation = {
+        **errors(left_out, latency_ms_n),
         "n": len(latency_ms_n),
         "kind": "leave-one-out",
-        "mape": float((errors / latency_ms_n).mean()),
-        "max_error": float((errors / latency_ms_n).max()),
-        "spearman": 0.0 if flat else float(spearmanr(left_out, latency_ms_n).statistic),
         "predictive_std_ms": float(np.sqrt((std_N**2).mean())),
+        "pairs": [[float(p), float(m)] for p, m in zip(left_out, latency_ms_n, strict=True)],
     }
+    if sheet.check_n.any():
+        validation["check"] = {"n": int(sheet.check_n.sum()),
+                               "mape": errors(left_out[sheet.check_n], latency_ms_n[sheet.check_n])["mape"]}  # fmt: skip
+        validation["mape"] = max(validation["mape"], validation["check"]["mape"])
     spec_of = {spec.block_type: spec for spec in space.layers}
     entries = [
         {"op": op, "c_in": spec.c_in, "c_out": spec.c_out, "stride": spec.stride, "resolution": spec.resolution,
@@ -121,27 +85,33 @@ def adapt(
         for op in spec.ops
     ]  # fmt: skip
     content = {
-        "schema_version": 1, "device": device, "space": space.name, "runtime": {"name": None, "version": None},
-        "dtype": None, "batch": None, "threads": None, "resolution": space.resolution, "unit": "ms",
+        "schema_version": 1, "device": device, "space": space.name, "runtime": {"name": sheet.runtime, "version": None},
+        "dtype": sheet.dtype, "batch": None, "threads": sheet.threads, "resolution": space.resolution, "unit": "ms",
         "provenance": "adapted", "licence": "MIT",
         "source": f"{len(latency_ms_n)} whole networks measured on {device}, and {len(source.devices)} other devices' "
         "public tables (HELP, HW-NAS-Bench; MIT)",
         "base_ms": float(base_ms), "entries": entries, "validation": validation,
         "notes": "Adapted by a Bayesian average of linear models; single entries are no measurements: only sums are.",
     }  # fmt: skip
-    return Adapted(content, _warnings(validation, left_out, left_std, latency_ms_n))
+    return Adapted(content, _warnings(sheet, validation, left_out, left_std))
 
 
-def _warnings(
-    validation: dict[str, Any], left_out: np.ndarray, std: np.ndarray, measured: np.ndarray
-) -> tuple[str, ...]:
-    found = []
-    if validation["spearman"] < POOR_SPEARMAN:
+def _warnings(sheet: Sheet, validation: dict[str, Any], left_out: np.ndarray, std: np.ndarray) -> tuple[str, ...]:
+    found, measured = [], sheet.latency_ms_n
+    if is_poor(validation):
         found.append(
             f"The other devices do not explain this one: each network foretold from the others, Spearman is "
             f"{validation['spearman']:.2f} and the mean error {validation['mape']:.1%}. Measure more networks "
-            "(supernet lut sample), on a quiet device, or build the whole table (supernet lut build)."
+            "(supernet lut sample), on a quiet device, or build the whole table (supernet lut build). "
+            "The search takes this one only with --accept-poor-table."
         )
+    if sheet.dtype == "int8":
+        found.append(
+            "All other devices were measured in float32, and int8 times follow other rules: expect more error than is told "
+            "here. Build the whole table if you can: supernet lut build --dtype int8."
+        )
+    elif sheet.dtype is None:
+        found.append("The sheet does not tell the dtype; the table holds for float32 only if that was measured.")
     surprise = abs(left_out - measured) / np.maximum(std, 1e-12)
     for row in np.flatnonzero(surprise > SURPRISING):
         found.append(f"Network {row + 1} took {measured[row]:.4g} ms where {left_out[row]:.4g} ± {std[row]:.2g} were "
@@ -166,13 +136,28 @@ def additive_table(
 
 
 def quantile_margin_ms(content: dict[str, Any], quantile: float) -> float:
-    """What to take off a budget so that a measured network keeps it with probability `quantile` (0 at .5).
+    """What to take off a budget so that a measured network keeps it with probability `quantile`; never below 0.
 
-    Raises UserError for a table without a predictive standard deviation.
+    Split conformal prediction on the n networks of the table's `validation`, each foretold without itself: of the
+    ⌈q (n + 1)⌉-th smallest residual (Vovk et al. 2005; Barber et al., "Predictive inference with the jackknife+",
+    Annals of Statistics 2021), and no less than Φ⁻¹(q) · `predictive_std_ms` where the table states that.
+    Raises UserError for a table without such networks, and for a quantile that needs more of them.
     """
-    std = (content["validation"] or {}).get("predictive_std_ms")
-    if std is None:
+    validation = content["validation"] or {}
+    pairs, std_ms = validation.get("pairs"), validation.get("predictive_std_ms")
+    normal_ms = 0.0 if std_ms is None else float(norm.ppf(quantile) * std_ms)
+    if pairs is None and std_ms is None:
         raise UserError(
-            f"The table of {content['device']} states no predictive_std_ms: a quantile needs an adapted table."
+            f"The table of {content['device']} has no whole networks to calibrate a quantile on: it needs a table that was "
+            "measured (supernet lut build) or adapted (supernet lut adapt)."
         )
-    return float(norm.ppf(quantile) * std)
+    if pairs is None:  # adapted before 0.3: the normal quantile alone
+        return normal_ms
+    residual_n = np.sort([measured - foretold for foretold, measured in pairs])
+    rank = math.ceil(quantile * (len(residual_n) + 1) - 1e-9)
+    if rank > len(residual_n):
+        raise UserError(
+            f"--latency-quantile {quantile:g} needs {math.ceil(quantile / (1 - quantile) - 1e-9)} measured networks; the table "
+            f"of {content['device']} has {len(residual_n)}, which carry {len(residual_n) / (len(residual_n) + 1):.3f} at most."
+        )
+    return max(float(residual_n[rank - 1]), normal_ms, 0.0)
