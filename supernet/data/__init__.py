@@ -11,7 +11,7 @@ import numpy as np
 from supernet.data import celeba, folder, mnist, writers
 from supernet.data.batches import Batches
 from supernet.data.cells import meaning
-from supernet.data.checks import check, check_enough, with_positive
+from supernet.data.checks import check, check_enough, check_names, with_positive
 from supernet.data.decode import Decoded, decode_digits, decode_files
 from supernet.data.drawing import draw, draw_mix, parse_mix
 from supernet.data.grouped import (
@@ -94,6 +94,7 @@ def load_data(
     source = _read(spec, columns)
     if positive is not None:
         source = with_positive(source, meaning(positive))
+    check_names(source)
     same_files = find_repeats(source, path_keys(source))[0]  # of all rows, drawn or not
     source = _with_all_splits(source)
     check(source)

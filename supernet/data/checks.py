@@ -24,8 +24,8 @@ def with_positive(source: Source, positive: str) -> Source:
     return replace(source, classes=source.classes[::-1], parts=parts)
 
 
-def check(source: Source) -> None:
-    """Raises UserError where a class or a group is missing, so that no gap could be computed."""
+def check_names(source: Source) -> None:
+    """Raises UserError where there is nothing to classify, or no two groups to compare."""
     if len(source.classes) < 2:
         raise UserError(f"{source.name} has a single class ({', '.join(source.classes)}): nothing to classify.")
     for attribute, names in source.attributes.items():
@@ -34,6 +34,10 @@ def check(source: Source) -> None:
             raise UserError(
                 f'Attribute "{attribute}" needs two known groups or more, but has {known}: there is no gap.'
             )
+
+
+def check(source: Source) -> None:
+    """Raises UserError where a split misses a group, or train a class, so that no gap could be computed."""
     absent = set(range(len(source.classes))) - set(source.parts["train"].label_N.tolist())
     if absent:
         missing = ", ".join(source.classes[code] for code in sorted(absent))

@@ -53,26 +53,28 @@ def draw(part: Part, count: int, rng: np.random.Generator, option: str) -> np.nd
         return np.arange(len(part))
     cells = cells_of(part)
 
-    def quotas(total: int) -> tuple[np.ndarray, bool]:
-        quota_S, complete = _with_each(apportion(cells.size_S, total), cells)
-        return quota_S, complete
+    def complete(total: int) -> bool:
+        return not len(_one_each(apportion(cells.size_S, total), cells)[1])
 
-    quota_S, complete = quotas(count)
-    if not complete:
+    if not complete(count):
         totals = range(count + 1, len(part) + 1)
-        enough = totals[bisect_left(totals, True, key=lambda total: quotas(total)[1])]
+        enough = totals[bisect_left(totals, True, key=complete)]
         raise UserError(
             f"{option} {count} is too few for a draw with an image of each class and each group of the data: it takes {enough}."
         )
-    return take(cells, quota_S, rng)
+    return take(cells, _two_each(apportion(cells.size_S, count), cells)[0], rng)
 
 
-def _with_each(quota_S: np.ndarray, cells: Cells, pool_S: np.ndarray | None = None) -> tuple[np.ndarray, bool]:
-    """(the quotas with one of each class and group, and two of each class where possible; whether all have one)."""
-    one_F = np.minimum(cells.image_F, 1)
-    quota_S, unmet = within_bounds(quota_S, cells, one_F, cells.image_F, pool_S)
-    two_F = np.where(cells.is_class_F, np.minimum(cells.image_F, 2), one_F)
-    return within_bounds(quota_S, cells, two_F, cells.image_F, pool_S)[0], not len(unmet)
+def _one_each(quota_S: np.ndarray, cells: Cells, pool_S: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(the quotas with one image of each class and group, the classes and groups that have none)."""
+    return within_bounds(quota_S, cells, np.minimum(cells.image_F, 1), cells.image_F, pool_S)
+
+
+def _two_each(quota_S: np.ndarray, cells: Cells, pool_S: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The same, and two images of each class where possible."""
+    quota_S, unmet = _one_each(quota_S, cells, pool_S)
+    two_F = np.minimum(cells.image_F, np.where(cells.is_class_F, 2, 1))
+    return within_bounds(quota_S, cells, two_F, cells.image_F, pool_S)[0], unmet
 
 
 def take(cells: Cells, quota_S: np.ndarray, rng: np.random.Generator, pool_S: np.ndarray | None = None) -> np.ndarray:
@@ -155,8 +157,8 @@ def draw_mix(part: Part, shares: Sequence[Share], most: int | None, seed: int) -
     quota_S = np.zeros_like(cells.size_S)
     for pool, count in enumerate(count_X):
         quota_S[pool_S == pool] = apportion(cells.size_S[pool_S == pool], int(count))
-    quota_S, complete = _with_each(quota_S, cells, pool_S)
-    if not complete or len(np.setdiff1d(part.label_N, part.label_N[known])):
+    quota_S, unmet = _two_each(quota_S, cells, pool_S)
+    if len(unmet) or len(np.setdiff1d(part.label_N, part.label_N[known])):
         raise UserError(
             "The group mix leaves no image of some class or group: it draws only images with known groups, so many of each as "
             "the shares allow. Ask for less extreme shares or a larger --max-train."
