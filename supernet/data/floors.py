@@ -59,8 +59,8 @@ def within_bounds(
     for owner in np.flatnonzero((drawn_F < least_F) | (drawn_F > most_F)):
         own_S = (cells.owner_SM == owner).any(axis=1)
         while not least_F[owner] <= drawn_F[owner] <= most_F[owner]:
-            gains_S, gives_S = (own_S, ~own_S) if drawn_F[owner] < least_F[owner] else (~own_S, own_S)
-            move = _move(quota_S, cells, drawn_F, least_F, most_F, pool_S, gains_S, gives_S)
+            gains_S = own_S if drawn_F[owner] < least_F[owner] else ~own_S
+            move = _move(quota_S, cells, drawn_F, least_F, most_F, pool_S, gains_S)
             if move is None:
                 break
             quota_S[list(move)] += (1, -1)
@@ -70,9 +70,9 @@ def within_bounds(
 
 def _move(
     quota_S: np.ndarray, cells: Cells, drawn_F: np.ndarray, least_F: np.ndarray, most_F: np.ndarray,
-    pool_S: np.ndarray, gains_S: np.ndarray, gives_S: np.ndarray,
+    pool_S: np.ndarray, gains_S: np.ndarray,
 ) -> tuple[int, int] | None:  # fmt: skip
-    """(cell that gets one more, cell that gets one less), or None where there is no such pair."""
+    """(cell of gains_S that gets one more, other cell that gets one less), or None where there is no such pair."""
     owner_SM, room_S = cells.owner_SM, cells.size_S - quota_S
     spare_SM = drawn_F[owner_SM] - 1 >= least_F[owner_SM]
     for taker in np.argsort(-room_S, kind="stable"):
@@ -80,7 +80,7 @@ def _move(
             continue
         same_SM = owner_SM == owner_SM[taker]
         allowed_M = drawn_F[owner_SM[taker]] + 1 <= most_F[owner_SM[taker]]
-        may_S = gives_S & (quota_S > 0) & (pool_S == pool_S[taker])
+        may_S = ~gains_S & (quota_S > 0) & (pool_S == pool_S[taker])
         may_S &= (same_SM | (spare_SM & allowed_M)).all(axis=1)
         if may_S.any():
             return int(taker), int(np.argmax(np.where(may_S, quota_S, -1)))
