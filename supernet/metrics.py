@@ -1,16 +1,12 @@
-"""Hard metrics of given predictions, overall and by group, with bootstrap intervals; JSON-ready.
+"""Hard metrics of given predictions, overall and by group, with 95% intervals; JSON-ready.
 
 Rates by group come from fairlearn's ``MetricFrame``, a notion's events as its control features; events and aggregations
-are those of ``supernet.fairness``, so that what is reported is what was trained for. The intervals are ours
-(``supernet.resampling``): fairlearn's own bootstrap draws samples only, never whole writers or patients, and takes a
-frame of some 10 ms a resample.
+are those of ``supernet.fairness``, so that what is reported is what was trained for.
 
-95% intervals are percentile intervals for means (accuracies, rates, loss). A gap, a minimum over groups, an ECE are
-pushed one way by noise, and a resample has that noise twice: there the percentile interval of a worst-class gap can
-miss the truth almost always, and never holds 0. These figures have the basic interval [2v − q_hi, 2v − q_lo] (Davison &
-Hinkley 1997, 5.2), which takes most of that bias out, cut to what is possible. ``benchmarks/fairness_estimator.py``
-measures both: the basic one holds the truth in 69% to 96% of trials, less often than 95% where a gap is the worst of
-many classes that are close to each other.
+Rates, their minimum, mean and ratio over groups, and every gap have the intervals of ``supernet.intervals``: they hold for few
+images, near 0 and 1, and near a gap of 0, where a bootstrap does not (``benchmarks/interval_coverage.py``). Only the
+cross-entropy (percentile interval) and the calibration error (basic interval, Davison & Hinkley 1997, 5.2) come from bootstrap
+resamples, of whole clusters where they are known. ``mmd`` has no interval: none that covers is known to us.
 
 Shapes: N samples, C classes, A attributes, G groups, E events, R bootstrap resamples.
 """
@@ -27,11 +23,18 @@ from fairlearn.metrics import MetricFrame, count, mean_prediction
 from sklearn.metrics import accuracy_score
 
 from supernet.fairness import NOTIONS, GroupSums, Notion, aggregate, gap_of_sums
+from supernet.intervals import (
+    LEVEL,
+    TOO_FEW,
+    Cells,
+    cells,
+    gap_interval,
+    mean_interval,
+    paired_interval,
+    paired_rate_interval,
+    rate_interval,
+)
 from supernet.resampling import Array, Predictions
-
-LEVEL = 0.95
-_BASIC = ("ece", "worst_group_accuracy", "pqd", "gap/")  # figures that noise pushes one way
-_UNBOUNDED = ("cross_entropy", "gap/")
 
 
 def evaluate_predictions(
@@ -44,6 +47,7 @@ def evaluate_predictions(
     n_boot: int = 1000,
     seed: int = 0,
     notions: Mapping[str, Notion] = NOTIONS,
+    margin: float | None = None,
 ) -> dict[str, Any]:
     """Everything the report says about these predictions, as a JSON-ready dict.
 
@@ -51,22 +55,15 @@ def evaluate_predictions(
     columns of group_NA. cluster: an id a sample; whole clusters are resampled. n_boot: resamples, 0 for no intervals.
     notions: those to report, by the name that they get there.
 
-    A figure is ``{"value", "low", "high"}``, None where it is undefined: an empty group, or no resample. A gap
-    also counts its ``empty_cells`` (left out) and names its ``worst_event`` ("class 3").
+    margin: a gap that does not matter; each gap then says whether it is shown to be within it.
+
+    A figure is ``{"value", "low", "high"}``, None where it is undefined: an empty group, or no intervals asked for. A rate
+    of fewer than 10 images also has ``too_few``, their number. A gap counts its ``empty_cells`` (left out), names its
+    ``worst_event`` ("class 3"), and has ``within_margin`` (True where a one-sided 5% test shows it).
     Raises UserError for shapes or values that do not fit, and for an attribute with fewer than two groups present.
     """
     data = Predictions.checked(prob_NC, label_N, group_NA, classes, attributes, cluster, notions)
     point, draws = data.statistics(), data.bootstrap(n_boot, seed)
-
-    def figure(
-        statistic: str, *index: int, of: str | None = None, value: float | None = None
-    ) -> dict[str, float | None]:
-        name = statistic if of is None else f"{of}/{statistic}"
-        exact, draws_R = point[name], draws.get(name, np.full_like(point[name], np.nan))
-        for i in index:
-            exact, draws_R = exact[:, i], draws_R[:, i]
-        return _figure(statistic, float(exact[0]) if value is None else value, draws_R)
-
     report: dict[str, Any] = {
         "samples": len(data.label_N),
         "classes": list(classes),
@@ -77,51 +74,163 @@ def evaluate_predictions(
             "level": LEVEL,
             "seed": seed,
         },
-        **{name: figure(name) for name in ("accuracy", "cross_entropy", "ece")},
+        "accuracy": _rates(_right(data, np.zeros(len(data.label_N), int), 1), n_boot > 0)[0][0],
+        **{name: _resampled(name, point, draws, 0) for name in ("cross_entropy", "ece")},
         "attributes": {},
     }
     for a, (attribute, names) in enumerate(attributes.items()):
-        group_N = data.group_NA[:, a]
-        known = group_N >= 0
-        frame = MetricFrame(
-            metrics={"accuracy": accuracy_score, "count": count},
-            y_true=data.label_N[known],
-            y_pred=data.predicted_N[known],
-            sensitive_features=group_N[known],
-        ).by_group
-        groups: dict[str, Any] = {}
-        for g, group in enumerate(names):
-            present = g in frame.index
-            accuracy = float(frame["accuracy"][g]) if present else np.nan
-            groups[group] = {
-                "count": int(frame["count"][g]) if present else 0,
-                "accuracy": figure("accuracy", g, of=attribute, value=accuracy),
-                **{name: figure(name, g, of=attribute) for name in ("cross_entropy", "ece")},
-                **{
-                    name: {label: figure(name, g, k, of=attribute) for k, label in enumerate(classes)}
-                    for name in ("selection_rate", "recall", "false_positive_rate")
-                },
-                # counts; rows: true class, columns: predicted class
-                "confusion": point[f"{attribute}/confusion"][0, g].astype(int).tolist(),
-            }
-        exact = _gaps(data, group_N, len(names))
-        report["attributes"][attribute] = {
-            "groups": groups,
-            "unknown": int((~known).sum()),
-            "empty_groups": [group for g, group in enumerate(names) if g not in frame.index],
-            "balanced_accuracy": figure("balanced_accuracy", of=attribute),
-            "worst_group_accuracy": figure("worst_group_accuracy", of=attribute),
-            "worst_group": names[int(frame["accuracy"].idxmin())],
-            "pqd": figure("pqd", of=attribute),
-            "gaps": {
-                name: {**figure(f"gap/{name}", of=attribute, value=value), **details}
-                for name, (value, details) in exact.items()
-            },
-        }
+        report["attributes"][attribute] = _attribute(data, a, attribute, classes, names, point, draws, margin)
     return report
 
 
-def paired_bootstrap(
+def _attribute(
+    data: Predictions,
+    column: int,
+    attribute: str,
+    classes: Sequence[str],
+    names: Sequence[str],
+    point: Mapping[str, Array],
+    draws: Mapping[str, Array],
+    margin: float | None,
+) -> dict[str, Any]:
+    """What the report says of the groups of one attribute."""
+    group_N, intervals = data.group_NA[:, column], bool(draws)
+    known_N = group_N >= 0
+    frame = MetricFrame(
+        metrics={"accuracy": accuracy_score, "count": count},
+        y_true=data.label_N[known_N],
+        y_pred=data.predicted_N[known_N],
+        sensitive_features=group_N[known_N],
+    ).by_group
+    right = _right(data, group_N, len(names))
+    accuracy_G = [row[0] for row in _rates(right, intervals)]
+    by_class = {name: _rates(found, intervals) for name, found in _class_cells(data, group_N, len(names)).items()}
+    groups: dict[str, Any] = {}
+    for g, group in enumerate(names):
+        present = g in frame.index
+        groups[group] = {
+            "count": int(frame["count"][g]) if present else 0,
+            "accuracy": accuracy_G[g] | {"value": float(frame["accuracy"][g]) if present else None},
+            **{name: _resampled(name, point, draws, g, of=attribute) for name in ("cross_entropy", "ece")},
+            **{name: dict(zip(classes, figures[g], strict=True)) for name, figures in by_class.items()},
+            # counts; rows: true class, columns: predicted class
+            "confusion": point[f"{attribute}/confusion"][0, g].astype(int).tolist(),
+        }
+    means = {name: float(point[f"{attribute}/{name}"][0]) for name in _OVER_GROUPS}
+    return {
+        "groups": groups,
+        "unknown": int((~known_N).sum()),
+        "empty_groups": [group for g, group in enumerate(names) if g not in frame.index],
+        **{name: _figure(value, *(_OVER_GROUPS[name](right) if intervals else _NONE)) for name, value in means.items()},
+        "worst_group": names[int(frame["accuracy"].idxmin())],
+        "gaps": {
+            name: _gap_figure(data, group_N, len(names), data.notions[name], value, intervals, margin) | details
+            for name, (value, details) in _gaps(data, group_N, len(names)).items()
+        },
+    }
+
+
+_NONE = (np.nan, np.nan)
+
+
+def _figure(value: float, low: float, high: float) -> dict[str, Any]:
+    """JSON-ready; an interval holds its value, whatever rounding did."""
+    ends = {"value": value, "low": min(low, value), "high": max(high, value)}
+    return {key: float(x) if np.isfinite(x) else None for key, x in ends.items()}
+
+
+def _right(data: Predictions, group_N: Array, num_groups: int) -> Cells:
+    """Accuracy by group: the cells of one event, all samples."""
+    right_N1 = (data.predicted_N == data.label_N).astype(float)[:, None]
+    return cells(right_N1, np.ones_like(right_N1), group_N, num_groups, data.unit_N, is_rate=True)
+
+
+def _class_cells(data: Predictions, group_N: Array, num_groups: int) -> dict[str, Cells]:
+    """Selection rate, recall, precision and false-positive rate: the cells of C events each."""
+    classes = np.arange(data.prob_NC.shape[1])
+    predicted_NC, own_NC = data.predicted_N[:, None] == classes, data.label_N[:, None] == classes
+    scores = {
+        "selection_rate": (predicted_NC, np.ones_like(own_NC)),
+        "recall": (predicted_NC, own_NC),
+        "precision": (own_NC, predicted_NC),
+        "false_positive_rate": (predicted_NC, ~own_NC),
+    }
+    return {
+        name: cells(score_NC.astype(float), mask_NC, group_N, num_groups, data.unit_N, is_rate=True)
+        for name, (score_NC, mask_NC) in scores.items()
+    }
+
+
+def _rates(found: Cells, intervals: bool) -> list[list[dict[str, Any]]]:
+    """A figure of each (G, E) cell; `too_few` where it rests on fewer than 10 images."""
+    ends = rate_interval(found)
+    rows = []
+    for rate_E, size_E, low_E, high_E in zip(found.rate_GE, found.size_GE, *ends, strict=True):
+        row = []
+        for rate, size, low, high in zip(rate_E, size_E, low_E, high_E, strict=True):
+            figure = _figure(rate, *((low, high) if intervals else _NONE))
+            row.append(figure | ({"too_few": int(size)} if 0 < size < TOO_FEW else {}))
+        rows.append(row)
+    return rows
+
+
+def _worst_interval(right: Cells) -> tuple[float, float]:
+    worst = gap_interval(right, NOTIONS["worst_group_accuracy"])
+    return 1 - worst[1], 1 - worst[0]
+
+
+def _ratio_interval(right: Cells) -> tuple[float, float]:
+    ratio = gap_interval(right, NOTIONS["accuracy_ratio"])
+    return 1 - ratio[1], 1 - ratio[0]
+
+
+def _mean_interval(right: Cells) -> tuple[float, float]:
+    ends = mean_interval(right)
+    return float(ends.low[0]), float(ends.high[0])
+
+
+_OVER_GROUPS = {"balanced_accuracy": _mean_interval, "worst_group_accuracy": _worst_interval, "pqd": _ratio_interval}
+
+
+def _gap_cells(data: Predictions, group_N: Array, num_groups: int, notion: Notion) -> Cells:
+    score_NE, mask_NE = data.scores(notion)
+    return cells(score_NE, mask_NE, group_N, num_groups, data.unit_N, is_rate=notion.hard)
+
+
+def _gap_figure(
+    data: Predictions,
+    group_N: Array,
+    num_groups: int,
+    notion: Notion,
+    value: float,
+    intervals: bool,
+    margin: float | None,
+) -> dict[str, Any]:
+    if not intervals:
+        return _figure(value, *_NONE)
+    found = _gap_cells(data, group_N, num_groups, notion)
+    figure = _figure(value, *gap_interval(found, notion))
+    if margin is None:
+        return figure
+    _, high = gap_interval(found, notion, level=2 * LEVEL - 1)  # two one-sided tests (Schuirmann 1987)
+    return figure | {"margin": margin, "within_margin": bool(high <= margin)}
+
+
+def _resampled(
+    statistic: str, point: Mapping[str, Array], draws: Mapping[str, Array], group: int, of: str | None = None
+) -> dict[str, Any]:
+    """The figure of a statistic that has its interval from resamples: cross_entropy, ece."""
+    name = statistic if of is None else f"{of}/{statistic}"
+    exact, draws_R = point[name], draws.get(name, np.full_like(point[name], np.nan))
+    if of is not None:
+        exact, draws_R = exact[:, group], draws_R[:, group]
+    low, high = interval(float(exact[0]), draws_R, basic=statistic == "ece")
+    if not low < high:  # one sample, or one cluster: no width is known
+        low, high = _NONE
+    return _figure(float(exact[0]), max(low, 0.0), high if statistic == "cross_entropy" else min(high, 1.0))
+
+
+def paired_differences(
     prob_a_NC: Array,
     prob_b_NC: Array,
     label_N: Array,
@@ -145,27 +254,50 @@ def paired_bootstrap(
     ]
     point, draws = [data.statistics() for data in pair], [data.bootstrap(n_boot, seed) for data in pair]
 
-    def compare(statistic: str, less_is_better: bool, of: str | None = None) -> dict[str, Any]:
-        name = statistic if of is None else f"{of}/{statistic}"
-        difference = float(point[0][name][0] - point[1][name][0])
-        draws_R = draws[0][name] - draws[1][name] if n_boot else np.array([np.nan])
-        found = _figure(statistic, difference, draws_R, cut=False)
+    def verdict(value: float, ends: tuple[float, float], less_is_better: bool) -> dict[str, Any]:
+        found = _figure(value, *(ends if n_boot else _NONE))
         low, high = found["low"], found["high"]
         if low is None or high is None or low <= 0 <= high:
             return {**found, "verdict": "not shown"}
         return {**found, "verdict": "A" if (high < 0) == less_is_better else "B"}
 
-    return {
-        "accuracy": compare("accuracy", less_is_better=False),
-        "attributes": {
-            attribute: {
-                "balanced_accuracy": compare("balanced_accuracy", less_is_better=False, of=attribute),
-                "worst_group_accuracy": compare("worst_group_accuracy", less_is_better=False, of=attribute),
-                "gaps": {name: compare(f"gap/{name}", less_is_better=True, of=attribute) for name in notions},
+    def compare(statistic: str, ends: list[tuple[float, float]], of: str, less_is_better: bool) -> dict[str, Any]:
+        name = f"{of}/{statistic}"
+        values = [float(found[name][0]) for found in point]
+        correlation = _correlation(*(drawn[name] for drawn in draws)) if n_boot else 0.0
+        one, other = ((value, *own) for value, own in zip(values, ends, strict=True))
+        return verdict(values[0] - values[1], paired_interval(one, other, correlation), less_is_better)
+
+    right = [(data.predicted_N == data.label_N).astype(float) for data in pair]
+    overall = paired_rate_interval(right[0], right[1], pair[0].unit_N)
+    found: dict[str, Any] = {"accuracy": verdict(right[0].mean() - right[1].mean(), overall, less_is_better=False)}
+    found["attributes"] = {}
+    for a, (attribute, names) in enumerate(attributes.items()):
+        group_N = pair[0].group_NA[:, a]
+        rights = [_right(data, group_N, len(names)) for data in pair]
+        found["attributes"][attribute] = {
+            name: compare(name, [_OVER_GROUPS[name](right) for right in rights], attribute, less_is_better=False)
+            for name in ("balanced_accuracy", "worst_group_accuracy")
+        } | {
+            "gaps": {
+                name: compare(
+                    f"gap/{name}",
+                    [gap_interval(_gap_cells(data, group_N, len(names), notion), notion) for data in pair],
+                    attribute,
+                    less_is_better=True,
+                )
+                for name, notion in notions.items()
             }
-            for attribute in attributes
-        },
-    }
+        }
+    return found
+
+
+def _correlation(a_R: Array, b_R: Array) -> float:
+    """Of two figures over the same resamples; NaN where one of them does not vary."""
+    both = np.isfinite(a_R) & np.isfinite(b_R)
+    if both.sum() < 2 or not (np.ptp(a_R[both]) and np.ptp(b_R[both])):
+        return np.nan
+    return float(np.corrcoef(a_R[both], b_R[both])[0, 1])
 
 
 def interval(value: float, draws_R: Array, basic: bool) -> tuple[float, float]:
@@ -175,13 +307,6 @@ def interval(value: float, draws_R: Array, basic: bool) -> tuple[float, float]:
         return np.nan, np.nan
     low, high = np.quantile(draws_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return (2 * value - high, 2 * value - low) if basic else (low, high)
-
-
-def _figure(statistic: str, value: float, draws_R: Array, cut: bool = True) -> dict[str, float | None]:
-    low, high = interval(value, draws_R, basic=statistic.startswith(_BASIC))
-    if cut:
-        low, high = max(low, 0.0), high if statistic.startswith(_UNBOUNDED) else min(high, 1.0)
-    return {key: float(x) if np.isfinite(x) else None for key, x in {"value": value, "low": low, "high": high}.items()}
 
 
 def _gaps(data: Predictions, group_N: Array, num_groups: int) -> dict[str, tuple[float, dict[str, Any]]]:

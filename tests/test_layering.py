@@ -15,7 +15,7 @@ LEVELS = [
     {"arrays", "bars", "errors", "options", "program", "schema", "preprocessing", "spaces", "config"},
     {"blocks", "costs", "fairness", "data", "kernels", "front"},
     {"transfer", "network", "objective", "derive", "alpha"}
-    | {"metrics", "models", "timm_entry", "export", "resampling", "postprocessing"},
+    | {"intervals", "metrics", "models", "timm_entry", "export", "resampling", "postprocessing"},
     {"engine", "refit", "report", "lut"},
     {"problem", "scoring"},
     {"strategies"},

@@ -16,7 +16,7 @@ from supernet.config import TrainConfig
 from supernet.data import GroupedData
 from supernet.errors import UserError
 from supernet.fairness import get_notion
-from supernet.metrics import evaluate_predictions, paired_bootstrap
+from supernet.metrics import evaluate_predictions, paired_differences
 from supernet.postprocessing import FEWEST, adjust_by_group
 from supernet.report.words import number_name
 
@@ -159,8 +159,8 @@ def _figures(config: TrainConfig, data: GroupedData, prob_NC: np.ndarray) -> dic
 def _paired(
     config: TrainConfig, data: GroupedData, a_NC: np.ndarray, b_NC: np.ndarray, only: str | None = None
 ) -> dict[str, Any]:
-    """As paired_bootstrap, with the asked gap alone as "gap" and the accuracy beside the attribute's figures."""
-    found = paired_bootstrap(**_arguments(config, data, only), prob_a_NC=a_NC, prob_b_NC=b_NC)
+    """As paired_differences, with the asked gap alone as "gap" and the accuracy beside the attribute's figures."""
+    found = paired_differences(**_arguments(config, data, only), prob_a_NC=a_NC, prob_b_NC=b_NC)
     attributes = {
         name: {"accuracy": found["accuracy"], "gap": own["gaps"][config.fairness]}
         | {key: own[key] for key in ("balanced_accuracy", "worst_group_accuracy")}

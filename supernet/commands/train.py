@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> None:
     )
     metrics = evaluate_predictions(
         prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
-        cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed,
+        cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed, margin=config.margin,
         notions=NOTIONS | {config.fairness: get_notion(config.fairness)},
     )  # fmt: skip
     adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
@@ -263,7 +263,7 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
     from supernet.report.words import estimate, estimate_and_verdict, number_name
 
     metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
-    spread = " (95% bootstrap intervals)" if metrics["bootstrap"]["resamples"] else ""
+    spread = " (95% intervals)" if metrics["bootstrap"]["resamples"] else ""
     lines = [f"Test accuracy {estimate(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
     for attribute, found in metrics["attributes"].items():
         groups = ", ".join(f"{name} {estimate(group['accuracy'])}" for name, group in found["groups"].items())

@@ -82,9 +82,7 @@ def _evaluation(content: Content) -> Iterable[str]:
     units = "clusters (who an image is of)" if drawn["unit"] == "cluster" else "images"
     intervals = "without intervals: none were asked for"
     if drawn["resamples"]:
-        intervals = (
-            f"in brackets 95% intervals from {drawn['resamples']:,} bootstrap resamples of {drawn['units']:,} {units}"
-        )
+        intervals = f"in brackets 95% intervals for {drawn['units']:,} {units}"
     yield from ("## Evaluation", "", f"On {metrics['samples']:,} test images; {intervals}.")
     yield "The figures are those of these weights; another seed trains others."
     yield from (

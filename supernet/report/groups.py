@@ -66,7 +66,7 @@ def _interval_row(
 
 
 def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> dict[str, Any]:
-    verdict = words.verdict(key, figure)
+    verdict = ", ".join(filter(None, (words.verdict(key, figure), words.within(figure, figure.get("margin")))))
     label = words.label(key)
     plain = words.estimate(figure)
     return {
@@ -81,7 +81,7 @@ def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> d
         "empty_cells": figure.get("empty_cells", 0),
         "verdict": verdict,
         "row": _interval_row(f"asked for: {label}" if key == notion else label, figure, f" {verdict}",
-                             strong=key == notion, open_mark=verdict == words.NOT_SHOWN),
+                             strong=key == notion, open_mark=verdict.startswith(words.NOT_SHOWN)),
     }  # fmt: skip
 
 

@@ -47,8 +47,22 @@ def interval(figure: Mapping[str, float | None], digits: int = 1, unit: str = "%
     value, low, high = (figure[name] for name in ("value", "low", "high"))
     if value is None:
         return "unknown"
+    if "too_few" in figure:
+        return too_few(figure)
     told = f"{100 * value:.{digits}f}{unit}"
     return told if low is None or high is None else f"{told} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+
+
+def too_few(figure: Mapping[str, Any]) -> str:
+    """Instead of a rate that rests on fewer than 10 images."""
+    return f"too few images ({figure['too_few']})"
+
+
+def within(gap: Mapping[str, Any], margin: float | None) -> str:
+    """Whether a gap is shown to be within --margin; "" where none was asked for."""
+    if margin is None or "within_margin" not in gap:
+        return ""
+    return f"within {margin:g}: {SHOWN if gap['within_margin'] else NOT_SHOWN}"
 
 
 def estimate(found: Mapping[str, float | None], sign: str = "", digits: int = 4) -> str:
@@ -56,6 +70,8 @@ def estimate(found: Mapping[str, float | None], sign: str = "", digits: int = 4)
     value, low, high = (found[name] for name in ("value", "low", "high"))
     if value is None:
         return "unknown"
+    if "too_few" in found:
+        return too_few(found)
     told = f"{value:{sign}.{digits}f}"
     if low is not None and high is not None:
         told += f" ({low:{sign}.{digits}f} to {high:{sign}.{digits}f})"
@@ -70,8 +86,8 @@ def verdict(key: str, gap: Mapping[str, Any]) -> str:
 
 
 def estimate_and_verdict(key: str, gap: Mapping[str, Any]) -> str:
-    """`0.0413 (0.0000 to 0.0600), not shown`."""
-    return ", ".join(filter(None, (estimate(gap), verdict(key, gap))))
+    """`0.0413 (0.0000 to 0.0600), not shown`, and whether it is within the margin that was asked for."""
+    return ", ".join(filter(None, (estimate(gap), verdict(key, gap), within(gap, gap.get("margin")))))
 
 
 def number_name(key: str) -> str:
