@@ -1,4 +1,4 @@
-"""A trained model as the file that a device's runtime loads: ONNX, int8 ONNX, LiteRT, ExecuTorch.
+"""A trained model as the file that a device's runtime loads: ONNX, LiteRT, ExecuTorch; int8 is in quantisation.py.
 
 Everything is batch 1 with fixed shapes, float32 input that is already preprocessed; an ONNX file's metadata states how.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,21 +28,18 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 
 
-def onnx_metadata(spec: Preprocessing, classes: tuple[str, ...], arch: Architecture | None = None) -> dict[str, str]:
-    """What an ONNX file says of itself: preprocessing, classes; budget and prediction of an architecture."""
-    metadata = {
-        **spec.metadata(),
-        "classes": json.dumps(classes),
-        "output": "logits",
-    }
-    if arch is not None:
-        facts = {
-            "device": arch.device, "space": arch.space, "ops": json.dumps(arch.ops), "budget_ms": arch.budget_ms,
-            "predicted_ms": arch.predicted_ms, "predicted_error": arch.predicted_error,
-            "table": (arch.table or {}).get("hash"),
-        }  # fmt: skip
-        metadata |= {key: str(value) for key, value in facts.items() if value is not None}
-    return metadata
+def onnx_metadata(
+    spec: Preprocessing, classes: tuple[str, ...], arch: Architecture | None = None, budget_ms: float | None = None
+) -> dict[str, str]:
+    """What an ONNX file says of itself: preprocessing, classes; budget (in place of the architecture's own), prediction."""
+    facts: dict[str, Any] = {} if arch is None else {
+        "device": arch.device, "space": arch.space, "ops": json.dumps(arch.ops), "budget_ms": arch.budget_ms,
+        "predicted_ms": arch.predicted_ms, "predicted_error": arch.predicted_error, "table": (arch.table or {}).get("hash"),
+    }  # fmt: skip
+    if budget_ms is not None:
+        facts["budget_ms"] = budget_ms
+    stated = {key: str(value) for key, value in facts.items() if value is not None}
+    return {**spec.metadata(), "classes": json.dumps(classes), "output": "logits", **stated}
 
 
 def export_onnx(model: nn.Module, path: Path, spec: Preprocessing, metadata: Mapping[str, str]) -> float:
@@ -84,59 +81,6 @@ def to_onnx(model: nn.Module, shape: tuple[int, ...]) -> onnx.ModelProto:
         )
         model.train(was_training)
         return onnx.load(str(path))
-
-
-def quantise_onnx(source: Path, path: Path, images_BCHW: np.ndarray) -> float:
-    """int8 ONNX by onnxruntime's static quantiser (QDQ, per-channel weights), calibrated on preprocessed images.
-
-    Returns the share of those images on which the int8 model's top class is the float model's. Metadata is kept.
-    Raises UserError for no images, or images of another shape than the model's input.
-    """
-    require("onnx", "onnxruntime", extra="onnx")
-    import onnx
-    import onnxruntime
-
-    float_model = onnx.load(str(source))
-    session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
-    expected = tuple(session.get_inputs()[0].shape[1:])
-    if images_BCHW.ndim != 4 or len(images_BCHW) == 0 or images_BCHW.shape[1:] != expected:
-        raise UserError(f"calibration images have shape {images_BCHW.shape}; needed are some of shape {expected}.")
-    quantised = quantise(float_model, images_BCHW.astype(np.float32))
-    onnx.helper.set_model_props(quantised, {p.key: p.value for p in float_model.metadata_props} | {"dtype": "int8"})
-    write_whole(path, quantised.SerializeToString())
-    other = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    tops = [
-        [s.run(None, {"input": x[None].astype(np.float32)})[0].argmax() for x in images_BCHW] for s in (session, other)
-    ]
-    return float(np.mean([a == b for a, b in zip(*tops, strict=True)]))
-
-
-def quantise(model: onnx.ModelProto, images_BCHW: np.ndarray) -> onnx.ModelProto:
-    """Static QDQ quantisation, calibrated one image at a time: uint8 activations, 7-bit int8 weights per channel.
-
-    Of onnxruntime's combinations it is the one that is fast on x86 and ARM alike; the eighth bit of the weights would
-    overflow on x86 without VNNI.
-    """
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Images(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._images: Iterator[np.ndarray] = iter(images_BCHW)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self._images, None)
-            return None if image is None else {"input": image[None]}
-
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, out = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared), str(out), Images(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip
-        return onnx.load(str(out))
 
 
 def export_litert(model: nn.Module, path: Path, spec: Preprocessing) -> None:

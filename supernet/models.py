@@ -9,7 +9,7 @@ import difflib
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -133,22 +133,32 @@ def _check_belongs(path: Path, classes: tuple[str, ...], spec: Preprocessing, ar
         )
 
 
-def load_model(model_json: str, pretrained: bool = False) -> nn.Module:
-    """The model that a train run wrote; `pretrained` loads its weights. timm calls it for "supernet_derived" (timm_entry.py).
+class SavedModel(NamedTuple):
+    """A model as a train run wrote it. `arch` is None for a timm baseline, whose name is `name`."""
+
+    network: nn.Module
+    name: str
+    classes: tuple[str, ...]
+    spec: Preprocessing
+    arch: Architecture | None
+
+
+def read_model(path: Path, pretrained: bool = True) -> SavedModel:
+    """From a model.json, with its weights if `pretrained`.
 
     Raises UserError if model.json, derived.json or the weights cannot be read or do not belong together.
     """
-    path = Path(model_json)
     content = read_json(path, "model", _SCHEMA)
+    classes = tuple(content["classes"])
     try:
         spec = Preprocessing.from_json(content["input"])
     except ValueError as error:
         raise UserError(f"model {path}: input: {error}.") from error
     if content["derived"] is None:
-        network = create_network(content["model_name"], tuple(content["classes"]), spec)
+        arch, network = None, create_network(content["model_name"], classes, spec)
     else:
         arch = Architecture.load(path.parent / content["derived"])
-        _check_belongs(path, tuple(content["classes"]), spec, arch)
+        _check_belongs(path, classes, spec, arch)
         network = build_network(arch)
     if pretrained:
         weights = path.parent / content["weights"]
@@ -159,10 +169,16 @@ def load_model(model_json: str, pretrained: bool = False) -> nn.Module:
             network.load_state_dict(load(stored))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"weights {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
-    network.pretrained_cfg = {  # type: ignore[assignment]
-        "architecture": content["model_name"],
-        "num_classes": len(content["classes"]),
-        "label_names": content["classes"],
-        **spec.timm_config(),
+    return SavedModel(network, content["model_name"], classes, spec, arch)
+
+
+def load_model(model_json: str, pretrained: bool = False) -> nn.Module:
+    """As `read_model`, the network alone, with a `pretrained_cfg`. timm calls it for "supernet_derived" (timm_entry.py)."""
+    model = read_model(Path(model_json), pretrained)
+    model.network.pretrained_cfg = {  # type: ignore[assignment]
+        "architecture": model.name,
+        "num_classes": len(model.classes),
+        "label_names": list(model.classes),
+        **model.spec.timm_config(),
     }
-    return network
+    return model.network

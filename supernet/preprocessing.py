@@ -88,7 +88,7 @@ class Preprocessing:
             )
         return (
             f"turn the picture upright (EXIF), convert to {colour} of 8 bits, {square}, scale to [0, 1] (divide by 255), "
-            f"minus mean, divide by std; float32 NCHW"
+            f"subtract the mean ({_listed(self.mean)}), divide by std ({_listed(self.std)}); float32 NCHW"
         )
 
     def timm_config(self) -> dict[str, Any]:
@@ -136,3 +136,7 @@ class Preprocessing:
         if fit not in FITS or not len(mean) == len(std) == channels or min(std) <= 0:
             raise ValueError("mean, std or fit do not fit the channels")
         return cls(size, channels, mean, std, fit)
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)

@@ -96,22 +96,6 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_int8_agrees_with_float_and_keeps_the_metadata(exported: Path, tmp_path: Path) -> None:
-    images = np.random.default_rng(0).normal(size=(24, 1, 32, 32)).astype(np.float32)
-    agreement = export.quantise_onnx(exported, tmp_path / "int8.onnx", images)
-    assert agreement >= 0.8
-    quantised = onnx.load(str(tmp_path / "int8.onnx"))
-    assert {p.key: p.value for p in quantised.metadata_props}["dtype"] == "int8"
-    assert "QuantizeLinear" in {node.op_type for node in quantised.graph.node}
-    assert (tmp_path / "int8.onnx").stat().st_size < exported.stat().st_size / 2
-
-
-@pytest.mark.parametrize("shape", [(0, 1, 32, 32), (4, 3, 32, 32), (4, 1, 28, 28), (1, 32, 32)])
-def test_calibration_images_of_a_wrong_shape(exported: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match="calibration images"):
-        export.quantise_onnx(exported, tmp_path / "int8.onnx", np.zeros(shape, np.float32))
-
-
 @pytest.mark.filterwarnings("ignore")  # its own
 def test_litert_computes_the_same(model: nn.Module, tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")

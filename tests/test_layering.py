@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
     {"arrays", "bars", "errors", "options", "program", "schema", "preprocessing", "spaces", "config"},
     {"blocks", "costs", "fairness", "data", "kernels", "front"},
-    {"transfer", "network", "objective", "derive", "alpha"}
-    | {"intervals", "metrics", "models", "timm_entry", "export", "resampling", "postprocessing"},
+    {"transfer", "network", "objective", "derive", "alpha", "intervals", "metrics", "models", "timm_entry"}
+    | {"export", "onnx_model", "quantisation", "resampling", "postprocessing"},
     {"engine", "refit", "report", "lut"},
     {"problem", "scoring"},
     {"strategies"},

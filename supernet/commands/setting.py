@@ -19,7 +19,7 @@ from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
 from supernet.costs.table import CostTable, least_text
-from supernet.data import GroupedData, load_data, with_intersections
+from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
 from supernet.engine import distributed
 from supernet.engine.claim import check_free, run_input
@@ -30,6 +30,7 @@ from supernet.kernels import keep_freed_memory
 from supernet.options import check_values, from_options, with_file
 from supernet.problem import Problem
 from supernet.spaces import SearchSpace, get_space
+from supernet.spaces.architecture import LONGEST_NAME
 from supernet.transfer.adapt import quantile_margin_ms
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -103,7 +104,11 @@ def check_optimizer(name: str) -> None:
 
 
 def read_data(config: CommonConfig, resolution: int) -> GroupedData:
-    """The data set that the options name, resized. Raises UserError where a picture is in two splits or has two labels."""
+    """The data set that the options name, resized.
+
+    Raises UserError where a picture is in two splits or has two labels, and where a gap could not be measured after all
+    the work.
+    """
     data = load_data(
         config.data,
         resolution=resolution,
@@ -122,7 +127,25 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
         raise UserError(data.repeats.contradiction)
     if data.repeats.across_splits is not None and not config.allow_duplicates:
         raise UserError(data.repeats.across_splits)
-    return with_intersections(data) if config.intersections else data
+    data = with_intersections(data) if config.intersections else data
+    check_measurable(data)
+    return data
+
+
+def check_measurable(data: GroupedData) -> None:
+    """Raises UserError where no image of a split has a known group of an attribute, or a name does not fit derived.json."""
+    for column, attribute in enumerate(data.attributes):
+        for split, part in (("search-train", data.train), ("search-val", data.val), ("test", data.test)):
+            if (part.group_NA[:, column] == UNKNOWN).all():
+                raise UserError(
+                    f'No image of {split} has a known group of "{attribute}": no gap could be measured there. Fill in groups of '
+                    f"some, or leave that attribute out (--group-cols, --no-intersections)."
+                )
+    names = {"class": data.classes, "attribute": tuple(data.attributes), **{f"group of {a}": own for a, own in data.attributes.items()}}  # fmt: skip
+    for kind, own in names.items():
+        longest = max(own, key=len, default="")
+        if len(longest) > LONGEST_NAME:
+            raise UserError(f'The {kind} "{longest[:40]}…" has {len(longest)} characters; at most {LONGEST_NAME} are possible.')  # fmt: skip
 
 
 def prepare(config: SearchConfig) -> Problem:

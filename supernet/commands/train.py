@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from supernet.config import INHERITED, TrainConfig, is_file, with_epochs
 from supernet.errors import UserError
@@ -15,10 +15,13 @@ from supernet.options import add_options, check_effect, check_values, to_file
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from torch import nn
 
+    from supernet.commands.exports import Exportable
     from supernet.data import GroupedData
-    from supernet.preprocessing import Preprocessing
+    from supernet.engine.runs import RunFolder
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
@@ -64,29 +67,68 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
-    import torch
-
-    from supernet.commands.cap import soft_gap_notes, trained_gap_notes
-    from supernet.commands.comparison import against_baseline, postprocess, read_baseline, save_predictions
     from supernet.commands.exports import export
-    from supernet.commands.promise import latency_facts, other_data, priced
-    from supernet.commands.setting import check, data_facts, open_run, read_data, use_machine
-    from supernet.costs.analytic import count
-    from supernet.costs.memory import peak_activation_bytes
-    from supernet.data import Batches
-    from supernet.engine.course import course_words
-    from supernet.engine.evaluate import predict
+    from supernet.engine.claim import PENDING
     from supernet.engine.retraining import train_network
     from supernet.engine.runs import Interrupted, RunFolder
-    from supernet.fairness import NOTIONS, get_notion
-    from supernet.metrics import evaluate_predictions
     from supernet.models import DERIVED, save_model
-    from supernet.objective import class_weights
-    from supernet.refit import advice, check_coverage, linear_classifier, refit_classifier
     from supernet.report import write_report
-    from supernet.spaces.architecture import Architecture
 
     started = time.monotonic()
+    asked = set_up(options)
+    config, arch, data = asked.config, asked.arch, asked.data
+    folder = RunFolder.open(config, "train", data.fingerprint, asked.inputs)
+    config = replace(config, resume=None)  # what a resumed run leaves is what one call leaves
+    if folder.writes:
+        again = folder.save_options("train", to_file(config))
+        print("\n".join((*asked.notes, *folder.notes, folder.words(), again)), flush=True)
+    try:
+        network = train_network(config, data, asked.network, folder, asked.device)
+    except Interrupted as interrupted:
+        raise UserError(f"{interrupted}. Go on with: {called('train')} --resume {folder.path}") from None
+    if not folder.writes:
+        return
+    trained = asked._replace(config=config, network=network)
+    hints = finish(trained, folder)
+    save_model(folder.path, network, data.classes, data.preprocessing, DERIVED if arch is not None else config.arch)
+    content = report_content(trained, folder, hints) | {"seconds": {"total": time.monotonic() - started}}
+    if config.export != "none":  # first: an exporter that ends the process takes no report with it
+        pending = {"exports": f"not written yet; {called('export')} {folder.path} writes them"}
+        write_report(folder.path, content | {"files": pending, PENDING: True})
+    exported = export(exportable(trained), config.export, folder.path)
+    content |= {"files": exported.files, "int8": exported.int8, "seconds": {"total": time.monotonic() - started}}
+    write_report(folder.path, content)
+    print(closing_words(content, folder.path))
+    print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")
+
+
+class Training(NamedTuple):
+    """What is trained, on what, and where: before the training with fresh weights, after it with trained ones.
+
+    arch:     None for a timm baseline
+    inputs:   files that the run keeps a copy of, by the copy's name
+    baseline: the arrays of an earlier run to compare with
+    """
+
+    config: TrainConfig
+    arch: Architecture | None
+    data: GroupedData
+    network: nn.Module
+    device: torch.device
+    inputs: dict[str, Path]
+    baseline: dict[str, np.ndarray] | None
+    notes: list[str]
+
+
+def set_up(options: argparse.Namespace) -> Training:
+    """Everything a training needs. Raises UserError for what the user can mend, before anything is written."""
+    from supernet.commands.comparison import read_baseline
+    from supernet.commands.promise import other_data, priced
+    from supernet.commands.setting import check, open_run, read_data, use_machine
+    from supernet.objective import class_weights
+    from supernet.refit import check_coverage, linear_classifier
+    from supernet.spaces.architecture import Architecture
+
     config, given = open_run(options, "train", TrainConfig)
     if not config.arch:
         raise UserError("--arch is needed: a derived.json (or its run folder), or a timm model's name.")
@@ -96,41 +138,53 @@ def run(options: argparse.Namespace) -> None:
         config = inherit(config, arch, given, quick=options.quick)
         check(config)
     check_effect(config, given)
-    notes = []
+    notes: list[str] = []
     if arch is not None:
         arch, notes = priced(config, arch, given)
     device = use_machine(config)
-    size = arch.input.size if arch is not None else _space_resolution(config)
-    data = read_data(config, size)
+    data = read_data(config, arch.input.size if arch is not None else _space_resolution(config))
     config = with_epochs(config, len(data.train))
     class_weights(config, data, data.train)  # says now whether it has an effect
     baseline = None if config.baseline is None else read_baseline(config.baseline, data)
-    torch.manual_seed(config.seed)
-    network, spec = build(config, arch, data)
+    network = build(config, arch, data)
     notes += [*data.notes, *([] if arch is None else other_data(config, arch, data.fingerprint))]
     if config.refit_classifier:
         linear_classifier(network)  # now rather than after the training
         check_coverage(data, data.val)
     inputs = {} if arch_file is None else {"derived.json": arch_file}
-    folder = RunFolder.open(config, "train", data.fingerprint, inputs)
-    config = replace(config, resume=None)  # what a resumed run leaves is what one call leaves
-    if folder.writes:
-        again = folder.save_options("train", to_file(config))
-        print("\n".join((*notes, *folder.notes, folder.words(), again)), flush=True)
-    try:
-        network = train_network(config, data, network, folder, device)
-    except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Go on with: {called('train')} --resume {folder.path}") from None
-    if not folder.writes:
-        return
+    return Training(config, arch, data, network, device, inputs, baseline, notes)
 
+
+def finish(trained: Training, folder: RunFolder) -> list[str]:
+    """Fits the classifier anew where that was asked for; what a person should know of the training, printed too."""
+    from supernet.engine.course import course_words
+    from supernet.refit import advice, refit_classifier
+
+    config, data = trained.config, trained.data
     hints = course_words(config, folder.rows(), len(data.val))
     if config.refit_classifier:
-        hints.append(refit_classifier(network, data, data.val, device).words())
+        hints.append(refit_classifier(trained.network, data, data.val, trained.device).words())
     elif not config.train_on_val:
         hints += advice(data)
     print("".join(f"{line}\n" for line in hints), end="")
-    save_model(folder.path, network, data.classes, spec, DERIVED if arch is not None else config.arch)
+    return hints
+
+
+def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> dict[str, Any]:
+    """The facts of report.json, save the exports; writes predictions.npz."""
+    from supernet.commands.cap import soft_gap_notes, trained_gap_notes
+    from supernet.commands.comparison import against_baseline, postprocess, save_predictions
+    from supernet.commands.promise import latency_facts
+    from supernet.commands.setting import data_facts
+    from supernet.costs.analytic import count
+    from supernet.costs.memory import peak_activation_bytes
+    from supernet.data import Batches
+    from supernet.engine.evaluate import predict
+    from supernet.fairness import NOTIONS, get_notion
+    from supernet.metrics import evaluate_predictions
+
+    config, arch, data, network, device, _, baseline, notes = trained
+    spec = data.preprocessing
     val_prob_VC, prob_NC = (
         predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
         for part in (data.val, data.test)
@@ -143,13 +197,11 @@ def run(options: argparse.Namespace) -> None:
     adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
     save_predictions(folder.path, data, prob_NC, adjusted)
     macs, params = count(network, 1, spec.channels, spec.size, spec.size)
-    files = export(config, network, spec, arch, data, folder.path)
     peak_bytes = peak_activation_bytes(network, spec.channels, spec.size)
-    content = {
+    return {
         "schema_version": 1,
         "command": "train",
         "name": folder.path.name,
-        "seconds": {"total": time.monotonic() - started},
         "asked": asdict(config),
         "notes": [
             *notes,
@@ -160,7 +212,9 @@ def run(options: argparse.Namespace) -> None:
         ],
         "data": data_facts(config, data),
         "arch": arch_facts(config, arch) | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
-        "files": files,
+        "preprocessing": asdict(spec) | {"words": spec.words()},
+        "files": {},
+        "int8": None,
         "metrics": metrics,
         "adjusted": adjusted_facts,
         "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
@@ -168,8 +222,16 @@ def run(options: argparse.Namespace) -> None:
         **latency_facts(config, arch),
         **folder.circumstances(),
     }
-    write_report(folder.path, content)
-    print(closing_words(content, folder.path))
+
+
+def exportable(trained: Training) -> Exportable:
+    """What the exporters need of a training."""
+    from supernet.commands.exports import Exportable
+    from supernet.export import onnx_metadata
+
+    config, data = trained.config, trained.data
+    metadata = onnx_metadata(data.preprocessing, data.classes, trained.arch, config.budget_ms)
+    return Exportable(trained.network, data.preprocessing, metadata, config.fairness, lambda: data)
 
 
 def find_architecture(config: TrainConfig) -> Path | None:
@@ -217,14 +279,16 @@ def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], qui
     return replace(config, **searched, space=arch.space)
 
 
-def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> tuple[nn.Module, Preprocessing]:
-    """The network with fresh weights, and what it is fed. Raises UserError if the data does not fit the architecture."""
+def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> nn.Module:
+    """The network with fresh weights. Raises UserError if the data does not fit the architecture."""
+    import torch
+
     from supernet.models import create_network
     from supernet.network import build_network
 
-    spec = data.preprocessing
+    torch.manual_seed(config.seed)
     if arch is None:
-        return create_network(config.arch, data.classes, spec, config.drop, config.drop_path), spec
+        return create_network(config.arch, data.classes, data.preprocessing, config.drop, config.drop_path)
     if arch.input.channels != data.channels:
         kinds = {1: "grey", 3: "colour"}
         found = f" ({data.first_colour})" if data.first_colour is not None and data.channels == 3 else ""
@@ -240,7 +304,7 @@ def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> 
             else f"{config.arch} was searched for {len(arch.classes)} classes, {class_names(arch.classes)}; {data.name} has "
             f"{len(data.classes)}, {class_names(data.classes)}."
         )
-    return build_network(arch, config.drop, config.drop_path), spec
+    return build_network(arch, config.drop, config.drop_path)
 
 
 def class_names(classes: Sequence[str], most: int = 5) -> str:

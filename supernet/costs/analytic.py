@@ -48,8 +48,15 @@ def weight_bytes(parameters: float, dtype: str) -> float:
 def count(module: nn.Module, *shape: int) -> tuple[int, int]:
     """(MACs for an input of this shape, parameters) of a module in evaluation mode; shape is (B, C, H, W) or (B, C)."""
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        module(torch.zeros(shape, device=next(module.parameters()).device))
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:  # else the counter's hooks fail where a parameter is a layer's input (class tokens)
+        parameter.requires_grad_(False)
+    try:
+        with torch.no_grad(), counter:
+            module(torch.zeros(shape, device=next(module.parameters()).device))
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return counter.get_total_flops() // 2, sum(p.numel() for p in module.parameters())
 
 

@@ -16,6 +16,7 @@ from supernet.errors import UserError
 from supernet.schema import check_schema, read_json, write_json
 
 LOCK, CONFIG, FINISHED = ".lock", "config.json", "report.json"
+PENDING = "exports_pending"  # true in a report: the run has yet to write the files for a device
 INPUTS = ("derived.json", "latency_table.json")  # what a run may read besides its data, copied into its folder
 FREE = ("resume", "out", "compute_device")  # options that may differ between the parts of one run
 _SCHEMA: dict[str, Any] = {
@@ -73,10 +74,16 @@ def read_content(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_finished(path: Path) -> bool:
+    """Whether the report is there, and is not the one that a training writes before its exports."""
+    report = path / FINISHED
+    return report.exists() and not read_json(report, "report", {"type": "object"}).get(PENDING, False)
+
+
 def check_free(path: Path) -> None:
     """Raises Taken for a file, a finished run, and a folder that is not ours; writes nothing."""
     ours = path.is_dir() and ((path / LOCK).exists() or not any(path.iterdir()))
-    if path.exists() and (not ours or (path / FINISHED).exists()):
+    if path.exists() and (not ours or is_finished(path)):
         raise _taken(path)
 
 
@@ -92,7 +99,7 @@ def begin(path: Path, content: Mapping[str, Any], inputs: Mapping[str, Path]) ->
     check_free(path)
     lock = claim(path)
     there = {found.name for found in path.iterdir()}
-    if CONFIG in there and FINISHED not in there and not differences(read_content(path), content):
+    if CONFIG in there and not is_finished(path) and not differences(read_content(path), content):
         return lock, True
     if there - {LOCK, *INPUTS}:
         lock.release()

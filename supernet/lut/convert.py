@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from supernet import export
+from supernet import export, quantisation
 from supernet.errors import UserError
 from supernet.lut.pieces import Piece
 
@@ -27,7 +27,7 @@ def to_onnx_int8(piece: Piece) -> bytes:
     """int8 ONNX, calibrated on noise: only its time matters. A piece's ends are int8, as they are inside a network."""
     model = export.to_onnx(piece.build(), piece.shape)
     noise = np.random.default_rng(0).normal(size=(2, *piece.shape[1:])).astype(np.float32)
-    quantised = export.quantise(model, noise)
+    quantised = quantisation.quantise(model, noise)
     if piece.role in ("op", "head"):
         _strip_input(quantised)
     if piece.role in ("op", "stem"):

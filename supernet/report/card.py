@@ -12,13 +12,14 @@ from typing import Any
 
 from supernet.report import words
 from supernet.report.groups import worst_rates
+from supernet.report.int8 import int8_rows, int8_words
 
 Content = Mapping[str, Any]
 
 
 def model_card(content: Content) -> str:
     """The card of a train run."""
-    sections = (_front_matter, _title, _model, _uses, _data, _evaluation, _latency, _training, _limits, _use)
+    sections = (_front_matter, _title, _model, _uses, _data, _evaluation, _int8, _latency, _training, _limits, _use)
     return "\n".join(line for section in sections for line in section(content)) + "\n"
 
 
@@ -134,6 +135,17 @@ def _evaluation(content: Content) -> Iterable[str]:
     yield ""
 
 
+def _int8(content: Content) -> Iterable[str]:
+    int8 = content.get("int8")
+    if not int8:
+        return
+    rows = int8_rows(int8, words.number_name(content["asked"]["fairness"]))
+    yield from ("## The int8 file", "", int8_words(int8))
+    for warning in int8["warnings"]:
+        yield from ("", f"**{_text(warning)}**")
+    yield from ("", *_table(["on test", "float32", "int8"], [[_text(cell) for cell in row] for row in rows]), "")
+
+
 def _latency(content: Content) -> Iterable[str]:
     arch, table = content["arch"], content.get("table")
     yield from ("## Latency", "")
@@ -173,9 +185,24 @@ def _limits(content: Content) -> Iterable[str]:
 
 
 def _use(content: Content) -> Iterable[str]:
-    path = json.dumps(words.run_folder(content) + "/model.json")
+    folder, spec = words.run_folder(content), content.get("preprocessing")
+    path = json.dumps(folder + "/model.json")
     yield from ("## How to get started", "", "```python", "import timm", "import supernet", "")
-    yield from (f'model = timm.create_model("supernet_derived", model_json={path}, pretrained=True).eval()', "```")
+    yield f'model = timm.create_model("supernet_derived", model_json={path}, pretrained=True).eval()'
+    if spec and spec["fit"] == "square":
+        colour = "L" if spec["channels"] == 1 else "RGB"
+        yield from (
+            "",
+            "from PIL import Image, ImageOps",
+            "from timm.data import create_transform, resolve_data_config",
+            "",
+        )
+        yield "transform = create_transform(**resolve_data_config({}, model=model))"
+        yield f'picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{colour}")'
+        yield "probabilities = model(transform(picture)[None]).softmax(-1)"
+    yield from ("```", "", f"Or `supernet predict --model {folder} --data photos/ --out predictions.csv`.")
+    if spec:
+        yield from ("", f"What is done to a picture first: {_text(spec['words'])}.")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from supernet.report import charts, plots, words
 from supernet.report.comparisons import adjusted_view, baseline_view
 from supernet.report.groups import attribute_view
+from supernet.report.int8 import int8_view
 
 Content = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -87,6 +88,8 @@ def train_view(content: Content) -> Content:
         "arch": content["arch"],
         "model_json": words.run_folder(content) + "/model.json",
         "files": content.get("files") or {},
+        "preprocessing": (content.get("preprocessing") or {}).get("words"),
+        "int8": int8_view(content["int8"], number) if content.get("int8") else None,
         "adjusted": [adjusted_view(name, found, number) for name, found in (content.get("adjusted") or {}).items()],
         "baseline": baseline_view(content["baseline"], number) if content.get("baseline") else None,
     }

@@ -15,7 +15,7 @@ from supernet.spaces import get_space
 SCHEMA_VERSION = 1
 
 _POSITIVE = {"type": "integer", "minimum": 1, "maximum": 100_000}
-LONGEST_NAME = 500
+LONGEST_NAME = 500  # characters, of a class, a group …
 _STRING = {"type": "string", "maxLength": LONGEST_NAME}
 _NAMES = {"type": "array", "items": _STRING, "maxItems": 100_000, "uniqueItems": True}
 _MS = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1e6}

@@ -1,0 +1,111 @@
+"""`supernet export RUN`: the files for a device's runtime of a finished training, at any later time."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from supernet.config import TrainConfig
+from supernet.errors import UserError, nearest
+from supernet.options import check_values
+from supernet.schema import read_json
+
+if TYPE_CHECKING:
+    from supernet.commands.exports import Exported
+    from supernet.data import GroupedData
+    from supernet.models import SavedModel
+
+EPILOG = """\
+examples:
+  supernet export runs/train-rpi4-1                            model.onnx and model-int8.onnx
+  supernet export runs/train-rpi4-1 --format onnx,litert       other formats
+
+The run's report and model card then tell of the new files. int8 needs the data that the run was trained on.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write a trained model's files for a device's runtime",
+        description="Writes a trained model as files for a device's runtime, as `supernet train` does at its end.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a train run")
+    parser.add_argument(
+        "--format",
+        default="onnx,int8",
+        help="any of onnx, int8, litert, executorch, joined by commas (default: onnx,int8)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Reads the run, exports, updates its report. Raises UserError where a file could not be written."""
+    from supernet.commands.exports import FILES, Exportable, export
+    from supernet.export import onnx_metadata
+    from supernet.models import read_model
+
+    for kind in options.format.split(","):
+        if kind not in FILES:
+            raise UserError(f'--format: unknown format "{kind}".{nearest(kind, FILES)}')
+    config = run_config(options.folder)
+    model = read_model(options.folder / "model.json")
+    metadata = onnx_metadata(model.spec, model.classes, model.arch, config.budget_ms)
+    exported = export(
+        Exportable(model.network, model.spec, metadata, config.fairness, lambda: same_data(config, model)),
+        options.format,
+        options.folder,
+    )
+    for name, told in exported.files.items():
+        print(f"{options.folder / name}: {told}")
+    print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")
+    update_report(options.folder, exported)
+    if exported.failed:
+        raise UserError(f"{', '.join(exported.failed)} could not be written, for the reason above.")
+
+
+def run_config(folder: Path) -> TrainConfig:
+    """A train run's options; those that its version did not have are as by default. Raises UserError if it is none."""
+    from supernet.engine.claim import config_file
+
+    file = config_file(folder)
+    content = read_json(file, "run config", {"type": "object"})
+    if content.get("command") != "train":
+        raise UserError(f"{folder} is not a run of train: there is nothing to export.")
+    options = {item.name: content[item.name] for item in fields(TrainConfig) if item.name in content}
+    check_values(TrainConfig, options, str(file))
+    return TrainConfig(**{**options, "resume": None})
+
+
+def same_data(config: TrainConfig, model: SavedModel) -> GroupedData:
+    """The data that the run was trained on. Raises UserError where it has changed since."""
+    from supernet.commands.setting import read_data
+
+    data = read_data(config, model.spec.size)
+    if data.classes != model.classes or (data.mean, data.std) != (model.spec.mean, model.spec.std):
+        raise UserError(f"the data {config.data} is no longer what the model was trained on: put it back")
+    return data
+
+
+def update_report(folder: Path, exported: Exported) -> None:
+    """Tells of the new files in report.json, report.html and model_card.md, if there are any."""
+    from supernet.engine.claim import PENDING
+    from supernet.report import write_report
+
+    if not (folder / "report.json").is_file():
+        return
+    content = read_json(folder / "report.json", "report", {"type": "object"})
+    if content.pop(PENDING, False):
+        content["files"] = {}
+    content["files"] = {**(content.get("files") or {}), **exported.files}
+    if exported.int8 is not None:
+        content["int8"] = exported.int8
+    try:
+        write_report(folder, content)
+    except Exception as error:  # facts that another version's pages do not show alike
+        print(f"Warning: the pages in {folder} stay as they were: another version wrote them ({type(error).__name__}).")

@@ -1,0 +1,70 @@
+"""An exported ONNX file as something that can be asked: what it is fed, its classes, its outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from supernet.errors import UserError
+from supernet.export import require
+from supernet.preprocessing import Preprocessing
+
+
+class OnnxModel:
+    """A model.onnx in onnxruntime, on the CPU. `metadata` is what the file says of itself."""
+
+    def __init__(self, model: Path | bytes, name: str = "model") -> None:
+        """From a file or its content; `name` is for messages. Raises UserError if onnxruntime cannot load it."""
+        require("onnxruntime", extra="onnx")
+        import onnxruntime
+
+        self.name = str(model) if isinstance(model, Path) else name
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has a class of its own for each kind, all of them plain exceptions
+            raise UserError(
+                f"{self.name} does not load in onnxruntime ({str(error).splitlines()[0][:200]})."
+            ) from error
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        (first, *others) = self._session.get_inputs()
+        if others or len(first.shape) != 4 or len(self._session.get_outputs()) != 1:
+            raise UserError(f"{self.name} is not an image classifier with one input and one output.")
+        self._input, self.shape_CHW = first.name, tuple(first.shape[1:])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to a picture first. Raises UserError where the file does not say it."""
+        try:
+            spec = Preprocessing.from_metadata(self.metadata)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.name} does not say how pictures are prepared ({error}): was it exported by supernet?"
+            ) from error
+        if (spec.channels, spec.size, spec.size) != self.shape_CHW:
+            raise UserError(f"{self.name}: its metadata is of another input than {self.shape_CHW}.")
+        return spec
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Raises UserError where the file does not name them."""
+        try:
+            names = json.loads(self.metadata["classes"])
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("not a list of names")
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{self.name} does not name its classes ({error}).") from error
+        return tuple(names)
+
+    def probabilities(self, image_NCHW: Iterable[np.ndarray]) -> np.ndarray:
+        """(N, C) of preprocessed images."""
+        return softmax(self.logits(image_NCHW).astype(np.float64), axis=1)
+
+    def logits(self, image_NCHW: Iterable[np.ndarray]) -> np.ndarray:
+        """(N, C) of preprocessed images, one at a time, as on the device: the file has batch 1."""
+        return np.concatenate([self._session.run(None, {self._input: image[None]})[0] for image in image_NCHW])
