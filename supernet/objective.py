@@ -142,9 +142,9 @@ class DataObjective(nn.Module):
     def _violation(self, gap: RunningGap) -> Tensor:
         return gap.estimate() - (self.max_gap or 0.0)
 
-    def estimate_A(self) -> list[float]:
-        """The running soft gap of each attribute."""
-        return [float(gap.estimate()) for gap, _ in self.terms]
+    def estimate_A(self) -> list[float | None]:
+        """The running soft gap of each attribute; None (unknown) where no event has had two groups."""
+        return [float(gap.estimate()) if gap.gap().defined else None for gap, _ in self.terms]
 
     def weight_A(self) -> list[float]:
         """λ_fair of each attribute as it stands."""

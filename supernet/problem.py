@@ -37,6 +37,7 @@ class Problem:
 class Candidate:
     """One architecture, and how it does on search-val, as a rule with the supernet's weights.
 
+    A gap that search-val does not define is None: unknown, not 0, and nothing is ranked by it.
     `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen.
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
     worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
@@ -49,11 +50,11 @@ class Candidate:
     log_probability: float | None
     accuracy: float
     balanced_accuracy: float
-    gap: float
+    gap: float | None
     non_dominated: bool
     cross_entropy: float | None = None
     by_hand: bool = False
-    gaps: dict[str, float] = field(default_factory=dict)
+    gaps: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

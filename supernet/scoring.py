@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
-from supernet.data import Batches
+from supernet.data import Batches, GroupedData
 from supernet.data.batches import order_epoch, plan_epoch
 from supernet.data.grouped import Split
 from supernet.engine.evaluate import brief_scores, predict, subnet
@@ -23,7 +24,7 @@ EVAL_BATCH = 256
 FEWEST = 16  # images of a group among those that architectures are compared on, where it has as many
 
 
-def val_scores(config: SearchConfig, problem: Problem) -> Callable[[nn.Module], dict[str, float]]:
+def val_scores(config: SearchConfig, problem: Problem) -> Callable[[nn.Module], dict[str, Any]]:
     """network → `brief_scores` on the images of search-val that `compared_images` chooses."""
     data, val = problem.data, problem.data.val
     index_N = compared_images(val.group_NA, config.eval_images)
@@ -48,14 +49,21 @@ def compared_images(group_NA: np.ndarray, most: int) -> np.ndarray:
     return np.sort(list(dict.fromkeys(np.concatenate([*needed, order_N]).tolist()))[:number])
 
 
-def gaps_by_attribute(scores: Mapping[str, float], attributes: Iterable[str]) -> dict[str, float]:
+def undefined_gaps(data: GroupedData, notion: str) -> list[str]:
+    """The attributes whose gap search-val does not define, whatever is predicted: too few groups have images of an event."""
+    prob_VC = np.eye(len(data.classes))[data.val.label_N]
+    scores = brief_scores(prob_VC, data.val.label_N, data.val.group_NA, data, notion)
+    return [name for name in data.attributes if scores.get(f"gap_{name}", scores["gap"]) is None]
+
+
+def gaps_by_attribute(scores: Mapping[str, Any], attributes: Iterable[str]) -> dict[str, float | None]:
     """`Candidate.gaps` of `brief_scores`, or of what was told of an evaluation."""
     return {name: scores[f"gap_{name}"] for name in attributes if f"gap_{name}" in scores}
 
 
 def supernet_scores(
     config: SearchConfig, problem: Problem, supernet: Supernet
-) -> Callable[[np.ndarray], dict[str, float]]:
+) -> Callable[[np.ndarray], dict[str, Any]]:
     """(L,) → `val_scores` with the supernet's weights, batch-norm statistics measured anew for each architecture."""
     data, scores = problem.data, val_scores(config, problem)
     train = Batches(
@@ -104,6 +112,10 @@ def compare(
 
 
 def marked(rows: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates with `non_dominated` as it is among them."""
-    front_N = non_dominated(np.array([[1 - row.balanced_accuracy, row.gap, row.costs["latency"]] for row in rows]))
+    """The candidates with `non_dominated` as it is among them: in error, gap and latency, or without a gap that is unknown."""
+    columns = [[1 - row.balanced_accuracy for row in rows], [row.costs["latency"] for row in rows]]
+    gaps = [row.gap for row in rows if row.gap is not None]
+    if len(gaps) == len(rows):
+        columns.append(gaps)
+    front_N = non_dominated(np.array(columns).T)
     return tuple(replace(row, non_dominated=bool(on_front)) for row, on_front in zip(rows, front_N, strict=True))

@@ -14,6 +14,7 @@ from supernet.config import CommonConfig, SearchConfig
 from supernet.data import GroupedData
 from supernet.problem import Outcome
 from supernet.report import words
+from supernet.scoring import undefined_gaps
 
 # dual ascent hovers at an active cap: missed is what ends a tenth above it, and was so on average over the last rows
 MARGIN, LAST = 0.1, 3
@@ -26,7 +27,7 @@ def soft_gap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[
     lines = []
     for attribute in data.attributes:
         key = f"gap_{attribute}"
-        course = [row[key] for row in rows if row.get("phase") != "warm-up" and key in row]
+        course = [row[key] for row in rows if row.get("phase") != "warm-up" and row.get(key) is not None]
         if course and min(course[-1], np.mean(course[-LAST:])) > (1 + MARGIN) * config.max_gap:
             stayed = "stayed above" if min(course) > config.max_gap else "fell under, and ended above"
             lines.append(
@@ -37,14 +38,33 @@ def soft_gap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[
     return lines
 
 
+def unknown_gap_notes(config: SearchConfig, data: GroupedData) -> list[str]:
+    """Said before a search whose search-val does not define the gap."""
+    unknown = undefined_gaps(data, config.fairness)
+    return [
+        f"Search-val does not define the {words.number_name(config.fairness)} by {name}: too few of its groups have images of the "
+        "classes it is about. It is unknown there: neither minimised on search-val, nor held, nor ranked by."
+        for name in unknown
+    ]
+
+
 def derived_gap_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
     """A line where the derived architecture's hard gap on search-val, the worst over the attributes, is above the cap."""
     best, found = outcome.candidates[0], outcome.evaluations
-    if config.max_gap is None or best.gap <= config.max_gap:
+    if config.max_gap is None:
+        return []
+    if best.gap is None:
+        where = [name for name, gap in best.gaps.items() if gap is None]
+        by = f" by {', '.join(where)}" if where else ""
+        return [
+            f"--max-gap {config.max_gap:g} was not checked: search-val does not define the {words.number_name(config.fairness)}{by} "
+            "(too few groups have images of the classes it is about). The gap is unknown."
+        ]
+    if best.gap <= config.max_gap:
         return []
     scored = "trained alone" if found is not None and found["evaluator"] == "scratch" else "with the supernet's weights"
     least = "" if found is None else ", the smallest of the front"
-    by = f" by {max(best.gaps, key=lambda name: best.gaps[name])}" if best.gaps else ""
+    by = f" by {max(best.gaps, key=lambda name: best.gaps[name] or 0.0)}" if best.gaps else ""
     return [
         f"--max-gap {config.max_gap:g} was not held on search-val: the {words.number_name(config.fairness)}{by} of the "
         f"derived architecture there, {scored}{least}, is {best.gap:.4f}. Its retraining has the last word."
@@ -52,11 +72,17 @@ def derived_gap_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
 
 
 def trained_gap_notes(config: CommonConfig, metrics: Mapping[str, Any]) -> list[str]:
-    """A line for each attribute whose hard gap on test is above the cap, with its interval and what that shows."""
+    """A line for each attribute whose hard gap on test is above the cap, with its interval and what that shows, or unknown."""
     lines = []
     for attribute, found in metrics["attributes"].items():
         gap = found["gaps"][config.fairness]
-        if config.max_gap is None or gap["value"] is None or gap["value"] <= config.max_gap:
+        if config.max_gap is None or (gap["value"] is not None and gap["value"] <= config.max_gap):
+            continue
+        if gap["value"] is None:
+            lines.append(
+                f"--max-gap {config.max_gap:g} was not checked on test: its images do not define the "
+                f"{words.number_name(config.fairness)} by {attribute}. The gap is unknown."
+            )
             continue
         line = (
             f"--max-gap {config.max_gap:g} was not held on test: the {words.number_name(config.fairness)} by {attribute} "

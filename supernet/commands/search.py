@@ -65,6 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
+    from supernet.commands.cap import unknown_gap_notes
     from supernet.commands.setting import open_run, prepare
     from supernet.engine import distributed
     from supernet.engine.runs import Interrupted
@@ -80,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--strategy {config.strategy} runs in one process: start it without torchrun.")
     problem = prepare(config)
     folder = problem.folder
+    problem = replace(problem, notes=(*problem.notes, *unknown_gap_notes(config, problem.data)))
     config = replace(
         with_epochs(config, len(problem.data.train)), resume=None
     )  # what it leaves is what one call leaves
@@ -184,7 +186,7 @@ def report_content(
 
 def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, folder: RunFolder) -> str:
     """What the terminal shows at the end."""
-    from supernet.report.words import number_name
+    from supernet.report.words import number_name, told
 
     best, found, scored, asked = outcome.candidates[0], outcome.evaluations, "with the supernet's weights", ""
     if found is not None:
@@ -200,7 +202,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
         f"On search-val {scored}: balanced accuracy {best.balanced_accuracy:.3f}, "
-        f"{number_name(config.fairness)} {best.gap:.3f}. Retrain to know the true numbers.\n"
+        f"{number_name(config.fairness)} {told(best.gap, 3)}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
         f"Next: {called('train')} --arch {folder.path / 'derived.json'}"
     )

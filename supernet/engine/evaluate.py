@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,15 +45,16 @@ def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch])
 
 def brief_scores(
     prob_NC: np.ndarray, label_N: np.ndarray, group_NA: np.ndarray, data: GroupedData, notion: str
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """accuracy, balanced_accuracy and balanced cross_entropy (means over groups) and hard gap of a notion, to follow a run.
 
-    Of several attributes the worst counts, and `gap_ATTRIBUTE` tells of each: one may improve while another worsens.
+    Of several attributes the worst counts, and `gap_ATTRIBUTE` tells of each: one may improve while another worsens. A gap
+    that these images do not define is None, and so is the worst of several where one of them is.
     """
     notions = {notion: get_notion(notion)}
     report = evaluate_predictions(prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0, notions=notions)
     attributes = report["attributes"]
-    gaps = {f"gap_{name}": found["gaps"][notion]["value"] or 0.0 for name, found in attributes.items()}
+    gaps = {f"gap_{name}": found["gaps"][notion]["value"] for name, found in attributes.items()}
     loss_N = -np.log(prob_NC[np.arange(len(label_N)), label_N].clip(1e-12))
     loss_A = [
         np.mean([loss_N[group_N == group].mean() for group in np.unique(group_N[group_N >= 0])])
@@ -62,6 +64,18 @@ def brief_scores(
         "accuracy": report["accuracy"]["value"],
         "balanced_accuracy": min(found["balanced_accuracy"]["value"] for found in attributes.values()),
         "cross_entropy": float(max(loss_A)),
-        "gap": max(gaps.values()),
+        "gap": worst_gap(gaps.values()),
         **(gaps if len(gaps) > 1 else {}),
     }
+
+
+def worst_gap(gaps: Iterable[float | None]) -> float | None:
+    """The largest gap; unknown where one of them is: nobody can say that another is the worst."""
+    found = list(gaps)
+    known = [gap for gap in found if gap is not None]
+    return max(known) if known and len(known) == len(found) else None
+
+
+def signed(gap: float | None) -> str:
+    """A gap in a progress line."""
+    return "unknown" if gap is None else f"{gap:+.3f}"

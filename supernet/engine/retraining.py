@@ -15,7 +15,7 @@ from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.engine import distributed
 from supernet.engine.course import Course
-from supernet.engine.evaluate import brief_scores, predict
+from supernet.engine.evaluate import brief_scores, predict, signed, worst_gap
 from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.kernels import fast_cpu
 from supernet.objective import data_objective, least_share
@@ -99,7 +99,7 @@ def train_network(
                 sums |= {name: distributed.mean(sums[name]) for name in ("loss", "cross_entropy")}
                 check_finite(float(sums["loss"]), f"step {step}", folder)
                 bar.set_postfix_str(
-                    f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {max(objective.estimate_A()):+.3f}"
+                    f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {signed(worst_gap(objective.estimate_A()))}"
                 )
             if row_due:
                 prob_NC = predict(averaged.module, val.epoch())
@@ -117,7 +117,7 @@ def train_network(
                 folder.log(row)
                 if folder.writes:
                     bar.write(
-                        f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {row['val_gap']:.4f}"
+                        f"epoch {row['epoch']}/{config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, gap {signed(row['val_gap'])}"
                     )
                 course.note(step, scores, averaged.module)
                 sums = {}

@@ -66,7 +66,11 @@ def search_view(content: Content) -> Content:
         "candidates_all": len(numbered),
         "front": [
             _front(numbered, derived["budget_ms"], "Error, %", lambda c: 100 * (1 - c["balanced_accuracy"])),
-            _front(numbered, derived["budget_ms"], f"{words.capital(number)}, points", lambda c: 100 * c["gap"]),
+            *(
+                [_front(numbered, derived["budget_ms"], f"{words.capital(number)}, points", lambda c: 100 * c["gap"])]
+                if all(candidate["gap"] is not None for candidate in numbered)
+                else []
+            ),
         ],
         "next": shlex.join(["python", "train.py", "--arch", words.run_folder(content) + "/derived.json"]),
     }

@@ -34,6 +34,11 @@ def capital(told: str) -> str:
     return told[:1].upper() + told[1:]
 
 
+def told(value: float | None, digits: int = 4) -> str:
+    """A number, or that it is unknown."""
+    return "unknown" if value is None else f"{value:.{digits}f}"
+
+
 def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from supernet.config import SearchConfig
 from supernet.errors import UserError, nearest
 from supernet.problem import Candidate, Outcome, Problem
-from supernet.scoring import gaps_by_attribute, marked
+from supernet.scoring import gaps_by_attribute, marked, undefined_gaps
 from supernet.strategies.driver import OBJECTIVES, Record, Setting, Strategy, drive, reference_point
 from supernet.strategies.evaluators import EVALUATORS
 from supernet.strategies.exhaustive import Exhaustive
@@ -37,6 +37,8 @@ def search(config: SearchConfig, problem: Problem, make: Callable[[Setting], Str
         raise UserError(f'Unknown evaluator "{config.evaluator}".{nearest(config.evaluator, EVALUATORS)}')
     if config.storage is not None and config.strategy not in STORED:
         raise UserError(f"--storage is for --strategy {' and '.join(STORED)}; {config.strategy} has no database.")
+    if "gap" in objectives:
+        require_gap(config, problem)
     region = Region(problem.space.valid_LK, problem.costs, problem.budgets)
     strategy = make(Setting(region, objectives, config.seed, *_database(config, problem)))
     if isinstance(strategy, Exhaustive) and len(strategy.rest) > config.evaluations:
@@ -77,6 +79,16 @@ def search(config: SearchConfig, problem: Problem, make: Callable[[Setting], Str
     return Outcome(candidates, None, seconds, _step(problem) - first_step, facts)
 
 
+def require_gap(config: SearchConfig, problem: Problem) -> None:
+    """Raises UserError where search-val does not define the gap: whatever the network, it would be unknown."""
+    unknown = undefined_gaps(problem.data, config.fairness)
+    if unknown:
+        raise UserError(
+            f"Search-val does not define the {config.fairness} gap by {', '.join(unknown)}, so it is no objective: "
+            "--objectives error,latency, another --fairness, or images of every group and class in search-val."
+        )
+
+
 def parse_objectives(text: str) -> tuple[str, ...]:
     """The names in `error,gap`. Raises UserError for one that is unknown or stands twice."""
     names = tuple(name.strip() for name in text.split(","))
@@ -95,7 +107,7 @@ def _step(problem: Problem) -> int:
 
 def merit(config: SearchConfig, measured: dict[str, float]) -> tuple[float, ...]:
     """What the derived architecture has least of."""
-    error, gap, latency = (measured[name] for name in ("error", "gap", "latency"))
+    error, gap, latency = measured["error"], measured.get("gap", 0.0), measured["latency"]  # unknown: alike in all
     if config.max_gap is not None:
         return max(0.0, gap - config.max_gap), error, latency
     return error + config.fairness_weight * gap, gap, latency
@@ -109,7 +121,7 @@ def _candidate(problem: Problem, record: Record) -> Candidate:
         log_probability=None,
         accuracy=measured["accuracy"],
         balanced_accuracy=1 - measured["error"],
-        gap=measured["gap"],
+        gap=measured.get("gap"),
         gaps=gaps_by_attribute(measured, problem.data.attributes),
         non_dominated=True,
     )

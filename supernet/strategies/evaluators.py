@@ -80,9 +80,12 @@ def all_epochs(config: SearchConfig) -> int:
     return config.warmup_epochs + config.epochs
 
 
-def _objectives(scores: dict[str, float]) -> dict[str, float]:
-    told = {name: value for name, value in scores.items() if name == "accuracy" or name.startswith("gap")}
-    return {"error": 1 - scores["balanced_accuracy"], **told}
+def _objectives(scores: dict[str, float | None]) -> dict[str, float]:
+    """What a strategy is told; an unknown gap is not."""
+    told = {name: v for name, v in scores.items() if v is not None and (name == "accuracy" or name.startswith("gap"))}
+    mean = scores["balanced_accuracy"]
+    assert mean is not None, "there is always a group with images"
+    return {"error": 1 - mean, **told}
 
 
 EVALUATORS: dict[str, Callable[[SearchConfig, Problem], Evaluate]] = {"supernet": supernet, "scratch": scratch}

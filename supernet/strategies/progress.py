@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from supernet.engine.evaluate import signed, worst_gap
+
 if TYPE_CHECKING:
     from supernet.strategies.differentiable import DifferentiableSearch
 
@@ -33,8 +35,8 @@ def row(search: DifferentiableSearch, warm: bool) -> dict[str, Any]:
 def line(search: DifferentiableSearch, warm: bool) -> str:
     """The row in one short line."""
     found = row(search, warm)
-    gaps = [found[f"gap_{name}"] for name in search.data.attributes]
+    gap = worst_gap(found[f"gap_{name}"] for name in search.data.attributes)
     return (
-        f"{found['phase']} ce {found['cross_entropy']:.2f} gap {max(gaps):+.3f} "
+        f"{found['phase']} ce {found['cross_entropy']:.2f} gap {signed(gap)} "
         f"{found['expected_latency']:.1f} ms λ_lat {found.get('lambda_latency', 0):.2f}"
     )
