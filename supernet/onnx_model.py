@@ -59,6 +59,9 @@ class OnnxModel:
                 raise ValueError("not a list of names")
         except (KeyError, ValueError) as error:
             raise UserError(f"{self.name} does not name its classes ({error}).") from error
+        outputs = self._session.get_outputs()[0].shape[-1]
+        if len(names) != outputs:
+            raise UserError(f"{self.name} names {len(names)} classes and has {outputs} outputs.")
         return tuple(names)
 
     def probabilities(self, image_NCHW: Iterable[np.ndarray]) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 DIGIT, DIGIT_MARGIN = 28, 2  # pixels: NIST digits, and the black that is put around them
+DEFAULT_WHITE = (65535.0, 1.0)  # 16 bits; floating point from 0 to 1
 FITS = ("square", "digit")
 JSON_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -31,7 +32,9 @@ JSON_SCHEMA: dict[str, Any] = {
             "minItems": 1,
             "maxItems": 3,
         },
-        "fit": {"enum": list(FITS)},  # files from before have none: "square"
+        # files from before have neither: "square", and DEFAULT_WHITE
+        "fit": {"enum": list(FITS)},
+        "white": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 2, "maxItems": 2},
     },
 }
 
@@ -42,7 +45,8 @@ class Preprocessing:
 
     `fit` says how a picture becomes a square. "square": its middle square is cut out and resized (bilinear, antialiased).
     "digit": the same to 28 × 28 pixels, then 2 black pixels on each side, then resized; a NIST digit at size 32 is
-    therefore not interpolated. `channels` is 1 (grey) or 3 (RGB). `mean` and `std` are per channel, of values in 0 … 1.
+    therefore not interpolated. `white` is the value that is white in files of more than 8 bits: of whole numbers, and of
+    floating-point ones (`supernet.data.pictures.White`). `channels` is 1 (grey) or 3 (RGB). `mean` and `std` are per channel, of values in 0 … 1.
     """
 
     size: int
@@ -50,11 +54,13 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: str = "square"
+    white: tuple[float, float] = DEFAULT_WHITE
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Preprocessing:
         """From an object that JSON_SCHEMA allows. Raises ValueError if mean and std are not one value a channel."""
-        spec = cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+        lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+        spec = cls(**{**content, **lists})
         if not len(spec.mean) == len(spec.std) == spec.channels:
             raise ValueError(f"mean and std need {spec.channels} values")
         return spec
@@ -80,6 +86,8 @@ class Preprocessing:
     def words(self) -> str:
         """What a person has to do to feed the network, step by step."""
         size, colour = f"{self.size}x{self.size}", "grey" if self.channels == 1 else "RGB"
+        if self.white != DEFAULT_WHITE:
+            colour += f" (more than 8 bits: white is {self.white[0]:g}, of floating-point files {self.white[1]:g})"
         square = f"cut out the middle square (centre crop), resize it to {size} pixels (bilinear, antialiased)"
         if self.fit == "digit":
             square = (
@@ -87,7 +95,7 @@ class Preprocessing:
                 f"put {DIGIT_MARGIN} black pixels on each side, resize that to {size} pixels"
             )
         return (
-            f"turn the picture upright (EXIF), convert to {colour} of 8 bits, {square}, scale to [0, 1] (divide by 255), "
+            f"turn the picture upright (EXIF), convert to 8 bits of {colour}, {square}, scale to [0, 1] (divide by 255), "
             f"subtract the mean ({_listed(self.mean)}), divide by std ({_listed(self.std)}); float32 NCHW"
         )
 
@@ -121,6 +129,7 @@ class Preprocessing:
             "fit": self.fit,
             "mean": json.dumps(self.mean),
             "std": json.dumps(self.std),
+            "white": json.dumps(self.white),
             "scale": "1/255",
             "layout": "NCHW",
             "antialias": "true",
@@ -132,10 +141,11 @@ class Preprocessing:
         """What `metadata` wrote. Raises ValueError or KeyError for a file that does not say it."""
         size, channels = int(metadata["input_size"]), int(metadata["channels"])
         mean, std = (tuple(map(float, json.loads(metadata[key]))) for key in ("mean", "std"))
-        fit = metadata.get("fit", "square")
-        if fit not in FITS or not len(mean) == len(std) == channels or min(std) <= 0:
+        fit, white = metadata.get("fit", "square"), json.loads(metadata.get("white", json.dumps(DEFAULT_WHITE)))
+        if fit not in FITS or not len(mean) == len(std) == channels or min(std) <= 0 or channels not in (1, 3):
             raise ValueError("mean, std or fit do not fit the channels")
-        return cls(size, channels, mean, std, fit)
+        whole, real = map(float, white)
+        return cls(size, channels, mean, std, fit, (whole, real))
 
 
 def _listed(values: tuple[float, ...]) -> str:

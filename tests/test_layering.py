@@ -15,7 +15,7 @@ LEVELS = [
     {"arrays", "bars", "errors", "options", "program", "schema", "preprocessing", "spaces", "config"},
     {"blocks", "costs", "fairness", "data", "kernels", "front"},
     {"transfer", "network", "objective", "derive", "alpha", "intervals", "metrics", "models", "timm_entry"}
-    | {"export", "onnx_model", "quantisation", "resampling", "postprocessing"},
+    | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"},
     {"engine", "refit", "report", "lut"},
     {"problem", "scoring"},
     {"strategies"},

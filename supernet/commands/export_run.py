@@ -108,4 +108,4 @@ def update_report(folder: Path, exported: Exported) -> None:
     try:
         write_report(folder, content)
     except Exception as error:  # facts that another version's pages do not show alike
-        print(f"Warning: the pages in {folder} stay as they were: another version wrote them ({type(error).__name__}).")
+        print(f"Warning: the report in {folder} stays as it was: another version wrote it ({type(error).__name__}).")

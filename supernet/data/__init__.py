@@ -189,6 +189,7 @@ def _decoded(
             mean,
             std,
             fit="square" if isinstance(images[0], ImageFile) else "digit",
+            white=(decoded.white.whole, decoded.white.real),
         ),
         fingerprint=fingerprint(source, decoded.digest),
         augment=source.augment,

@@ -1,0 +1,61 @@
+"""`supernet predict`: a trained model on pictures without labels → a CSV file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from supernet.errors import UserError
+
+EPILOG = """\
+examples:
+  supernet predict --model runs/train-rpi4-1 --data photos/ --out predictions.csv
+  supernet predict --model runs/train-rpi4-1/model-int8.onnx --data photos/ --out predictions.csv --all-classes
+
+Pictures are prepared as in training. A run folder is run by torch, an .onnx file by onnxruntime.
+"""
+NAMED = 3  # files in a message
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "predict",
+        help="classify a folder of pictures with a trained model",
+        description="Classifies pictures without labels. The table has the columns file, label and probability.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
+    parser.add_argument(
+        "--data", required=True, type=Path, help="folder of pictures (with those below it), or one picture"
+    )
+    parser.add_argument("--out", required=True, type=Path, help="CSV file to write")
+    parser.add_argument("--all-classes", action="store_true", help="a column with the probability of each class, too")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises UserError where nothing could be read."""
+    from latency_luts.files import write_whole
+    from supernet.bars import bar
+    from supernet.prediction import find_pictures, load_classifier, table
+
+    if options.out.exists():
+        raise UserError(f"{options.out} is there already: choose another --out.")
+    files = find_pictures(options.data)
+    classifier = load_classifier(options.model)
+    rows, unreadable = [], []
+    for file, found in bar(classifier.predict(files), desc="predict", total=len(files), leave=False):
+        if isinstance(found, UserError):
+            unreadable.append(str(found))
+        name = file.relative_to(options.data).as_posix() if options.data.is_dir() else file.name
+        rows.append((name, None if isinstance(found, UserError) else found))
+    if len(unreadable) == len(files):
+        raise UserError(f"No picture can be read: {unreadable[0]}")
+    write_whole(options.out, table(classifier, rows, options.all_classes).encode())
+    print(f"{options.out}: {len(files) - len(unreadable):,} pictures")
+    for line in unreadable[:NAMED]:
+        print(f"Warning: no prediction: {line}")
+    if len(unreadable) > NAMED:
+        print(f"Warning: no prediction for {len(unreadable) - NAMED:,} more; their rows are empty.")
