@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.config import CommonConfig
-from supernet.costs.table import CostTable
+from supernet.costs.factors import Cost
 from supernet.data import Batch, GroupedData, Split
 from supernet.errors import UserError
 from supernet.fairness import METHODS, GroupSums, RunningGap, Setting, batch_floor, class_factors, parse_methods
@@ -201,7 +201,7 @@ def class_weights(config: CommonConfig, data: GroupedData, split: Split) -> Tens
 class BudgetPenalty(nn.Module):
     """λ · (expected cost / budget − 1), with the exact expectation under p: λ adapts itself, or is a fixed weight."""
 
-    def __init__(self, cost: CostTable, budget: float, weight: float | None = None) -> None:
+    def __init__(self, cost: Cost, budget: float, weight: float | None = None) -> None:
         super().__init__()
         self.cost, self.budget = cost, budget
         self.multiplier = Multiplier(0.0, rate=0.02, damping=4.0) if weight is None else Multiplier(weight)

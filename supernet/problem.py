@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from supernet.costs.factors import Cost
 from supernet.costs.latency import LatencyTable
-from supernet.costs.table import CostTable
 from supernet.data import GroupedData
 from supernet.engine.runs import RunFolder
 from supernet.spaces import SearchSpace
@@ -26,7 +26,7 @@ class Problem:
     space: SearchSpace
     data: GroupedData
     table: LatencyTable
-    costs: dict[str, CostTable]
+    costs: dict[str, Cost]
     budgets: dict[str, float]
     budget_ms: float
     device: torch.device

@@ -62,7 +62,7 @@ def found(device: str, budget_ms: float) -> tuple[dict[str, Any], list[dict[str,
     layers = [
         {
             "layer": n, "stage": layer.stage, "c_in": layer.c_in, "c_out": layer.c_out, "stride": layer.stride,
-            "resolution": layer.resolution, "op": ops[n], "ms": float(cost.cost_LK[n, space.ops.index(ops[n])]),
+            "resolution": layer.resolution, "op": ops[n], "ms": float(cost.unary_DK[n, space.ops.index(ops[n])]),
             "probabilities": dict(zip(space.ops, p_LK[n].tolist(), strict=True)),
         }
         for n, layer in enumerate(space.layers)

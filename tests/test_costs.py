@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.costs.analytic import macs_table, params_table, weight_bytes
+from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import load_table
 from supernet.costs.memory import peak_activation_bytes
-from supernet.costs.table import CostTable, least_text
 from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.spaces import SearchSpace, get_space
@@ -39,7 +39,7 @@ def test_expected_at_one_hot_is_the_sum(index_L: list[int]) -> None:
     weights_LK = torch.eye(7, dtype=torch.float64)[index_L]
     assert float(TABLE.expected(weights_LK)) == pytest.approx(TABLE.total(index_L), rel=1e-14)
     assert float(TABLE.expected(weights_LK.float())) == pytest.approx(TABLE.total(index_L), rel=1e-6)
-    assert TABLE.fastest(FBNET32.valid_LK) <= TABLE.total(index_L)
+    assert TABLE.bounds(FBNET32.valid_LK)[0] <= TABLE.total(index_L)
 
 
 def test_expected_carries_the_gradient() -> None:
@@ -48,12 +48,52 @@ def test_expected_carries_the_gradient() -> None:
     weights_LK = torch.rand(22, 7, dtype=torch.float64, requires_grad=True)
     TABLE.expected(weights_LK).backward()
     assert weights_LK.grad is not None
-    np.testing.assert_array_equal(weights_LK.grad.numpy(), TABLE.cost_LK)
+    np.testing.assert_array_equal(weights_LK.grad.numpy(), TABLE.unary_DK)
 
 
-def test_fastest_and_median_count_allowed_operations_only() -> None:
-    cost = CostTable("latency", "ms", 1.0, np.array([[5.0, 0.0], [2.0, 3.0]]))
-    assert cost.fastest(np.array([[True, False], [True, True]])) == 8
+WIDTHS = Cost(  # of a layer between two stages: 8, 16 or 32 channels each, and what the wide ones need besides
+    "macs",
+    "MACs",
+    10.0,
+    np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 9.0]]),
+    {(0, 1): np.outer([8, 16, 32], [8, 16, 32]) / 64.0},
+)
+
+
+def test_a_pairwise_cost_adds_what_neighbours_choose() -> None:
+    assert WIDTHS.total([1, 2]) == 10 + 2 + 9 + 16 * 32 / 64
+    assert WIDTHS.by_decision([1, 2]).tolist() == [2, 9 + 8]
+    assert WIDTHS.change_DK(np.array([1, 2]))[0].tolist() == [
+        WIDTHS.total([k, 2]) - WIDTHS.total([1, 2]) for k in range(3)
+    ]
+    p_DK = torch.tensor([[0.2, 0.3, 0.5], [0.0, 0.4, 0.6]], dtype=torch.float64)
+    every = [(p_DK[0, k] * p_DK[1, m], WIDTHS.total([k, m])) for k in range(3) for m in range(3)]
+    assert float(WIDTHS.expected(p_DK)) == pytest.approx(float(sum(p * cost for p, cost in every)))
+    assert torch.autograd.gradcheck(
+        lambda alpha: WIDTHS.expected(alpha.softmax(-1)), torch.randn(2, 3).double().requires_grad_()
+    )
+    assert WIDTHS.bounds(np.array([[False, True, True], [True, True, True]])) == (
+        WIDTHS.total([1, 0]),
+        WIDTHS.total([2, 2]),
+    )
+
+
+def test_a_maximum_is_its_largest_term_and_its_expectation_is_exact() -> None:
+    peak = Cost("peak", "bytes", 2.0, np.array([[1.0, 7.0], [3.0, 5.0]]), combine="max")
+    assert [peak.total(index_D) for index_D in ([0, 0], [0, 1], [1, 0], [1, 1])] == [3, 5, 7, 7]
+    p_DK = torch.tensor([[0.25, 0.75], [0.5, 0.5]], dtype=torch.float64)
+    assert float(peak.expected(p_DK)) == pytest.approx(0.125 * 3 + 0.125 * 5 + 0.75 * 7)
+    assert torch.autograd.gradcheck(
+        lambda alpha: peak.expected(alpha.softmax(-1)), torch.randn(2, 2).double().requires_grad_()
+    )
+    assert peak.bounds(np.ones((2, 2), bool)) == (3, 7)
+    coupled = Cost("peak", "bytes", 2.0, peak.unary_DK, {(0, 1): np.array([[9.0, 4.0], [0.0, 0.0]])}, "max")
+    assert coupled.bounds(np.ones((2, 2), bool)) == (5, 9)
+
+
+def test_bounds_and_median_count_allowed_operations_only() -> None:
+    cost = Cost("latency", "ms", 1.0, np.array([[5.0, 0.0], [2.0, 3.0]]))
+    assert cost.bounds(np.array([[True, False], [True, True]]))[0] == 8
     assert cost.median(np.array([[True, False], [True, False]])) == 8
     assert cost.median(np.ones((2, 2), bool)) == cost.median(np.ones((2, 2), bool))
 
@@ -62,7 +102,7 @@ def test_a_least_cost_is_never_told_too_low() -> None:
     assert [least_text(v) for v in (5.08701, 0.0123401, 7.798226, 12345.6, 2301234.0, 0.0, -0.001234567)] == [
         "5.088", "0.01235", "7.799", "12350", "2301234", "0", "-0.001234",
     ]  # fmt: skip
-    assert CostTable("latency", "ms", 1.0, np.array([[5.0, 9.0]])).slowest(np.array([[True, False]])) == 6
+    assert Cost("latency", "ms", 1.0, np.array([[5.0, 9.0]])).bounds(np.array([[True, False]]))[1] == 6
 
 
 @pytest.mark.parametrize(
@@ -82,10 +122,10 @@ def test_counts_of_one_operation_by_hand() -> None:
     row = next(row for row, layer in enumerate(FBNET32.layers) if layer.block_type == "24x32s2@32")
     macs, params = macs_table(FBNET32, 1, 10), params_table(FBNET32, 1, 10)
     k5_e3 = FBNET32.ops.index("k5_e3")
-    assert macs.cost_LK[row, k5_e3] == 24 * 72 * 32**2 + 25 * 72 * 16**2 + 72 * 32 * 16**2
-    assert params.cost_LK[row, k5_e3] == 24 * 72 + 25 * 72 + 72 * 32 + 2 * (72 + 72 + 32)
-    assert macs.cost_LK[row, -1] == 24 * 32 * 16**2  # a skip that changes the shape is a 1×1 convolution
-    assert macs.cost_LK[row + 1, -1] == params.cost_LK[row + 1, -1] == 0  # an identity is nothing
+    assert macs.unary_DK[row, k5_e3] == 24 * 72 * 32**2 + 25 * 72 * 16**2 + 72 * 32 * 16**2
+    assert params.unary_DK[row, k5_e3] == 24 * 72 + 25 * 72 + 72 * 32 + 2 * (72 + 72 + 32)
+    assert macs.unary_DK[row, -1] == 24 * 32 * 16**2  # a skip that changes the shape is a 1×1 convolution
+    assert macs.unary_DK[row + 1, -1] == params.unary_DK[row + 1, -1] == 0  # an identity is nothing
     assert (macs.name, macs.unit, params.name, params.unit) == ("macs", "MACs", "params", "parameters")
 
 

@@ -50,7 +50,7 @@ def test_entries_are_those_of_the_source(device: str, source: tuple[float, list[
     cost = load_table(device).cost(FBNET32)
     row = next(row for row, layer in enumerate(FBNET32.layers) if layer.block_type == "24x32s2@32")
     assert cost.base == source[0]
-    assert cost.cost_LK[row].tolist() == source[1]
+    assert cost.unary_DK[row].tolist() == source[1]
 
 
 @pytest.mark.parametrize(("device", "entries"), MEASURED_224_MS.items())
@@ -70,12 +70,12 @@ def test_a_shipped_table_covers_its_space_and_says_where_it_is_from(device: str)
     space = SPACES[table.content["space"]]
     cost = table.cost(space)
     assert table.device == device
-    assert np.isfinite(cost.cost_LK).all()
-    assert (cost.cost_LK >= 0).all()
-    assert cost.median(space.valid_LK) > cost.fastest(space.valid_LK) >= 0
+    assert np.isfinite(cost.unary_DK).all()
+    assert (cost.unary_DK >= 0).all()
+    assert cost.median(space.valid_LK) > cost.bounds(space.valid_LK)[0] >= 0
     assert table.content["resolution"] == space.resolution
     assert table.content["licence"] and table.content["source"] and table.content["notes"]
-    wider = [cost.cost_LK[:, space.ops.index(op)].sum() for op in ("k3_e1", "k3_e3", "k3_e6")]
+    wider = [cost.unary_DK[:, space.ops.index(op)].sum() for op in ("k3_e1", "k3_e3", "k3_e6")]
     assert wider == sorted(wider)
 
 

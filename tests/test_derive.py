@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
 
 from supernet.costs.analytic import macs_table, params_table
+from supernet.costs.factors import Cost
 from supernet.costs.latency import load_table
-from supernet.costs.table import CostTable
-from supernet.derive import broadest_alpha, candidates, most_probable
+from supernet.derive import best_first, broadest_alpha, candidates, most_probable
 from supernet.errors import UserError
 from supernet.spaces import get_space
 
@@ -25,22 +26,31 @@ FBNET32 = get_space("fbnet32")
 TABLES = [load_table("rpi4").cost(FBNET32), macs_table(FBNET32, 1, 10), params_table(FBNET32, 1, 10)]
 
 
+EDGES = list(itertools.combinations(range(L), 2))
+
+
+@st.composite
+def cost(draw: st.DrawFn, name: str) -> Cost:
+    """A sum or a maximum, with a table for none, one or two of the pairs of decisions."""
+    edges = draw(st.lists(st.sampled_from(EDGES), max_size=2, unique=True))
+    pairs = {edge: draw(arrays(float, (K, K), elements=st.floats(0, 10))) for edge in edges}
+    unary_DK = draw(arrays(float, (L, K), elements=st.floats(0, 10)))
+    return Cost(name, "ms", draw(st.floats(0, 5)), unary_DK, pairs, draw(st.sampled_from(["sum", "sum", "max"])))
+
+
 @st.composite
 def problems(draw: st.DrawFn) -> dict[str, Any]:
     """α, allowed operations and one to three costs, each with a budget at some architecture's very cost."""
     valid_LK = draw(arrays(bool, (L, K)))
     valid_LK[np.arange(L), draw(arrays(int, L, elements=st.integers(0, K - 1)))] = True
-    costs = [
-        CostTable(f"cost{i}", "ms", draw(st.floats(0, 5)), draw(arrays(float, (L, K), elements=st.floats(0, 10))))
-        for i in range(draw(st.integers(1, 3)))
-    ]
+    costs = [draw(cost(f"cost{i}")) for i in range(draw(st.integers(1, 3)))]
     budgets = {cost.name: cost.total(EVERY[draw(st.integers(0, len(EVERY) - 1))]) for cost in costs}
     alpha_LK = draw(arrays(float, (L, K), elements=st.floats(-6, 6)))
-    return {"alpha_LK": alpha_LK, "valid_LK": valid_LK, "costs": costs, "budgets": budgets}
+    return {"alpha_DK": alpha_LK, "valid_DK": valid_LK, "costs": costs, "budgets": budgets}
 
 
 def log_p(problem: dict[str, Any], index_L: np.ndarray) -> float:
-    masked_LK = np.where(problem["valid_LK"], problem["alpha_LK"], -np.inf)
+    masked_LK = np.where(problem["valid_DK"], problem["alpha_DK"], -np.inf)
     return float(log_softmax(masked_LK, axis=1)[np.arange(L), index_L].sum())
 
 
@@ -49,7 +59,7 @@ def brute_force(problem: dict[str, Any]) -> list[np.ndarray]:
     return [
         index_L
         for index_L in EVERY
-        if problem["valid_LK"][np.arange(L), index_L].all()
+        if problem["valid_DK"][np.arange(L), index_L].all()
         and all(cost.total(index_L) <= problem["budgets"][cost.name] for cost in problem["costs"])
     ]
 
@@ -66,6 +76,19 @@ def test_the_first_is_the_most_probable_inside_every_budget(problem: dict[str, A
     assert log_p(problem, found) == pytest.approx(max(log_p(problem, index_L) for index_L in allowed), abs=1e-5)
 
 
+@settings(max_examples=30)
+@given(problems(), cost("score"))
+def test_a_score_with_pairs_is_maximised_exactly_inside_every_budget(problem: dict[str, Any], score: Cost) -> None:
+    """A toy space of widths: what a choice is worth, and what it costs, depends on its neighbours."""
+    allowed = brute_force(problem)
+    limits = {name: problem[name] for name in ("valid_DK", "costs", "budgets")}
+    score = replace(score, combine="sum")
+    if allowed:
+        found = itertools.islice(best_first(score.unary_DK, **limits, score_pairs=score.pairs), 3)
+        expected = sorted((score.total(index_L) for index_L in allowed), reverse=True)[:3]
+        np.testing.assert_allclose([score.total(index_L) for index_L in found], expected, atol=1e-5)
+
+
 @settings(max_examples=15)
 @given(problems())
 def test_the_enumeration_has_each_once_and_the_more_probable_first(problem: dict[str, Any]) -> None:
@@ -79,8 +102,8 @@ def test_the_enumeration_has_each_once_and_the_more_probable_first(problem: dict
 
 
 def test_a_budget_of_exactly_the_cost_is_kept_and_a_little_less_is_not() -> None:
-    cost = CostTable("latency", "ms", 0.1, np.array([[0.1, 0.7], [0.2, 0.9]]))
-    problem = {"alpha_LK": np.array([[0.0, 9.0], [0.0, 9.0]]), "valid_LK": np.ones((2, 2), bool), "costs": [cost]}
+    cost = Cost("latency", "ms", 0.1, np.array([[0.1, 0.7], [0.2, 0.9]]))
+    problem = {"alpha_DK": np.array([[0.0, 9.0], [0.0, 9.0]]), "valid_DK": np.ones((2, 2), bool), "costs": [cost]}
     assert next(most_probable(**problem, budgets={"latency": cost.total([1, 1])})).tolist() == [1, 1]
     below = float(np.nextafter(cost.total([1, 1]), 0))  # far inside the solver's tolerance
     assert next(most_probable(**problem, budgets={"latency": below})).tolist() != [1, 1]
@@ -98,25 +121,25 @@ def test_a_budget_that_nothing_keeps_names_the_least_possible() -> None:
 
 @given(st.floats(1e-6, 1e12), st.floats(1e-6, 1e6))
 def test_the_least_possible_that_a_message_tells_is_accepted(base: float, step: float) -> None:
-    cost = CostTable("energy", "mJ", base, np.array([[step, 2 * step]]))
-    problem = {"alpha_LK": np.zeros((1, 2)), "valid_LK": np.ones((1, 2), bool), "costs": [cost]}
+    cost = Cost("energy", "mJ", base, np.array([[step, 2 * step]]))
+    problem = {"alpha_DK": np.zeros((1, 2)), "valid_DK": np.ones((1, 2), bool), "costs": [cost]}
     with pytest.raises(UserError) as caught:
         next(most_probable(**problem, budgets={"energy": base / 2}))
     told = str(caught.value).split("least possible is ")[1].split()[0]
-    assert cost.fastest(problem["valid_LK"]) <= float(told) <= 1.001 * cost.fastest(problem["valid_LK"])
+    assert cost.bounds(problem["valid_DK"])[0] <= float(told) <= 1.001 * cost.bounds(problem["valid_DK"])[0]
     assert next(most_probable(**problem, budgets={"energy": float(told)})).tolist() == [0]
 
 
 @pytest.mark.parametrize("huge", [1e6, 1e16, 1e21])
 def test_an_operation_that_no_budget_has_room_for_does_not_blind_the_solver(huge: float) -> None:
-    cost = CostTable("latency", "ms", 0.0, np.array([[0.0, huge], [1.0, 2.0]]))
+    cost = Cost("latency", "ms", 0.0, np.array([[0.0, huge], [1.0, 2.0]]))
     found = list(most_probable(np.zeros((2, 2)), np.ones((2, 2), bool), [cost], {"latency": 2.0}))
     assert sorted(index_L.tolist() for index_L in found) == [[0, 0], [0, 1]]
 
 
 def test_budgets_that_exclude_one_another_are_named() -> None:
-    cheap = CostTable("latency", "ms", 0, np.array([[0.0, 1.0]]))
-    small = CostTable("params", "parameters", 0, np.array([[1.0, 0.0]]))
+    cheap = Cost("latency", "ms", 0, np.array([[0.0, 1.0]]))
+    small = Cost("params", "parameters", 0, np.array([[1.0, 0.0]]))
     with pytest.raises(UserError, match=r"all of these budgets at once: .*latency.*params"):
         next(most_probable(np.zeros((1, 2)), np.ones((1, 2), bool), [cheap, small], {"latency": 0.5, "params": 0.5}))
 
@@ -158,9 +181,9 @@ def test_candidates_keep_budgets_that_leave_almost_no_room(problem: dict[str, An
 @given(st.floats(0.01, 1.5))
 def test_the_broadest_distribution_is_inside_the_budget_and_no_tighter_than_it_must(share: float) -> None:
     cost, valid_LK = TABLES[0], FBNET32.valid_LK
-    uniform_ms = cost.base + (cost.cost_LK / valid_LK.sum(1, keepdims=True)).sum()
+    uniform_ms = cost.base + (cost.unary_DK / valid_LK.sum(1, keepdims=True)).sum()
     budget = cost.base + share * (uniform_ms - cost.base)
     alpha_LK = broadest_alpha(cost, valid_LK, budget)
-    expected = cost.base + (softmax(alpha_LK, axis=1) * cost.cost_LK).sum()
+    expected = cost.base + (softmax(alpha_LK, axis=1) * cost.unary_DK).sum()
     assert expected == pytest.approx(min(budget, uniform_ms), rel=1e-6)
     assert share < 1 or not alpha_LK.any()

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
-    {"arrays", "bars", "errors", "options", "program", "schema", "preprocessing", "spaces", "config"},
+    {"arrays", "bars", "errors", "options", "program", "programme", "schema", "preprocessing", "spaces", "config"},
     {"blocks", "costs", "fairness", "data", "kernels", "front"},
     {"transfer", "network", "objective", "derive", "alpha", "intervals", "metrics", "models", "timm_entry"}
     | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"},

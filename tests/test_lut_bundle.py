@@ -102,7 +102,7 @@ def test_the_bundle_is_measured_without_torch_and_without_the_package(bundle: Pa
     assert table.content["runtime"]["name"] == "onnxruntime" and len(table.content["validation"]["pairs"]) == 6
     cost = table.cost(SPACE)
     entry = table.entries["k3_e3", 8, 16, 1, 8]
-    assert cost.cost_LK[2, 1] == pytest.approx(table.content["validation"]["scale"] * entry)
+    assert cost.unary_DK[2, 1] == pytest.approx(table.content["validation"]["scale"] * entry)
     assert (
         table.entries["skip", 8, 8, 1, 8] == 0
         and min(e for k, e in table.entries.items() if k[:3] != ("skip", 8, 8)) > 0

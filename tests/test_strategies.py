@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from supernet.costs.table import CostTable
+from supernet.costs.factors import Cost
 from supernet.engine.runs import Interrupted
 from supernet.errors import UserError
 from supernet.front import hypervolume, non_dominated
@@ -44,7 +44,7 @@ def additive(seed: int) -> dict[str, np.ndarray]:
 def budgeted(share: float, seed: int = 0) -> Region:
     """A region of that share of the architectures, by a random latency and random parameters."""
     rng = np.random.default_rng(seed)
-    costs = {name: CostTable(name, "ms", 1.0, rng.random((L, K))) for name in ("latency", "params")}
+    costs = {name: Cost(name, "ms", 1.0, rng.random((L, K))) for name in ("latency", "params")}
     total_N = [costs["latency"].total(index_L) for index_L in EVERY]
     return Region(VALID_LK, costs, {"latency": float(np.quantile(total_N, share))})
 
@@ -60,7 +60,7 @@ def regions(draw: st.DrawFn) -> Region:
     valid_LK = draw(arrays(bool, (L, K)))
     valid_LK[np.arange(L), draw(arrays(int, L, elements=st.integers(0, K - 1)))] = True
     costs = {
-        f"cost{i}": CostTable(f"cost{i}", "ms", 0.5, draw(arrays(float, (L, K), elements=st.floats(0, 9))))
+        f"cost{i}": Cost(f"cost{i}", "ms", 0.5, draw(arrays(float, (L, K), elements=st.floats(0, 9))))
         for i in range(draw(st.integers(0, 2)))
     }
     index_L = np.array([draw(st.sampled_from(np.flatnonzero(valid_K).tolist())) for valid_K in valid_LK])
@@ -99,7 +99,7 @@ def test_budgets_are_never_exceeded(name: str, share: float) -> None:
 
 
 def test_no_budget_is_too_tight_without_a_word() -> None:
-    cost = CostTable("latency", "ms", 1.0, np.ones((L, K)))
+    cost = Cost("latency", "ms", 1.0, np.ones((L, K)))
     with pytest.raises(UserError, match="least possible is 7 ms"):
         Region(VALID_LK, {"latency": cost}, {"latency": 6.9})
     with pytest.raises(UserError, match="empty"):

@@ -45,8 +45,8 @@ def test_multiply_adds_and_parameters_are_those_of_the_blocks() -> None:
 
     phi_LKF = space_encoder(SPACE).phi_LKF
     totals = summary(phi_LKF.reshape(-1, len(FEATURES))).reshape(*SPACE.valid_LK.shape, 4)
-    np.testing.assert_allclose(totals[..., 0] * 1e6, macs_table(SPACE, 3, 10).cost_LK)
-    np.testing.assert_allclose(totals[..., 2] * 1e4, params_table(SPACE, 3, 10).cost_LK)
+    np.testing.assert_allclose(totals[..., 0] * 1e6, macs_table(SPACE, 3, 10).unary_DK)
+    np.testing.assert_allclose(totals[..., 2] * 1e4, params_table(SPACE, 3, 10).unary_DK)
 
 
 def test_an_identity_launches_nothing_and_an_unknown_operation_is_refused() -> None:

@@ -13,20 +13,22 @@ import torch
 from torch import Tensor
 
 from supernet.alpha.relaxation import balanced_paths, one_hot
-from supernet.costs.table import CostTable
+from supernet.costs.factors import Cost
 from supernet.derive import broadest_alpha, most_probable
 from supernet.spaces import SearchSpace
 
 WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 
 
-def hand_made(space: SearchSpace, costs: Mapping[str, CostTable], budgets: Mapping[str, float]) -> np.ndarray:
+def hand_made(space: SearchSpace, costs: Mapping[str, Cost], budgets: Mapping[str, float]) -> np.ndarray:
     """(L,) what one would build without a search: the layer's middle operation by latency (of seven, the fourth) in as many
     layers as the budgets hold, a stage's first layer rather than another, and the fastest operation in the rest.
 
     Raises UserError where nothing fits.
     """
-    order_LK = np.where(space.valid_LK, costs["latency"].cost_LK, np.inf).argsort(axis=1, kind="stable")
+    order_LK = np.where(space.valid_LK, costs["latency"].marginal_DK(space.valid_LK), np.inf).argsort(
+        axis=1, kind="stable"
+    )
     layers = np.arange(len(order_LK))
     first_L = np.diff([layer.stage for layer in space.layers], prepend=-1) > 0
     wish_LK = np.zeros(order_LK.shape)
@@ -35,7 +37,7 @@ def hand_made(space: SearchSpace, costs: Mapping[str, CostTable], budgets: Mappi
     return next(most_probable(wish_LK, space.valid_LK, list(costs.values()), budgets))
 
 
-def start(valid_LK: Tensor, latency: CostTable, budget: float | None, anchor_L: Tensor, anchor: float) -> Tensor:
+def start(valid_LK: Tensor, latency: Cost, budget: float | None, anchor_L: Tensor, anchor: float) -> Tensor:
     """logits_LK to start with: the broadest distribution inside the budget, and `anchor` more on the anchor's logits.
 
     1.8 is six times the odds: a path of seven operations a layer then differs from it in some 15% (tight budgets) to 40% of

@@ -133,7 +133,7 @@ def run_check(options: argparse.Namespace) -> None:
     if not missing:
         cost = table.cost(space)
         print(f"coverage: every operation of {space.name}")
-        print(f"range: {cost.fastest(space.valid_LK):.4g} ms fastest, {cost.median(space.valid_LK):.4g} ms median")
+        print(f"range: {cost.bounds(space.valid_LK)[0]:.4g} ms fastest, {cost.median(space.valid_LK):.4g} ms median")
     found = check.doubts(table)
     print("plausibility: nothing unusual" if not found else "plausibility:\n  " + "\n  ".join(found))
     print(check.validation_line(table))
@@ -157,8 +157,7 @@ def run_predict(options: argparse.Namespace) -> None:
     print(f"{table.device} ({table.provenance}), {space.name}: predicted latency by layer")
     print(f"{'layer':>5}  {'operation':<10} {'shape':<16} {'ms':>9}  share")
     print(f"{'base':>5}  {'stem, head':<10} {'':<16} {cost.base:9.4f}  {cost.base / total_ms:5.1%}")
-    for number, (op, layer, k) in enumerate(zip(arch.ops, space.layers, index_L, strict=True)):
-        ms = cost.cost_LK[number, k]
+    for number, (op, layer, ms) in enumerate(zip(arch.ops, space.layers, cost.by_decision(index_L), strict=True)):
         print(f"{number:>5}  {op:<10} {layer.block_type:<16} {ms:9.4f}  {ms / total_ms:5.1%}")
     error = "error unknown: never validated on whole networks" if table.error is None else f"± {table.error:.1%}"
     print(f"total  {total_ms:.4f} ms ({error})")

@@ -9,8 +9,8 @@ from typing import Any
 
 from supernet.commands.setting import half_way_ms, layer_facts, table_facts
 from supernet.config import TrainConfig
+from supernet.costs.factors import Cost
 from supernet.costs.latency import LatencyTable, load_table
-from supernet.costs.table import CostTable
 from supernet.errors import UserError
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
@@ -51,7 +51,7 @@ def priced(config: TrainConfig, arch: Architecture, given: Collection[str]) -> t
     return found, [f"{config.arch} was derived {why} ({arch.predicted_ms:.2f} ms). With the table of {table.device} here: {found.predicted_ms:.2f} ms{over}."]  # fmt: skip
 
 
-def _check(name: str, arch: Architecture, table: LatencyTable, latency: CostTable) -> None:
+def _check(name: str, arch: Architecture, table: LatencyTable, latency: Cost) -> None:
     """Raises UserError where a figure is not what this table gives."""
     space = get_space(arch.space)
     expected: dict[str, Any] = {

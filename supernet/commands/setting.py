@@ -17,8 +17,8 @@ import torch
 
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
+from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
-from supernet.costs.table import CostTable, least_text
 from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
 from supernet.engine import distributed
@@ -174,19 +174,19 @@ def prepare(config: SearchConfig) -> Problem:
     return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes, *folder.notes))
 
 
-def half_way_ms(space: SearchSpace, latency: CostTable) -> float:
+def half_way_ms(space: SearchSpace, latency: Cost) -> float:
     """Half way from the fastest to the median architecture: the default budget, before it is rounded."""
-    return (latency.fastest(space.valid_LK) + latency.median(space.valid_LK)) / 2
+    return (latency.bounds(space.valid_LK)[0] + latency.median(space.valid_LK)) / 2
 
 
 def latency_budget(
-    config: SearchConfig, space: SearchSpace, table: LatencyTable, latency: CostTable
+    config: SearchConfig, space: SearchSpace, table: LatencyTable, latency: Cost
 ) -> tuple[float, float, list[str]]:
     """(budget in ms as asked or by default, what the predicted latency may be, lines for the person).
 
     Raises UserError where no architecture keeps it, with the least budget that is accepted.
     """
-    fastest, slowest = latency.fastest(space.valid_LK), latency.slowest(space.valid_LK)
+    fastest, slowest = latency.bounds(space.valid_LK)
     notes = [
         f"{space.name} on {table.device}: predicted from {least_text(fastest)} ms (fastest) to {slowest:.4g} ms (slowest); "
         f"{latency.base:.4g} ms of each are fixed (stem, head, classifier)."
@@ -218,7 +218,7 @@ def latency_budget(
     return budget_ms, limit_ms, notes
 
 
-def check_feasible(space: SearchSpace, costs: dict[str, CostTable], budgets: dict[str, float]) -> None:
+def check_feasible(space: SearchSpace, costs: dict[str, Cost], budgets: dict[str, float]) -> None:
     """Raises UserError, before the search, where no architecture keeps all budgets."""
     next(most_probable(np.zeros(space.valid_LK.shape), space.valid_LK, list(costs.values()), budgets))
 
@@ -249,12 +249,10 @@ def table_facts(table: LatencyTable) -> dict[str, Any]:
     return {**{name: table.content[name] for name in names}, "hash": table.hash, "error": table.error}
 
 
-def layer_facts(
-    space: SearchSpace, latency: CostTable, ops: Sequence[str], p_LK: np.ndarray | None
-) -> list[dict[str, Any]]:
+def layer_facts(space: SearchSpace, latency: Cost, ops: Sequence[str], p_LK: np.ndarray | None) -> list[dict[str, Any]]:
     """A row a layer: shapes, operation, milliseconds, and the probability of each operation where there is one."""
-    rows = []
-    for number, (layer, k) in enumerate(zip(space.layers, space.index_L(ops), strict=True)):
+    rows, ms_L = [], latency.by_decision(space.index_L(ops))
+    for number, layer in enumerate(space.layers):
         probabilities = None if p_LK is None else {op: float(p) for op, p in zip(space.ops, p_LK[number], strict=True)}
         rows.append(
             {
@@ -265,7 +263,7 @@ def layer_facts(
                 "stride": layer.stride,
                 "resolution": layer.resolution,
                 "op": ops[number],
-                "ms": float(latency.cost_LK[number, k]),
+                "ms": float(ms_L[number]),
                 "probabilities": probabilities,
             }
         )

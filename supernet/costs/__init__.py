@@ -1,1 +1,1 @@
-"""What an architecture costs: one (L, K) table a cost."""
+"""What an architecture costs: a base, a table of decisions × options, and pairs where options depend on each other."""

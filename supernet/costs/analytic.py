@@ -10,29 +10,29 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.blocks.ops import arch_string, build_block
-from supernet.costs.table import CostTable
+from supernet.costs.factors import Cost
 from supernet.errors import UserError, nearest
 from supernet.spaces import SearchSpace
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 
 
-def macs_table(space: SearchSpace, in_chans: int, num_classes: int) -> CostTable:
+def macs_table(space: SearchSpace, in_chans: int, num_classes: int) -> Cost:
     """Multiply-accumulates for one image, as torch's flop counter has them (half its flops: convolutions and linear).
 
     `base` is stem, head and classifier; `total` equals the count on the derived timm network exactly.
     """
     base, cost_LK = _counts(space, in_chans, num_classes, 0)
-    return CostTable("macs", "MACs", base, cost_LK)
+    return Cost("macs", "MACs", base, cost_LK)
 
 
-def params_table(space: SearchSpace, in_chans: int, num_classes: int) -> CostTable:
+def params_table(space: SearchSpace, in_chans: int, num_classes: int) -> Cost:
     """Trainable parameters (batch-norm statistics not counted). `base` is stem, head and classifier.
 
     `total` equals the sum over the derived timm network's parameters exactly.
     """
     base, cost_LK = _counts(space, in_chans, num_classes, 1)
-    return CostTable("params", "parameters", base, cost_LK)
+    return Cost("params", "parameters", base, cost_LK)
 
 
 def weight_bytes(parameters: float, dtype: str) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from latency_luts.validation import WORST_MAPE, WORST_SPEARMAN, is_poor
-from supernet.costs.table import CostTable
+from supernet.costs.factors import Cost
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json
 from supernet.spaces import SearchSpace
@@ -49,7 +49,7 @@ class LatencyTable:
     def error(self) -> float | None:
         return self._validation.get("mape")
 
-    def cost(self, space: SearchSpace) -> CostTable:
+    def cost(self, space: SearchSpace) -> Cost:
         """Latency of `space` as an (L, K) table in ms.
 
         Raises UserError if the table is of another space, or lacks an entry (all missing ones are named, with the
@@ -75,7 +75,7 @@ class LatencyTable:
                 f"The latency table of {self.device} lacks {', '.join(dict.fromkeys(missing))}. "
                 f"Measure them on the device: supernet lut build --device {self.device} --space {space.table_space}"
             )
-        return CostTable("latency", "ms", offset_ms + scale * self.content["base_ms"], latency_LK)
+        return Cost("latency", "ms", offset_ms + scale * self.content["base_ms"], latency_LK)
 
     def predict_ms(self, space: SearchSpace, ops: Sequence[str]) -> float:
         """Predicted latency of one architecture, ms."""

@@ -6,12 +6,13 @@ An architecture is an (L,) array: the column of each layer's operation.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from supernet.costs.table import CostTable
+from supernet.costs.factors import Cost
 from supernet.derive import most_probable
 from supernet.errors import UserError
 
@@ -24,7 +25,7 @@ class Region:
     Raises UserError where there is none, with the least possible cost.
     """
 
-    def __init__(self, valid_LK: np.ndarray, costs: Mapping[str, CostTable], budgets: Mapping[str, float]) -> None:
+    def __init__(self, valid_LK: np.ndarray, costs: Mapping[str, Cost], budgets: Mapping[str, float]) -> None:
         self.valid_LK, self.costs, self.budgets = valid_LK, dict(costs), dict(budgets)
         self._most_probable(np.zeros(valid_LK.shape))
 
@@ -33,10 +34,8 @@ class Region:
         return {name: cost.total(index_L) for name, cost in self.costs.items()}
 
     def worst(self, name: str) -> float:
-        """The most that a cost can be here, to scale by: its budget, or the largest sum of the space."""
-        cost = self.costs[name]
-        largest = cost.base + float(np.where(self.valid_LK, cost.cost_LK, -np.inf).max(axis=1).sum())
-        return min(self.budgets.get(name, np.inf), largest)
+        """The most that a cost can be here, to scale by: its budget, or the largest of the space."""
+        return min(self.budgets.get(name, np.inf), self.costs[name].bounds(self.valid_LK)[1])
 
     def keeps(self, index_L: np.ndarray) -> bool:
         """Whether the architecture is allowed and keeps every budget."""
@@ -74,13 +73,13 @@ class Region:
 
         With several budgets that can go in circles; then the one that differs in the fewest layers, by an integer programme.
         """
-        repaired_L, rows = np.array(index_L), np.arange(len(index_L))
+        repaired_L = np.array(index_L)
         for _ in range(4 * len(index_L)):
             broken = [n for n, budget in self.budgets.items() if self.costs[n].total(repaired_L) > budget]
             if not broken:
                 return repaired_L
-            cost_LK = self.costs[broken[rng.integers(len(broken))]].cost_LK
-            cheaper = np.argwhere(self.valid_LK & (cost_LK < cost_LK[rows, repaired_L, None]))
+            change_LK = self.costs[broken[rng.integers(len(broken))]].change_DK(repaired_L)
+            cheaper = np.argwhere(self.valid_LK & (change_LK < 0))
             if not len(cheaper):  # within rounding of the least possible
                 break
             layer, op = cheaper[rng.integers(len(cheaper))]
@@ -92,28 +91,9 @@ class Region:
         return math.prod(self.valid_LK.sum(axis=1).tolist())
 
     def every(self) -> Iterator[np.ndarray]:
-        """Every architecture inside, in lexicographic order; branches that cannot keep the budgets are not entered."""
-        limited = [(self.costs[name], budget) for name, budget in self.budgets.items()]
-        # the least that the layers from l on can cost; a little slack for the order of summation, `keeps` decides
-        rest = [
-            np.append(np.where(self.valid_LK, cost.cost_LK, np.inf).min(axis=1)[::-1].cumsum()[::-1], 0.0)
-            for cost, _ in limited
-        ]
-        layers = len(self.valid_LK)
-
-        def grow(prefix: list[int], spent: list[float]) -> Iterator[np.ndarray]:
-            depth = len(prefix)
-            if any(s + r[depth] > b * (1 + 1e-9) + 1e-9 for s, r, (_, b) in zip(spent, rest, limited, strict=True)):
-                return
-            if depth == layers:
-                if self.keeps(np.array(prefix)):
-                    yield np.array(prefix)
-                return
-            for op in np.flatnonzero(self.valid_LK[depth]).tolist():
-                more = [s + float(cost.cost_LK[depth, op]) for s, (cost, _) in zip(spent, limited, strict=True)]
-                yield from grow([*prefix, op], more)
-
-        yield from grow([], [cost.base for cost, _ in limited])
+        """Every architecture inside, in lexicographic order."""
+        options = [np.flatnonzero(valid_K).tolist() for valid_K in self.valid_LK]
+        return (index_L for index_L in map(np.array, itertools.product(*options)) if self.keeps(index_L))
 
     def _most_probable(self, alpha_LK: np.ndarray) -> np.ndarray:
         return next(most_probable(alpha_LK, self.valid_LK, list(self.costs.values()), self.budgets))
