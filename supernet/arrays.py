@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -59,22 +58,3 @@ def _array(stream: IO[bytes], size: int) -> np.ndarray:
         raise ValueError("an array ends too early")
     flat = np.frombuffer(bytearray(content), dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
-
-
-def require(
-    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], kinds: str, where: str
-) -> np.ndarray:
-    """The array of this name, of finite numbers. `shape` has None where any length will do; `kinds` as `np.dtype.kind`.
-
-    Raises UserError that names it.
-    """
-    if name not in arrays:
-        raise UserError(f'{where} has no array "{name}".')
-    array = arrays[name]
-    fits = array.ndim == len(shape) and all(asked in (None, has) for asked, has in zip(shape, array.shape, strict=True))
-    if not fits or array.dtype.kind not in kinds or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-        asked = ", ".join("any" if length is None else str(length) for length in shape)
-        raise UserError(
-            f"{where}: {name} must be finite numbers of shape ({asked}), but is {array.shape} {array.dtype}."
-        )
-    return array

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from latency_luts.files import write_whole
+from supernet.arrays import read_npz
 from supernet.config import TrainConfig
 from supernet.data import GroupedData
 from supernet.errors import UserError
@@ -69,13 +68,9 @@ def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjus
 def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
     """The arrays of an earlier run. Raises UserError if there are none, or if its test images are others."""
     path = Path(folder) / FILE
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"--baseline {folder}: {path} cannot be read: give the folder of a finished train run."
-        ) from error
+    if not path.is_file():
+        raise UserError(f"--baseline {folder}: there is no {FILE}: give the folder of a finished train run.")
+    arrays = read_npz(path, "--baseline")
     shape = (len(data.test), len(data.classes))
     same = (
         {"prob", "label", "group"} <= set(arrays)
@@ -88,7 +83,7 @@ def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
             f"--baseline {folder}: its test images or groups are not those of this run: nothing to compare in pairs."
         )
     for name, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all():
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
             raise UserError(f"--baseline {folder}: {path}: {name} is not all finite numbers.")
     return arrays
 

@@ -8,12 +8,13 @@ MNIST: Y. LeCun and C. Cortes, CC BY-SA 3.0; see LICENSE-writers.txt.
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from supernet.arrays import read_npz
 from supernet.data import digits
 from supernet.data.grouped import Columns, Part, Source
 from supernet.errors import UserError, nearest
@@ -22,23 +23,18 @@ from supernet.errors import UserError, nearest
 def load(path: str, columns: Columns) -> Source:
     """The embedded subset, or the .npz file at `path`. Raises UserError for a file that is not of that form."""
     columns.refuse("writers", "label", "groups", "cluster")
-    file = Path(path).expanduser() if path else resources.files("supernet.data") / "writers.npz"
+    file = Path(path).expanduser() if path else Path(str(resources.files("supernet.data") / "writers.npz"))
     if not file.is_file():
         raise UserError(f"No file {path}: writers:FILE needs the .npz file with the digits and their groups.")
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            present = [split for split in ("train", "val", "test") if f"{split}_images" in arrays]
-            parts = {split: _part(arrays, split, path) for split in present}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not a readable .npz file: {error}") from error
+    arrays = read_npz(file, "images")
+    present = [split for split in ("train", "val", "test") if f"{split}_images" in arrays]
+    parts = {split: _part(arrays, split, path) for split in present}
     if "train" not in parts or "test" not in parts:
         raise UserError(f"{path} must have train_images and test_images.")
     return Source("writers", parts, digits.CLASSES, digits.ATTRIBUTES, digits.AUGMENT)
 
 
-def _part(arrays: np.lib.npyio.NpzFile, split: str, path: str) -> Part:
+def _part(arrays: Mapping[str, np.ndarray], split: str, path: str) -> Part:
     names = [f"{split}_{what}" for what in ("images", "labels", "student")]
     for name in names:
         if name not in arrays:
