@@ -31,7 +31,8 @@ from results_io import write_results  # noqa: E402
 from transfer_data import Measurements, load, space_name  # noqa: E402
 
 from supernet.errors import UserError  # noqa: E402
-from supernet.transfer.predictors import PREDICTORS  # noqa: E402
+from supernet.transfer.adapt import quantile_margin_ms  # noqa: E402
+from supernet.transfer.predictors import PREDICTORS, leave_one_out  # noqa: E402
 from supernet.transfer.sampling import SAMPLERS  # noqa: E402
 from supernet.transfer.source import Basis, Samples, Source, from_measurements, from_other_space  # noqa: E402
 
@@ -85,6 +86,39 @@ def run(
     return score(latency_ms_N[test], mean_N[test], std_N[test], seconds)
 
 
+def cover(source: Source, basis: Basis, latency_ms_N: np.ndarray, n: int, draw: int) -> Record:
+    """One adaptation as `supernet lut adapt` makes it: how often a measured network keeps a budget of quantile .9.
+
+    `normal` is the share that the margin Φ⁻¹(.9) · predictive_std_ms covers, which was the rule before. Widths are shares of the
+    median latency.
+    """
+    rng = np.random.default_rng([draw, n])
+    candidates = rng.choice(np.flatnonzero(~np.isnan(latency_ms_N)), POOL, replace=False)
+    rows = candidates[SAMPLERS["d_optimal"](basis[candidates], n, rng)]
+    samples = Samples(basis[rows], latency_ms_N[rows])
+    left_out, _ = leave_one_out(PREDICTORS["bayes"], source, samples)
+    mean_N, std_N = PREDICTORS["bayes"](source, samples).predict(basis)
+    std_ms = float(np.sqrt((std_N**2).mean()))
+    pairs = list(zip(left_out.tolist(), samples.latency_ms_n.tolist(), strict=True))
+    margin_ms = quantile_margin_ms({"device": "", "validation": {"pairs": pairs, "predictive_std_ms": std_ms}}, 0.9)
+    test = np.setdiff1d(np.flatnonzero(~np.isnan(latency_ms_N)), rows)
+    above_N, middle = latency_ms_N[test] - mean_N[test], float(np.median(latency_ms_N[test]))
+    normal_ms = float(norm.ppf(0.9) * std_ms)
+    return {
+        "coverage": round(float((above_N <= margin_ms).mean()), 4),
+        "normal": round(float((above_N <= normal_ms).mean()), 4),
+        "width": round(margin_ms / middle, 5),
+        "normal_width": round(normal_ms / middle, 5),
+    }
+
+
+def family(device: str) -> str:
+    """Devices that teach too much about each other to be left in: makers of GPUs, server CPUs, phones."""
+    kinds = {"nvidia": ("1080", "2080", "titan"), "xeon": ("gold", "silver"),
+             "phone": ("pixel", "samsung", "essential")}  # fmt: skip
+    return next((kind for kind, names in kinds.items() if device.startswith(names)), device)
+
+
 class Book:
     """Every run so far, on disk; a run that is in it is not run again."""
 
@@ -130,6 +164,13 @@ def mean(records: Sequence[Record], column: str = "spearman", skip: Sequence[str
     return round(float(np.mean(values)), 4) if values else None
 
 
+def least(records: Sequence[Record], by: str, part: str) -> float | None:
+    """The smallest coverage of the quantile over tasks or devices, each the mean over its records."""
+    names = {record[by] for record in records if record["part"] == part}
+    found = [mean(records, "coverage", part=part, **{by: name}) for name in names]
+    return min((value for value in found if value is not None), default=None)
+
+
 def summarise(records: Sequence[Record], settings: Record) -> Record:
     """Flat figures: see the module's text for the names."""
     best = {"predictor": "bayes", "sampler": "d_optimal"}
@@ -162,6 +203,19 @@ def summarise(records: Sequence[Record], settings: Record) -> Record:
         out[f"{task}_cross_85"] = mean(records, part="cross_85", task=task, **best)
         for sampler in ("random", "d_optimal"):
             out[f"{task}_help_protocol_{sampler}"] = mean(records, part="help", task=task, sampler=sampler)
+    parts = [("coverage", task) for task in settings["tasks"]] + [("family", "FBNet")]
+    for part, task in parts:
+        for column in ("coverage", "normal", "width"):
+            out[f"quantile_{task}_{column}"] = mean(records, column, part=part, task=task)
+    out["quantile_coverage_min_task"] = least(records, "task", "coverage")
+    out["quantile_coverage_min_family_device"] = least(records, "device", "family")
+    found = [value for key, value in out.items() if key.startswith("quantile_coverage_min_") and value is not None]
+    out["quantile_coverage_min"] = min(found, default=None)
+    covered = [record for record in records if record["part"] in ("coverage", "family")]
+    for column in ("width", "normal_width"):
+        out[f"quantile_margin_{column}_mean"] = (
+            round(float(np.mean([r[column] for r in covered])), 4) if covered else None
+        )
     out["cross_space"] = mean(records, part="cross_85", **best)
     out["cross_space_in_space_20"] = mean(records, part="tasks", n=20, **best)
     out["seconds_per_adaptation"] = mean(records, "seconds", part="tasks", n=20, **best)
@@ -230,8 +284,27 @@ def run_task(book: Book, name: str, task: Record, spaces: dict[str, Measurements
             pool_N=order < pool,
             test_N=(order >= pool) & (order < pool + 1000),
         )
+    for column, device in enumerate(targets):
+        for draw in range(3 if quick else 10):
+            record = {"part": "coverage", "task": name, "device": device, "predictor": "bayes", "sampler": "d_optimal",
+                      "n": 20, "draw": draw}  # fmt: skip
+            book.add(record, partial(cover, source, basis, truth[:, column], 20, draw))
     if not quick:
         leave_one_device_out(book, name, data, names)
+
+
+def leave_one_family_out(book: Book, data: Measurements, draws: int) -> None:
+    """Coverage on every device of the FBNet space when no device of its family is known."""
+    everyone = from_measurements(data.encoder, data.devices, data.index_NL, data.latency_ms_NT)
+    for column, device in enumerate(data.devices):
+        source = everyone
+        for other in data.devices:
+            source = source.without(other) if family(other) == family(device) else source
+        basis = source.basis(data.index_NL)
+        for draw in range(draws):
+            record = {"part": "family", "task": "FBNet", "device": device, "predictor": "bayes", "sampler": "d_optimal",
+                      "n": 20, "draw": draw}  # fmt: skip
+            book.add(record, partial(cover, source, basis, data.latency_ms_NT[:, column], 20, draw))
 
 
 def leave_one_device_out(book: Book, name: str, data: Measurements, names: Sequence[str]) -> None:
@@ -280,6 +353,12 @@ def main() -> None:
                 for key in ("d_optimal", "random")
             }
             tqdm.write(f"{name}: Spearman at 20 samples {figures}; published {task.get('published_spearman')}")
+        if "fbnet" in spaces:
+            leave_one_family_out(book, spaces["fbnet"], 2 if options.quick else 8)
+            book.save()
+            tqdm.write(
+                f"coverage of quantile .9: {summarise(book.records, settings)['quantile_coverage_min']} at the least"
+            )
     except (UserError, OSError) as error:
         sys.exit(f"latency_transfer: {error}")
 

@@ -62,7 +62,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     predict = commands.add_parser("predict", help="predicted latency of an architecture, layer by layer")
     predict.add_argument("--device", required=True, help="shipped device (rpi4, …) or a table's path (./my-board.json)")
-    predict.add_argument("--arch", required=True, type=Path, help="derived.json, or the run folder that holds it")
+    predict.add_argument("--arch", required=True, help="derived.json, its run folder, or the name of a timm model")
+    predict.add_argument("--resolution", type=ranged(int, "[8, 1024]"), help="of a timm model, px (default: the table's)")
+    predict.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="of a timm model's image (default: 3)")
+    predict.add_argument("--classes", type=ranged(int, "[2, 100000]"), default=10, help="of a timm model (default: 10)")
     predict.set_defaults(run=run_predict)
 
 
@@ -148,9 +151,12 @@ def run_predict(options: argparse.Namespace) -> None:
     from supernet.costs.latency import load_table
     from supernet.spaces.architecture import Architecture
 
-    arch = Architecture.load(options.arch)
-    space = get_space(arch.space)
     table = load_table(options.device)
+    if not Path(options.arch).exists() and not options.arch.endswith(".json"):
+        print(estimate_words(table, options.arch, options.channels, options.classes, options.resolution))
+        return
+    arch = Architecture.load(Path(options.arch))
+    space = get_space(arch.space)
     cost = table.cost(space)
     index_L = space.index_L(arch.ops)
     total_ms = cost.total(index_L)
@@ -168,3 +174,20 @@ def run_predict(options: argparse.Namespace) -> None:
         raise UserError(
             f"The table of {table.device} predicts {total_ms:g} ms: its offset does not fit this architecture."
         )
+
+
+def estimate_words(table: LatencyTable, name: str, channels: int, classes: int, resolution: int | None) -> str:
+    """What a timm model is estimated to take, by kind of kernel. Raises UserError for an unknown model, or no estimate."""
+    import torch
+
+    from supernet.models import create_timm
+    from supernet.transfer.kernel_model import estimate_network
+
+    size = resolution or table.content["resolution"]
+    with torch.random.fork_rng(devices=[]):
+        network = create_timm(name, classes, channels, size)
+    found = estimate_network(table, network, channels, size)
+    lines = [f"{table.device} ({table.provenance}), {name} at {size} px: estimated latency by kind of kernel"]
+    lines += [f"  {kind:<10} {ms:9.4f} ms  {ms / found.ms:5.1%}" for kind, ms in found.parts_ms.items()]
+    lines.append(f"total  {found.ms:.4g} ms, estimated from blocks of other networks (± {found.error:.0%})")
+    return "\n".join([*lines, *(f"  {note}" for note in found.notes)])
