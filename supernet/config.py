@@ -30,7 +30,6 @@ def is_file(arch: str) -> bool:
 
 
 _VAL_HELD_OUT = Needs("train_on_val", lambda on: not on, "search-val is trained on, leave one of the two out")
-_DERIVED = Needs("arch", is_file, "only the latency of a derived.json is looked up")
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class SearchConfig(CommonConfig):
 class TrainConfig(CommonConfig):
     """Options of `train`."""
 
-    device: str = _option("rpi4", "look the latency up in this table; default: the search's", where=[_DERIVED], group="task")  # fmt: skip
+    device: str = _option("rpi4", "table to predict the latency with; default: the search's", group="task")  # fmt: skip
     arch: str = _option("", "derived.json (or its folder), or a timm model's name as a baseline", group="task")
     baseline: str | None = _option(None, "compare with this earlier run on the same test images, in pairs", group="task")  # fmt: skip
     space: str = _option("fbnet32", "of a timm baseline: the space whose input size is used", group="task", more=True)

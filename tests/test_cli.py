@@ -77,6 +77,8 @@ def test_timm_baseline_takes_the_same_path(tmp_path: Path) -> None:
     main(["train", "--quick", "--arch", "mobilenetv2_050", *TINY, "--bootstrap", "20", "--out", str(tmp_path / "run")])
     model = timm.create_model("supernet_derived", model_json=str(tmp_path / "run" / "model.json"), pretrained=True)
     assert model.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    arch = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["arch"]
+    assert arch["device"] == "rpi4" and arch["predicted_ms"] > 1 and "estimated" in arch["estimated"]
 
 
 def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -103,7 +105,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--fairness-method", "minmax"], ["minimax"]),
         (["--fairness-method", "dro", "--max-gap", "0.1"], ["--max-gap", "dro"]),
         (["--group-mix", "pupil=0.1"], ["pupil", "student"]),
-        (["--latency-quantile", "0.9"], ["rpi4", "adapted table"]),
+        (["--latency-quantile", "0.9"], ["rpi4", "supernet lut adapt"]),
         (["--latency-quantile", "2"], ["--latency-quantile", "below 1"]),
         (["--strategy", "magic"], ["magic", "differentiable"]),
         (["--relaxation", "magic"], ["magic", "score"]),

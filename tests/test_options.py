@@ -112,7 +112,7 @@ def test_what_no_command_can_take_is_one_line(capsys: pytest.CaptureFixture[str]
      "search --temperature 2", "search --temperature-end 2", "search --relaxation softmax --paths 3", "search --strategy evolution --storage x",
      "search --strategy random --evaluator scratch --lr 1", "search --strategy random --evaluator scratch --anchor 1",
      "search --fairness-weight 2 --max-gap .1", "search --fairness-weight 2 --fairness-method dro", "search --max-gap .1 --fairness-method dro,balance",
-     "search --file-col x", "search --data mnist:x --file-col x", "train --arch mobilenetv2_050 --device pixel3"],
+     "search --file-col x", "search --data mnist:x --file-col x"],
 )  # fmt: skip
 def test_an_option_without_effect_is_refused(capsys: pytest.CaptureFixture[str], argv: str) -> None:
     assert "has no effect with --" in refused(capsys, *argv.split())

@@ -198,7 +198,17 @@ def test_a_table_with_an_error_shows_it_as_an_interval() -> None:
 
 def test_a_baseline_has_no_predicted_latency() -> None:
     page = check(render(train_content(arch="mobilenetv2_050")))
-    assert "latency" not in page.sections and "its latency is not predicted" in page.text
+    assert "latency" not in page.sections and "Its latency is not predicted" in page.text
+
+
+def test_an_estimated_latency_is_called_so() -> None:
+    content = train_content(arch="mobilenetv2_050")
+    told = "estimated from the times of other networks' blocks"
+    content["arch"] |= {"predicted_ms": 12.3, "predicted_error": 0.3, "device": "rpi4", "estimated": told}
+    page = check(render(content))
+    assert "12.30 ms ± 3.69 ms" in page.text and told in page.text
+    card = model_card(content)
+    assert "12.30 ms on rpi4, **estimated, not measured**; ± 30%; estimated from the times" in card
 
 
 def test_a_table_that_is_gone_still_leaves_the_prediction() -> None:

@@ -6,12 +6,16 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latency_luts.runtimes import RUNTIMES
 from supernet.commands import lut_transfer
 from supernet.errors import UserError
 from supernet.options import ranged
 from supernet.spaces import SPACES, TABLE_SPACES, get_space
+
+if TYPE_CHECKING:
+    from supernet.costs.latency import LatencyTable
 
 EPILOG = """\
 examples:
@@ -20,6 +24,8 @@ examples:
   python bundle/run.py --device my-board --out my-board.json     (numpy and onnxruntime suffice)
   supernet lut check my-board.json                           schema, coverage, plausibility, validation figures
   supernet lut predict --device rpi4 --arch derived.json     predicted latency, layer by layer
+  supernet lut predict --device rpi4 --arch mobilenetv3_small_050 --resolution 128
+                                                             a timm model: estimated from the table's blocks
 """
 
 
@@ -63,8 +69,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict = commands.add_parser("predict", help="predicted latency of an architecture, layer by layer")
     predict.add_argument("--device", required=True, help="shipped device (rpi4, …) or a table's path (./my-board.json)")
     predict.add_argument("--arch", required=True, help="derived.json, its run folder, or the name of a timm model")
-    predict.add_argument("--resolution", type=ranged(int, "[8, 1024]"), help="of a timm model, px (default: the table's)")
-    predict.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="of a timm model's image (default: 3)")
+    predict.add_argument(
+        "--resolution", type=ranged(int, "[8, 1024]"), help="of a timm model, px (default: the table's)"
+    )
+    predict.add_argument(
+        "--channels", type=ranged(int, "[1, 64]"), default=3, help="of a timm model's image (default: 3)"
+    )
     predict.add_argument("--classes", type=ranged(int, "[2, 100000]"), default=10, help="of a timm model (default: 10)")
     predict.set_defaults(run=run_predict)
 
@@ -178,14 +188,13 @@ def run_predict(options: argparse.Namespace) -> None:
 
 def estimate_words(table: LatencyTable, name: str, channels: int, classes: int, resolution: int | None) -> str:
     """What a timm model is estimated to take, by kind of kernel. Raises UserError for an unknown model, or no estimate."""
-    import torch
-
-    from supernet.models import create_timm
+    from supernet.models import create_network
+    from supernet.preprocessing import Preprocessing
     from supernet.transfer.kernel_model import estimate_network
 
     size = resolution or table.content["resolution"]
-    with torch.random.fork_rng(devices=[]):
-        network = create_timm(name, classes, channels, size)
+    spec = Preprocessing(size, channels, (0.5,) * channels, (0.5,) * channels)
+    network = create_network(name, tuple(map(str, range(classes))), spec)
     found = estimate_network(table, network, channels, size)
     lines = [f"{table.device} ({table.provenance}), {name} at {size} px: estimated latency by kind of kernel"]
     lines += [f"  {kind:<10} {ms:9.4f} ms  {ms / found.ms:5.1%}" for kind, ms in found.parts_ms.items()]

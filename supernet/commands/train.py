@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from supernet.commands.exports import Exportable
     from supernet.data import GroupedData
     from supernet.engine.runs import RunFolder
+    from supernet.preprocessing import Preprocessing
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
@@ -125,6 +126,7 @@ def set_up(options: argparse.Namespace) -> Training:
     from supernet.commands.comparison import read_baseline
     from supernet.commands.promise import other_data, priced
     from supernet.commands.setting import check, open_run, read_data, use_machine
+    from supernet.costs.latency import load_table
     from supernet.objective import class_weights
     from supernet.refit import check_coverage, linear_classifier
     from supernet.spaces.architecture import Architecture
@@ -138,6 +140,8 @@ def set_up(options: argparse.Namespace) -> Training:
         config = inherit(config, arch, given, quick=options.quick)
         check(config)
     check_effect(config, given)
+    if arch is None and "device" in given:
+        load_table(config.device)  # a wrong name is said now
     notes: list[str] = []
     if arch is not None:
         arch, notes = priced(config, arch, given)
@@ -211,7 +215,8 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
             *trained_gap_notes(config, metrics),
         ],
         "data": data_facts(config, data),
-        "arch": arch_facts(config, arch) | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
+        "arch": arch_facts(config, arch, network, spec)
+        | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
         "preprocessing": asdict(spec) | {"words": spec.words()},
         "files": {},
         "int8": None,
@@ -312,13 +317,31 @@ def class_names(classes: Sequence[str], most: int = 5) -> str:
     return ", ".join(classes[:most]) + (" …" if len(classes) > most else "")
 
 
-def arch_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, Any]:
-    """What the report says of the architecture. A timm baseline has no entries in a table: its latency is unknown."""
+def arch_facts(
+    config: TrainConfig, arch: Architecture | None, network: nn.Module, spec: Preprocessing
+) -> dict[str, Any]:
+    """What the report says of the architecture. A timm baseline has no entries in a table: its latency is an estimate from the
+    table's blocks (`estimated` says how good), or unknown (`estimated` says why).
+    """
     if arch is None:
-        unknown = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
-        return {"name": config.arch, **dict.fromkeys(unknown), "budget_ms": config.budget_ms}
+        facts = {"name": config.arch, **dict.fromkeys(("ops", "arch_def")), "budget_ms": config.budget_ms}
+        return facts | estimated_facts(config.device, network, spec)
     names = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
     return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": config.budget_ms or arch.budget_ms}
+
+
+def estimated_facts(device: str, network: nn.Module, spec: Preprocessing) -> dict[str, Any]:
+    """Estimated latency of a network that no table holds, its error and what to know of it; nulls and the reason where there is none."""
+    from supernet.costs.latency import load_table
+    from supernet.transfer.kernel_model import estimate_network
+
+    try:
+        table = load_table(device)
+        found = estimate_network(table, network, spec.channels, spec.size)
+    except UserError as error:
+        return {"predicted_ms": None, "predicted_error": None, "device": None, "estimated": str(error)}
+    told = "; ".join(("estimated from the times of other networks' blocks", *found.notes))
+    return {"predicted_ms": found.ms, "predicted_error": found.error, "device": table.device, "estimated": told}
 
 
 def closing_words(content: dict[str, Any], folder: Path) -> str:
@@ -336,7 +359,10 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
         )
     if arch["predicted_ms"] is not None:
         budget = "" if arch["budget_ms"] is None else f" of {arch['budget_ms']:g} ms"
-        lines.append(f"Predicted latency {arch['predicted_ms']:.2f} ms{budget} on {arch['device']}.")
+        how, spread = (
+            ("Estimated", f" (± {arch['predicted_error']:.0%})") if arch.get("estimated") else ("Predicted", "")
+        )
+        lines.append(f"{how} latency {arch['predicted_ms']:.4g} ms{spread}{budget} on {arch['device']}.")
     lines += [note for note in content["notes"] if note.startswith("--max-gap")]
     lines += comparison_words(content["baseline"], notion) if content["baseline"] else []
     lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")

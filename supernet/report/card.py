@@ -150,11 +150,15 @@ def _latency(content: Content) -> Iterable[str]:
     arch, table = content["arch"], content.get("table")
     yield from ("## Latency", "")
     if arch["predicted_ms"] is None:
-        yield from ("Not predicted: no table holds this network's operations. Measure it: `supernet verify`.", "")
+        why = arch.get("estimated") or "no table holds this network's operations."
+        yield from (f"Not predicted: {_text(why)} Measure it: `supernet verify`.", "")
         return
     error = arch["predicted_error"]
     spread = "its error is unknown" if error is None else f"± {error:.1%} on whole networks that were measured"
-    yield f"{arch['predicted_ms']:.2f} ms on {_text(str(arch['device']))}, **predicted, not measured**; {spread}."
+    how = "predicted"
+    if arch.get("estimated"):
+        how, spread = "estimated", f"± {error:.0%}; {_text(arch['estimated'])}"
+    yield f"{arch['predicted_ms']:.2f} ms on {_text(str(arch['device']))}, **{how}, not measured**; {spread}."
     if table:
         yield f"{words.table_words(table)} Source: {_text(table['source'])} (licence {_text(str(table['licence']))})."
     yield ""

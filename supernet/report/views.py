@@ -114,7 +114,7 @@ def _latency(content: Content, found: Mapping[str, Any]) -> Content | None:
         "told": f"{predicted_ms:.2f} ms{spread}",
         "verdict": words.latency_verdict(predicted_ms, error, budget_ms, device),
         "bar": charts.budget_bar(predicted_ms, error, budget_ms, content.get("base_ms")),
-        "trust": words.table_words(table) if table else "",
+        "trust": words.table_words(table) if table else (found.get("estimated") or ""),
         "table": table,
     }
 

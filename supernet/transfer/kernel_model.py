@@ -31,7 +31,9 @@ PRICED_AS = {
 }
 SEEN = ("pointwise", "depthwise", "linear", "pass")  # what the blocks and the head of the spaces are made of
 MOST_UNSEEN = 0.2  # of the time, at the price of a pointwise convolution: the stem's own 3 × 3
-NETWORK_ERROR = 0.3  # on published times of whole networks that no block of which was timed: benchmarks/latency_kernels.py
+NETWORK_ERROR = (
+    0.3  # on published times of whole networks that no block of which was timed: benchmarks/latency_kernels.py
+)
 WORST_ERROR = 0.3  # on blocks left out: above it the entries are no sums of kernels
 FEWEST = 20  # entries
 
@@ -81,7 +83,9 @@ class KernelModel:
             )
         notes = [f"{', '.join(unseen)} at the price of a pointwise one"] if unseen else []
         if size > 2 * self.sizes[1]:
-            notes.append(f"{size} px, where the table's blocks are timed at {self.sizes[0]} to {self.sizes[1]} px: extrapolated")
+            notes.append(
+                f"{size} px, where the table's blocks are timed at {self.sizes[0]} to {self.sizes[1]} px: extrapolated"
+            )
         if self.batch > 1:
             notes.append(f"for a batch of {self.batch}")
         return Estimate(sum(parts.values()), max(self.block_error, NETWORK_ERROR), parts, tuple(notes))
