@@ -47,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """Reads the run, exports, updates its report. Raises UserError where a file could not be written."""
     from supernet.commands.exports import FILES, Exportable, export
+    from supernet.engine.claim import claim
     from supernet.export import onnx_metadata
     from supernet.models import read_model
 
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         if kind not in FILES:
             raise UserError(f'--format: unknown format "{kind}".{nearest(kind, FILES)}')
     config = run_config(options.folder)
+    lock = claim(options.folder)  # not while the run itself, or another export, writes there
     model = read_model(options.folder / "model.json")
     metadata = onnx_metadata(model.spec, model.classes, model.arch, config.budget_ms)
     exported = export(
@@ -65,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"{options.folder / name}: {told}")
     print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")
     update_report(options.folder, exported)
+    lock.release()
     if exported.failed:
         raise UserError(f"{', '.join(exported.failed)} could not be written, for the reason above.")
 

@@ -48,15 +48,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     except OSError as error:
         what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
         fail(f"{what}. What was written before stays; the same command goes on from there.")
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if not out_of_memory(error):
             raise
         fail("Memory ran out: lower --batch-size, or use a machine with more. What was written before stays.")
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Python's and numpy's error, CUDA's, or the CPU allocator's, which torch raises as a plain RuntimeError."""
-    words = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "can't start new thread")
+    """Python's and numpy's error, CUDA's, the CPU allocator's (a plain RuntimeError), a library that found no room."""
+    words = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "can't start new thread",
+             "failed to map segment")  # fmt: skip
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
