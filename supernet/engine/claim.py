@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from latency_luts.files import PARTIAL, remove_partials, write_whole
 from supernet.errors import UserError
-from supernet.schema import check_schema, read_json, write_json
+from supernet.schema import check_schema, printable, read_json, write_json
 
 LOCK, CONFIG, FINISHED = ".lock", "config.json", "report.json"
 PENDING = "exports_pending"  # true in a report: the run has yet to write the files for a device
@@ -45,14 +46,21 @@ def claim(path: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        owner = " ".join((path / LOCK).read_text(encoding="utf-8", errors="replace").split())[:200]
-        raise Taken(
-            f"{path} is in use{f' by {owner}' if owner.isprintable() and owner else ''}: wait for it, or choose another folder."
-        ) from None
+        raise Taken(f"{path} is in use by {_owner(path / LOCK)}: wait for it, or choose another folder.") from None
     (path / LOCK).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     for folder in {path, *(partial.parent for partial in path.rglob(f"*{PARTIAL}"))}:
         remove_partials(folder)
     return lock
+
+
+def _owner(lock: Path) -> str:
+    """What the holder has written; it may be about to."""
+    for _ in range(20):
+        owner = lock.read_text(encoding="utf-8", errors="replace")[:200]
+        if owner:
+            return printable(owner)
+        time.sleep(0.05)
+    return "another process"
 
 
 def config_file(path: Path) -> Path:
