@@ -18,7 +18,7 @@ from typing import Any
 from latency_luts.journal import Journal
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-EVENTS = {"os.mkdir": "mkdir", "os.rename": "rename", "os.remove": "remove", "os.truncate": "truncate"}
+EVENTS = {"os.mkdir": "mkdir", "os.rename": "rename", "os.truncate": "truncate"}
 
 
 class Points:
@@ -49,6 +49,10 @@ class Points:
             path, _, flags = arguments
             if isinstance(flags, int) and flags & WRITING and self.inside(path):
                 self.point(f"open {Path(path).name}")
+        elif (
+            event == "os.remove" and arguments[1] == -1 and self.inside(arguments[0])
+        ):  # else relative to another folder
+            self.point(f"remove {Path(arguments[0]).name}")
         elif event in EVENTS and self.inside(arguments[0]):
             self.point(f"{EVENTS[event]} {Path(arguments[0]).name}")
 
