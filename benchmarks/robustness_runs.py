@@ -174,8 +174,8 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def kills(all_jobs: dict[str, Job], folder: Path, records: Records, quick: bool) -> None:
-    """Points of each command (STEPS; --quick: a few): killed there, gone on with, compared with what one call leaves."""
+def kills(all_jobs: dict[str, Job], folder: Path, records: Records, every: int | None = None) -> None:
+    """Points of each command (`every` so many; None: as in STEPS): killed there, gone on with, compared with what one call leaves."""
     for job in all_jobs.values():
         place, log = folder / "place", folder / "log"
         counted = folder / f"{job.name}-points.json"
@@ -190,7 +190,7 @@ def kills(all_jobs: dict[str, Job], folder: Path, records: Records, quick: bool)
             wrong = differing(expected, job.same(place)) if code == 0 else [log.read_text()[-300:]]
             return {"label": labels[number], "killed": killed == -9, "ok": killed == -9 and not wrong, "wrong": wrong}
 
-        for number in range(0, len(labels), 17 if quick else STEPS[job.name]):
+        for number in range(0, len(labels), every or STEPS[job.name]):
             records.once(f"kill {job.name} {number}", lambda number=number, attempt=attempt: attempt(number))
 
 
@@ -345,7 +345,7 @@ def measure(quick: bool, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     records = Records(folder / ("quick.jsonl" if quick else "records.jsonl"))
     all_jobs = jobs(folder)
-    kills(all_jobs, folder, records, quick)
+    kills(all_jobs, folder, records, 17 if quick else None)
     full_by = disks(all_jobs, folder, records, number=2 if quick else 8)
     pairs(all_jobs, folder, records, number=3 if quick else 24)
     flips(folder, records, number=20 if quick else 500)

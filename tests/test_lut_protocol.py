@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from latency_luts import machine, protocol, validation
+from latency_luts.errors import BundleError
 from latency_luts.journal import Journal
 from latency_luts.protocol import Settings, Subject, measure, summarise, visit, warm_up
 
@@ -189,3 +192,49 @@ def test_the_machine_is_described_from_what_can_be_read(tmp_path: Path, monkeypa
     monkeypatch.setattr(machine, "CPU", tmp_path / "none")
     monkeypatch.setattr(machine, "THERMAL", tmp_path / "none")
     assert machine.describe(None)["governor"] is None
+
+
+def test_a_journal_has_one_writer_and_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.json.partial.jsonl"
+    journal = Journal(path, {"device": "x"})
+    journal.add_visit(0, "a", 1.0)
+    for restart in (False, True):
+        with pytest.raises(BundleError, match=f"being written by process {os.getpid()} on"):
+            Journal(path, {"device": "x"}, restart)
+    journal.close()
+    for restart, visits in ((False, {(0, "a"): 1.0}), (True, {})):  # a refused restart has not emptied it
+        with closing(Journal(path, {"device": "x"}, restart)) as journal:
+            assert journal.visits == visits
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"round": 0, "name": "a", "ms": NaN}',
+        '{"round": 0, "name": "a", "ms": -1}',
+        '{"round": 0, "name": "a", "ms": true}',
+        '{"round": 0.5, "name": "a", "ms": 1}',
+        '{"round": -1, "moved": ["a"]}',
+        '{"reference": Infinity}',
+        '{"reference": "1"}',
+        "[" * 5000 + "]" * 5000,
+        "7",
+        "",
+        "\xff",
+    ],
+)
+def test_a_line_that_was_changed_is_damage(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "x.json.partial.jsonl"
+    Journal(path, {"device": "x"}).close()
+    with path.open("ab") as file:
+        file.write(line.encode("latin-1") + b"\n")
+    with pytest.raises(BundleError, match=r"is damaged .*--restart"):
+        Journal(path, {"device": "x"})
+
+
+def test_a_journal_cut_in_its_first_line_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "x.json.partial.jsonl"
+    path.write_text('{"header": {"dev')
+    for _ in range(2):
+        with closing(Journal(path, {"device": "x"})) as journal:
+            assert journal.visits == {}
