@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_content import DIGITS, search_content, train_content
 
-from supernet.commands.train import closing_words
+from supernet.commands.trained import closing_words
 from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import NOTIONS
 from supernet.report import render, write_report

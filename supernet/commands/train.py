@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from supernet.config import INHERITED, TrainConfig, is_file, with_epochs
 from supernet.errors import UserError
@@ -15,14 +15,10 @@ from supernet.options import add_options, check_effect, check_values, to_file
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from torch import nn
 
-    from supernet.commands.exports import Exportable
+    from supernet.commands.trained import Training
     from supernet.data import GroupedData
-    from supernet.engine.runs import RunFolder
-    from supernet.preprocessing import Preprocessing
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
@@ -69,6 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
     from supernet.commands.exports import export
+    from supernet.commands.trained import closing_words, exportable, finish, report_content
     from supernet.engine.claim import PENDING
     from supernet.engine.retraining import train_network
     from supernet.engine.runs import Interrupted, RunFolder
@@ -101,24 +98,6 @@ def run(options: argparse.Namespace) -> None:
     write_report(folder.path, content)
     print(closing_words(content, folder.path))
     print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")
-
-
-class Training(NamedTuple):
-    """What is trained, on what, and where: before the training with fresh weights, after it with trained ones.
-
-    arch:     None for a timm baseline
-    inputs:   files that the run keeps a copy of, by the copy's name
-    baseline: the arrays of an earlier run to compare with
-    """
-
-    config: TrainConfig
-    arch: Architecture | None
-    data: GroupedData
-    network: nn.Module
-    device: torch.device
-    inputs: dict[str, Path]
-    baseline: dict[str, np.ndarray] | None
-    notes: list[str]
 
 
 def set_up(options: argparse.Namespace) -> Training:
@@ -157,86 +136,6 @@ def set_up(options: argparse.Namespace) -> Training:
         check_coverage(data, data.val)
     inputs = {} if arch_file is None else {"derived.json": arch_file}
     return Training(config, arch, data, network, device, inputs, baseline, notes)
-
-
-def finish(trained: Training, folder: RunFolder) -> list[str]:
-    """Fits the classifier anew where that was asked for; what a person should know of the training, printed too."""
-    from supernet.engine.course import course_words
-    from supernet.refit import advice, refit_classifier
-
-    config, data = trained.config, trained.data
-    hints = course_words(config, folder.rows(), len(data.val))
-    if config.refit_classifier:
-        hints.append(refit_classifier(trained.network, data, data.val, trained.device).words())
-    elif not config.train_on_val:
-        hints += advice(data)
-    print("".join(f"{line}\n" for line in hints), end="")
-    return hints
-
-
-def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> dict[str, Any]:
-    """The facts of report.json, save the exports; writes predictions.npz."""
-    from supernet.commands.cap import soft_gap_notes, trained_gap_notes
-    from supernet.commands.comparison import against_baseline, postprocess, save_predictions
-    from supernet.commands.promise import latency_facts
-    from supernet.commands.setting import data_facts
-    from supernet.costs.analytic import count
-    from supernet.costs.memory import peak_activation_bytes
-    from supernet.data import Batches
-    from supernet.engine.evaluate import predict
-    from supernet.fairness import NOTIONS, get_notion
-    from supernet.metrics import evaluate_predictions
-
-    config, arch, data, network, device, _, baseline, notes = trained
-    spec = data.preprocessing
-    val_prob_VC, prob_NC = (
-        predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
-        for part in (data.val, data.test)
-    )
-    metrics = evaluate_predictions(
-        prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
-        cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed, margin=config.margin,
-        notions=NOTIONS | {config.fairness: get_notion(config.fairness)},
-    )  # fmt: skip
-    adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
-    save_predictions(folder.path, data, prob_NC, adjusted)
-    macs, params = count(network, 1, spec.channels, spec.size, spec.size)
-    peak_bytes = peak_activation_bytes(network, spec.channels, spec.size)
-    return {
-        "schema_version": 1,
-        "command": "train",
-        "name": folder.path.name,
-        "asked": asdict(config),
-        "notes": [
-            *notes,
-            *folder.notes,
-            *hints,
-            *soft_gap_notes(config, data, folder.rows()),
-            *trained_gap_notes(config, metrics),
-        ],
-        "data": data_facts(config, data),
-        "arch": arch_facts(config, arch, network, spec)
-        | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
-        "preprocessing": asdict(spec) | {"words": spec.words()},
-        "files": {},
-        "int8": None,
-        "metrics": metrics,
-        "adjusted": adjusted_facts,
-        "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
-        "history": folder.rows(),
-        **latency_facts(config, arch),
-        **folder.circumstances(),
-    }
-
-
-def exportable(trained: Training) -> Exportable:
-    """What the exporters need of a training."""
-    from supernet.commands.exports import Exportable
-    from supernet.export import onnx_metadata
-
-    config, data = trained.config, trained.data
-    metadata = onnx_metadata(data.preprocessing, data.classes, trained.arch, config.budget_ms)
-    return Exportable(trained.network, data.preprocessing, metadata, config.fairness, lambda: data)
 
 
 def find_architecture(config: TrainConfig) -> Path | None:
@@ -315,57 +214,3 @@ def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> 
 def class_names(classes: Sequence[str], most: int = 5) -> str:
     """The first few, for a message."""
     return ", ".join(classes[:most]) + (" …" if len(classes) > most else "")
-
-
-def arch_facts(
-    config: TrainConfig, arch: Architecture | None, network: nn.Module, spec: Preprocessing
-) -> dict[str, Any]:
-    """What the report says of the architecture. A timm baseline has no entries in a table: its latency is an estimate from the
-    table's blocks (`estimated` says how good), or unknown (`estimated` says why).
-    """
-    if arch is None:
-        facts = {"name": config.arch, **dict.fromkeys(("ops", "arch_def")), "budget_ms": config.budget_ms}
-        return facts | estimated_facts(config.device, network, spec)
-    names = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
-    return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": config.budget_ms or arch.budget_ms}
-
-
-def estimated_facts(device: str, network: nn.Module, spec: Preprocessing) -> dict[str, Any]:
-    """Estimated latency of a network that no table holds, its error and what to know of it; nulls and the reason where there is none."""
-    from supernet.costs.latency import load_table
-    from supernet.transfer.kernel_model import estimate_network
-
-    try:
-        table = load_table(device)
-        found = estimate_network(table, network, spec.channels, spec.size)
-    except UserError as error:
-        return {"predicted_ms": None, "predicted_error": None, "device": None, "estimated": str(error)}
-    told = "; ".join(("estimated from the times of other networks' blocks", *found.notes))
-    return {"predicted_ms": found.ms, "predicted_error": found.error, "device": table.device, "estimated": told}
-
-
-def closing_words(content: dict[str, Any], folder: Path) -> str:
-    """What the terminal shows at the end."""
-    from supernet.commands.comparison import comparison_words
-    from supernet.report.words import estimate, estimate_and_verdict, number_name
-
-    metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
-    spread = " (95% intervals)" if metrics["bootstrap"]["resamples"] else ""
-    lines = [f"Test accuracy {estimate(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
-    for attribute, found in metrics["attributes"].items():
-        groups = ", ".join(f"{name} {estimate(group['accuracy'])}" for name, group in found["groups"].items())
-        lines.append(
-            f"  {attribute}: {groups}; {number_name(notion)} {estimate_and_verdict(notion, found['gaps'][notion])}"
-        )
-    if arch["predicted_ms"] is not None:
-        budget = "" if arch["budget_ms"] is None else f" of {arch['budget_ms']:g} ms"
-        how, spread = (
-            ("Estimated", f" (± {arch['predicted_error']:.0%})") if arch.get("estimated") else ("Predicted", "")
-        )
-        lines.append(f"{how} latency {arch['predicted_ms']:.4g} ms{spread}{budget} on {arch['device']}.")
-    lines += [note for note in content["notes"] if note.startswith("--max-gap")]
-    lines += comparison_words(content["baseline"], notion) if content["baseline"] else []
-    lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
-    lines += [f"{name}: {words}" for name, words in content["files"].items()]
-    lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]
-    return "\n".join(lines)

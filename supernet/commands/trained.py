@@ -1,0 +1,163 @@
+"""A finished training → its report, its files for a device, and what the terminal shows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from supernet.commands.cap import soft_gap_notes, trained_gap_notes
+from supernet.commands.comparison import against_baseline, comparison_words, postprocess, save_predictions
+from supernet.commands.exports import Exportable
+from supernet.commands.promise import latency_facts
+from supernet.commands.setting import data_facts
+from supernet.config import TrainConfig
+from supernet.costs.analytic import count
+from supernet.costs.latency import load_table
+from supernet.costs.memory import peak_activation_bytes
+from supernet.data import Batches, GroupedData
+from supernet.engine.course import course_words
+from supernet.engine.evaluate import predict
+from supernet.engine.runs import RunFolder
+from supernet.errors import UserError
+from supernet.export import onnx_metadata
+from supernet.fairness import NOTIONS, get_notion
+from supernet.metrics import evaluate_predictions
+from supernet.preprocessing import Preprocessing
+from supernet.refit import advice, refit_classifier
+from supernet.report.words import estimate, estimate_and_verdict, number_name
+from supernet.spaces.architecture import Architecture
+from supernet.transfer.kernel_model import estimate_network
+
+
+class Training(NamedTuple):
+    """What is trained, on what, and where: before the training with fresh weights, after it with trained ones.
+
+    arch:     None for a timm baseline
+    inputs:   files that the run keeps a copy of, by the copy's name
+    baseline: the arrays of an earlier run to compare with
+    """
+
+    config: TrainConfig
+    arch: Architecture | None
+    data: GroupedData
+    network: nn.Module
+    device: torch.device
+    inputs: dict[str, Path]
+    baseline: dict[str, np.ndarray] | None
+    notes: list[str]
+
+
+def finish(trained: Training, folder: RunFolder) -> list[str]:
+    """Fits the classifier anew where that was asked for; what a person should know of the training, printed too."""
+    config, data = trained.config, trained.data
+    hints = course_words(config, folder.rows(), len(data.val))
+    if config.refit_classifier:
+        hints.append(refit_classifier(trained.network, data, data.val, trained.device).words())
+    elif not config.train_on_val:
+        hints += advice(data)
+    print("".join(f"{line}\n" for line in hints), end="")
+    return hints
+
+
+def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> dict[str, Any]:
+    """The facts of report.json, save the exports; writes predictions.npz."""
+    config, arch, data, network, device, _, baseline, notes = trained
+    spec = data.preprocessing
+    val_prob_VC, prob_NC = (
+        predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
+        for part in (data.val, data.test)
+    )
+    metrics = evaluate_predictions(
+        prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
+        cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed, margin=config.margin,
+        notions=NOTIONS | {config.fairness: get_notion(config.fairness)},
+    )  # fmt: skip
+    adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
+    save_predictions(folder.path, data, prob_NC, adjusted)
+    macs, params = count(network, 1, spec.channels, spec.size, spec.size)
+    peak_bytes = peak_activation_bytes(network, spec.channels, spec.size)
+    return {
+        "schema_version": 1,
+        "command": "train",
+        "name": folder.path.name,
+        "asked": asdict(config),
+        "notes": [
+            *notes,
+            *folder.notes,
+            *hints,
+            *soft_gap_notes(config, data, folder.rows()),
+            *trained_gap_notes(config, metrics),
+        ],
+        "data": data_facts(config, data),
+        "arch": arch_facts(config, arch, network, spec)
+        | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
+        "preprocessing": asdict(spec) | {"words": spec.words()},
+        "files": {},
+        "int8": None,
+        "metrics": metrics,
+        "adjusted": adjusted_facts,
+        "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
+        "history": folder.rows(),
+        **latency_facts(config, arch),
+        **folder.circumstances(),
+    }
+
+
+def exportable(trained: Training) -> Exportable:
+    """What the exporters need of a training."""
+    config, data = trained.config, trained.data
+    metadata = onnx_metadata(data.preprocessing, data.classes, trained.arch, config.budget_ms)
+    return Exportable(trained.network, data.preprocessing, metadata, config.fairness, lambda: data)
+
+
+def arch_facts(
+    config: TrainConfig, arch: Architecture | None, network: nn.Module, spec: Preprocessing
+) -> dict[str, Any]:
+    """What the report says of the architecture. A timm baseline has no entries in a table: its latency is an estimate from the
+    table's blocks (`estimated` says how good), or unknown (`estimated` says why).
+    """
+    if arch is None:
+        facts = {"name": config.arch, **dict.fromkeys(("ops", "arch_def")), "budget_ms": config.budget_ms}
+        return facts | estimated_facts(config.device, network, spec)
+    names = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
+    return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": config.budget_ms or arch.budget_ms}
+
+
+def estimated_facts(device: str, network: nn.Module, spec: Preprocessing) -> dict[str, Any]:
+    """Estimated latency of a network that no table holds, its error and what to know of it; nulls and the reason where there is none."""
+    try:
+        table = load_table(device)
+        found = estimate_network(table, network, spec.channels, spec.size)
+    except UserError as error:
+        return {"predicted_ms": None, "predicted_error": None, "device": None, "estimated": str(error)}
+    told = "; ".join(("estimated from the times of other networks' blocks", *found.notes))
+    return {"predicted_ms": found.ms, "predicted_error": found.error, "device": table.device, "estimated": told}
+
+
+def closing_words(content: dict[str, Any], folder: Path) -> str:
+    """What the terminal shows at the end."""
+    metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
+    spread = " (95% intervals)" if metrics["bootstrap"]["resamples"] else ""
+    lines = [f"Test accuracy {estimate(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
+    for attribute, found in metrics["attributes"].items():
+        groups = ", ".join(f"{name} {estimate(group['accuracy'])}" for name, group in found["groups"].items())
+        lines.append(
+            f"  {attribute}: {groups}; {number_name(notion)} {estimate_and_verdict(notion, found['gaps'][notion])}"
+        )
+    if arch["predicted_ms"] is not None:
+        budget = "" if arch["budget_ms"] is None else f" of {arch['budget_ms']:g} ms"
+        how, spread = (
+            ("Estimated", f" (± {arch['predicted_error']:.0%})") if arch.get("estimated") else ("Predicted", "")
+        )
+        lines.append(f"{how} latency {arch['predicted_ms']:.4g} ms{spread}{budget} on {arch['device']}.")
+    lines += [note for note in content["notes"] if note.startswith("--max-gap")]
+    lines += comparison_words(content["baseline"], notion) if content["baseline"] else []
+    lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
+    lines += [f"{name}: {words}" for name, words in content["files"].items()]
+    lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]
+    return "\n".join(lines)
