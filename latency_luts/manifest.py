@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class Manifest:
             raise BundleError(
                 f"{item.file} is not the file that was exported (SHA-256 differs): copy the bundle again."
             )
-        return content
+        return _unpacked(item.file, content) if item.file.endswith(".gz") else content
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -123,6 +124,18 @@ def read_manifest(folder: Path) -> Manifest:
         tuple(content["identities"]), tuple(content["layers"]), content["made_with"],
         hashlib.sha256(raw).hexdigest()[:16],
     )  # fmt: skip
+
+
+def _unpacked(name: str, content: bytes) -> bytes:
+    """A gzip file's content, never more than MAX_FILE_BYTES of it. Raises BundleError for what is none."""
+    unpack = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpack.decompress(content, MAX_FILE_BYTES)
+    except zlib.error as error:
+        raise BundleError(f"{name} cannot be unpacked ({error}): export the bundle again.") from error
+    if not unpack.eof:
+        raise BundleError(f"{name} is cut off, or larger than {MAX_FILE_BYTES:,} bytes; it is not loaded.")
+    return unpacked
 
 
 def _item(where: str, item: Any) -> Item:

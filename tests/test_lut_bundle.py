@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import csv
+import gzip
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from latency_luts.runtimes import RUNTIMES, get_runtime, onnxruntime_runtime
 from supernet.costs.latency import load_table
 from supernet.errors import UserError
 from supernet.lut.bundle import RUNNER, export_bundle
-from supernet.lut.pieces import network_piece, networks, pieces
+from supernet.lut.pieces import build, network_piece, networks, pieces
 from supernet.spaces import SPACES, LayerSpec, SearchSpace
 
 OPS = ("k3_e1", "k3_e3", "skip")
@@ -177,12 +180,10 @@ def test_a_manifest_that_is_no_json_object_is_refused(bundle: Path, content: byt
 
 
 def test_a_model_that_does_not_load_is_named(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import hashlib
-
     def change(manifest: dict) -> None:
-        path = bundle / manifest["items"][0]["file"]
-        path.write_bytes(b"no model")
-        manifest["items"][0]["sha256"] = hashlib.sha256(b"no model").hexdigest()
+        packed = gzip.compress(b"no model")
+        (bundle / manifest["items"][0]["file"]).write_bytes(packed)
+        manifest["items"][0]["sha256"] = hashlib.sha256(packed).hexdigest()
 
     edit(bundle, change)
     with pytest.raises(SystemExit):
@@ -243,6 +244,32 @@ def test_wrong_options_of_the_runner(bundle: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         runner.main(words, bundle)
     assert stop.value.code == 2
+
+
+def test_a_bundle_is_packed_to_a_fraction_and_a_packed_file_that_is_wrong_is_named(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(bundle)
+    network = next(item for item in manifest.items if item.role == "network")
+    packed, content = (bundle / network.file).read_bytes(), manifest.read(network)
+    assert network.file.endswith(".onnx.gz") and len(packed) < len(content)
+    for wrong, words in ((packed[:-9], "cut off"), (b"PK" + packed, "cannot be unpacked")):
+        (bundle / network.file).write_bytes(wrong)
+        listed = replace(network, sha256=hashlib.sha256(wrong).hexdigest())
+        with pytest.raises(BundleError, match=words):
+            manifest.read(listed)
+    (bundle / network.file).write_bytes(packed)
+    monkeypatch.setattr("latency_luts.manifest.MAX_FILE_BYTES", len(content) - 1)
+    with pytest.raises(BundleError, match="larger than"):
+        manifest.read(network)
+
+
+def test_the_weights_pack_to_a_few_percent() -> None:
+    network = build(SPACES["fbnet32"], ("k5_e6",) * 22, 3, 10)
+    weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+    assert len(gzip.compress(weights)) < 0.05 * len(weights)
+    spreads = [value.std() for value in network.parameters() if value.dim() > 1]
+    assert all(0 < spread < 1 for spread in spreads), "dense and normal numbers, as the network had them"
 
 
 def test_out_that_is_no_bundle_is_not_written_into(tmp_path: Path, cache: Path) -> None:

@@ -64,7 +64,7 @@ def run_sample(options: argparse.Namespace) -> None:
         f"{options.out}: {len(pieces)} networks. Copy the folder to the device, and there (numpy and onnxruntime suffice):"
     )
     print(f"  python {options.out.name}/run.py --device my-phone --out {options.out.name}/{SHEET}")
-    print(f"or measure the files in models/ by other means and fill in {sheet}. Then, here:")
+    print(f"or unpack (gunzip) and measure the files in models/ by other means and fill in {sheet}. Then, here:")
     print(f"  supernet lut adapt --device my-phone --space {space.name} --measured {sheet}")
 
 

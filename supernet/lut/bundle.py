@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from latency_luts.files import PARTIAL, remove_partials, write_whole
 from supernet.bars import bar as progress_bar
 from supernet.errors import UserError
 from supernet.lut.convert import get_converter
-from supernet.lut.pieces import Piece, identities, layers, networks, pieces
+from supernet.lut.pieces import PERIOD, Piece, identities, layers, networks, pieces
 from supernet.schema import write_json
 from supernet.spaces import SearchSpace
 
@@ -75,12 +76,12 @@ def export_bundle(
             if not source.is_file():
                 write_whole(source, converter(piece))
                 new += 1
-            name = f"models/{piece.name}.{format}"
-            content = source.read_bytes()
+            name = f"models/{piece.name}.{format}.gz"
+            content = gzip.compress(source.read_bytes(), compresslevel=6, mtime=0)
             write_whole(folder / name, content)  # another process may be measuring this very bundle
             sha256 = hashlib.sha256(content).hexdigest()
             items.append({"name": piece.name, "role": piece.role, "file": name, "sha256": sha256, **piece.fields})
-    for stale in (folder / "models").glob(f"*.{format}"):
+    for stale in (*(folder / "models").glob(f"*.{format}"), *(folder / "models").glob(f"*.{format}.gz")):
         if f"models/{stale.name}" not in {item["file"] for item in items}:
             stale.unlink()
     manifest = {
@@ -117,5 +118,5 @@ def copy_runner(folder: Path) -> None:
 
 
 def _digest(piece: Piece, format: str, dtype: str, stamp: str) -> str:
-    what = f"{piece.build()} {piece.shape} {format} {dtype} {stamp}"
+    what = f"{piece.build()} {piece.shape} {format} {dtype} {stamp} weights repeat after {PERIOD}"
     return hashlib.sha256(what.encode()).hexdigest()[:32]
