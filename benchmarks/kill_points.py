@@ -136,7 +136,18 @@ def _exit_code(command: Callable[[], object]) -> int:
 
 
 def supernet(arguments: Sequence[str]) -> Callable[[], object]:
-    """`supernet ARGUMENTS` as a command for `run`."""
-    from supernet.commands.main import main
+    """`supernet ARGUMENTS` as a command for `run`. What it imports and compiles is there before the fork."""
+    import fairlearn.metrics  # noqa: F401
+    import torch
 
+    import supernet.commands.exports
+    import supernet.commands.setting
+    import supernet.engine.board
+    import supernet.engine.retraining
+    import supernet.report
+    import supernet.strategies  # noqa: F401
+    from supernet.commands.main import main
+    from supernet.kernels.native import library
+
+    library(torch.float32)
     return lambda: main(list(arguments))

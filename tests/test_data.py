@@ -278,18 +278,20 @@ def test_large_sets_are_cached_once_and_mapped(tmp_path: Path, cache: Path, monk
 def test_an_interrupted_decode_leaves_no_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = str(make_folder(tmp_path / "pets"))
     monkeypatch.setattr(decode, "CACHE_ABOVE", 0)
-    real = decode.tqdm
+    real = decode.progress_bar
 
     def interrupted(pictures: Iterator[np.ndarray], *texts: str, **options: object) -> Iterator[np.ndarray]:
         yield from itertools.islice(pictures, 5)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decode, "tqdm", interrupted)
+    monkeypatch.setattr(decode, "progress_bar", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_data(root, resolution=8)
     assert not list(cache.iterdir())
-    monkeypatch.setattr(decode, "tqdm", real)
+    (cache / "partial-killed").mkdir()
+    monkeypatch.setattr(decode, "progress_bar", real)
     assert load_data(root, resolution=8).train.images_NCHW[1, :, 4, 4].tolist() == [9, 99, 40]
+    assert len(list(cache.iterdir())) == 1, "what a kill left is gone"
 
 
 def test_a_full_or_forbidden_cache_directory_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

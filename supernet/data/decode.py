@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 
 from supernet.bars import bar as progress_bar
@@ -163,19 +164,27 @@ def _write(
         if free < size:
             need, have = f"{size / 2**30:.1f} GiB", f"{free / 2**30:.1f} GiB"
             raise UserError(f"The decoded images need {need}, {kept.parent} has {have}: set XDG_CACHE_HOME.")
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix="partial-", ignore_cleanup_errors=True) as partial:
-            digest, marks = hashlib.sha256(), []
-            with (Path(partial) / "images.npy").open("wb") as stream:
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(stream, header)
-                for picture, mark in decoded:
-                    marks.append(mark)
-                    data = np.ascontiguousarray(picture).data
-                    digest.update(data)
-                    stream.write(data)
-            sha256, mark_N = np.array(digest.hexdigest()), np.array(marks, np.uint64)
-            np.savez(Path(partial) / "facts.npz", sha256=sha256, mark_N=mark_N, colour_N=colour_N, bright_N2=bright_N2)
-            if not kept.exists():  # another process may have been faster
+        with FileLock(f"{kept.parent}.lock"):  # another process may be decoding the same pictures
+            for left in kept.parent.glob("partial-*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            if kept.exists():
+                return
+            with tempfile.TemporaryDirectory(dir=kept.parent, prefix="partial-", ignore_cleanup_errors=True) as partial:
+                digest, marks = hashlib.sha256(), []
+                with (Path(partial) / "images.npy").open("wb") as stream:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                    for picture, mark in decoded:
+                        marks.append(mark)
+                        data = np.ascontiguousarray(picture).data
+                        digest.update(data)
+                        stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                sha256, mark_N = np.array(digest.hexdigest()), np.array(marks, np.uint64)
+                np.savez(
+                    Path(partial) / "facts.npz", sha256=sha256, mark_N=mark_N, colour_N=colour_N, bright_N2=bright_N2
+                )
                 Path(partial).rename(kept)
     except OSError as error:
         raise UserError(f"Cannot write decoded images to {kept.parent} ({error}): set XDG_CACHE_HOME.") from error

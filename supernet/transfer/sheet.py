@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latency_luts.files import write_whole
 from supernet.errors import UserError
 from supernet.schema import read_text
 from supernet.spaces import TABLE_SPACES, SearchSpace, get_space
@@ -45,7 +46,7 @@ def begin_sheet(path: Path, space: SearchSpace, dtype: str, networks: Mapping[st
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     writer.writerows([name, " ".join(ops), "", space.name, dtype, "", ""] for name, ops in networks.items())
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_whole(path, text.getvalue().encode())
 
 
 def refuse_filled(path: Path) -> None:
