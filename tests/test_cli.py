@@ -74,7 +74,10 @@ def test_trained_model_loads_through_timm(trained: Path) -> None:
 
 
 def test_timm_baseline_takes_the_same_path(tmp_path: Path) -> None:
-    main(["train", "--quick", "--arch", "mobilenetv2_050", *TINY, "--bootstrap", "20", "--out", str(tmp_path / "run")])
+    options = [*TINY, "--bootstrap", "20", "--fairness-weight", "3", "--out", str(tmp_path / "run")]
+    main(["train", "--quick", "--arch", "mobilenetv2_050", *options])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {row["lambda_gap_writer"] for row in rows} == {3.0}, "the weight that was asked for"
     model = timm.create_model("supernet_derived", model_json=str(tmp_path / "run" / "model.json"), pretrained=True)
     assert model.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
     arch = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["arch"]

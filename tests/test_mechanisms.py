@@ -12,13 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.config import SearchConfig
+from supernet.config import SearchConfig, TrainConfig
+from supernet.costs.latency import load_table
 from supernet.costs.table import CostTable
 from supernet.data import Batch, GroupedData, load_data
 from supernet.data.grouped import Split
 from supernet.derive import most_probable
+from supernet.engine.retraining import train_network
 from supernet.engine.runs import RunFolder
 from supernet.fairness import soft_gap
+from supernet.network import build_path
 from supernet.objective import BudgetPenalty, DataObjective, Multiplier
 from supernet.problem import Problem
 from supernet.spaces import get_space
@@ -127,6 +130,62 @@ def test_lambda_lat_converges_to_the_multiplier_of_the_budget() -> None:
     assert multiplier > 0.1
     loose, none, _ = optimised(effect_LK, COST, 20.0, 300)
     assert loose < 20 and none == 0, "a budget that nothing reaches has no weight"
+
+
+# --- short curves, pinned ---
+
+TRAINED, PENALTY = [2.3292, 2.0765, 1.8843, 1.7665], [0.0022, -0.0157, -0.0002, 0.0001]  # epochs 1, 4, 7, 10
+RATES = [2.525e-3, 3.290e-3, 1.070e-3, 5e-5]
+SEARCHED, EXPECTED_MS = [2.3487, 2.2962, 2.2314, 2.1400], [9.0, 9.0, 8.944, 8.930]
+P_FIRST = [0.425, 0.0, 0.308, 0.267]
+TOLERANCE = 0.01  # relative: one thread and two differ by .003 at the end
+
+
+@pytest.fixture(scope="module")
+def digits() -> GroupedData:
+    return load_data(group_mix="student=0.2", max_train=64, max_eval=32, progress=False)
+
+
+def trained_rows(data: GroupedData, folder: Path, **options: Any) -> list[dict[str, Any]]:
+    """Ten epochs of two steps."""
+    torch.manual_seed(0)
+    network, run = build_path(SPACE, ["k3_e1"] * L, 10, 1), RunFolder(folder, board=False)
+    train_network(TrainConfig(epochs=10, warmup_steps=4, threads=1, **options), data, network, run, torch.device("cpu"))
+    return run.rows()
+
+
+def test_the_trainings_curve_is_what_it_was(digits: GroupedData, tmp_path: Path) -> None:
+    rows = trained_rows(digits, tmp_path)
+    assert [row["cross_entropy"] for row in rows[::3]] == pytest.approx(TRAINED, rel=TOLERANCE)
+    assert [row["loss"] - row["cross_entropy"] for row in rows[::3]] == pytest.approx(PENALTY, abs=0.01)
+    assert [row["lr"] for row in rows[::3]] == pytest.approx(RATES, rel=1e-3)
+
+
+def test_training_obeys_the_fairness_weight(digits: GroupedData, tmp_path: Path) -> None:
+    """The penalty of the first step is the weight times the same gap; later ones move other weights."""
+    first = {}
+    for weight in (0.0, 1.0, 3.0):
+        (tmp_path / str(weight)).mkdir()
+        rows = trained_rows(digits, tmp_path / str(weight), fairness_weight=weight, lr=1e-8, batch_size=64)
+        assert {row["lambda_gap_writer"] for row in rows} == {weight}
+        first[weight] = rows[0]["loss"] - rows[0]["cross_entropy"]
+    assert first[0.0] == pytest.approx(0, abs=1e-6) and abs(first[1.0]) > 1e-4
+    assert first[3.0] == pytest.approx(3 * first[1.0], rel=1e-3)
+
+
+def test_the_searchs_curve_is_what_it_was(digits: GroupedData, tmp_path: Path) -> None:
+    table = load_table("rpi4").cost(SPACE)
+    config = SearchConfig(space="micro32", epochs=6, warmup_epochs=6, threads=1)
+    problem = Problem(
+        RunFolder(tmp_path, board=False), SPACE, digits, None, {"latency": table}, {"latency": 9.0}, 9.0,
+        torch.device("cpu"), (),
+    )  # type: ignore[arg-type]  # fmt: skip
+    running = DifferentiableSearch(config, problem)
+    running.run(problem.folder)
+    rows = problem.folder.rows()
+    assert [row["cross_entropy"] for row in rows[::3]] == pytest.approx(SEARCHED, rel=TOLERANCE)
+    assert [row["expected_latency"] for row in rows[::3]] == pytest.approx(EXPECTED_MS, rel=TOLERANCE)
+    np.testing.assert_allclose(running.p_LK[0], P_FIRST, atol=0.03)
 
 
 # --- a planted optimum that the default search must find ---
