@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from supernet.costs.table import CostTable
 from torch import Tensor, nn
 
 from supernet.config import SearchConfig, TrainConfig
 from supernet.costs.latency import load_table
-from supernet.costs.table import CostTable
 from supernet.data import Batch, GroupedData, load_data
 from supernet.data.grouped import Split
 from supernet.derive import most_probable
