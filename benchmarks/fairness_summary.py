@@ -93,7 +93,7 @@ Drawn = tuple[dict[str, float], dict[str, np.ndarray]]
 
 
 def _draws(runs: Sequence[Row], notion: str) -> Drawn:
-    """Means over the seeds of accuracy, balanced accuracy, worst group, gap of the notion and U: value, and (R,) resamples."""
+    """Means over the seeds of accuracy, mean group accuracy, worst group, gap of the notion and U: value, and (R,) resamples."""
     label_N, group_N, num_classes, num_groups = test_split()
     rng = np.random.default_rng(0)
     drawn_RN = rng.integers(len(label_N), size=(RESAMPLES, len(label_N)))
@@ -131,7 +131,7 @@ def _figures(table_RGP: np.ndarray, num_classes: int, notion: str) -> dict[str, 
 
     return {
         "accuracy": (accuracy_RG * count_RG).sum(1) / count_RG.sum(1),
-        "balanced_accuracy": accuracy_RG.mean(1),
+        "mean_group_accuracy": accuracy_RG.mean(1),
         "worst_group": accuracy_RG.min(1),
         "gap": gap(notion),
         "unfairness": gap("unfairness"),

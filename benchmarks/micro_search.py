@@ -62,7 +62,7 @@ def run_search(
         "most_probable": [int(k) for k in probable], "steps": running.total_steps,
         "candidates": [
             {"index_L": [int(k) for k in truth.space.index_L(one.ops)], "log_probability": one.log_probability,
-             "cross_entropy": one.cross_entropy, "error": 1 - one.balanced_accuracy, "gap": one.gap}
+             "cross_entropy": one.cross_entropy, "error": 1 - one.mean_group_accuracy, "gap": one.gap}
             for one in found
         ],
     }  # fmt: skip
@@ -88,7 +88,7 @@ def supernet_quality(truth: Truth, supernet: Supernet, data: GroupedData, rows: 
     for index_L in truth.index_NL[rows]:
         prob_NC = predict(subnet(supernet, truth.space.names(index_L), calibration), batches)
         scores = brief_scores(prob_NC, label_N, group_NA, data, "accuracy_parity")
-        error.append(1 - scores["balanced_accuracy"])
+        error.append(1 - scores["mean_group_accuracy"])
         gap.append(scores["gap"])
         loss.append(scores["cross_entropy"])
     best = np.isin(rows, np.argsort(truth.error_N)[: len(truth.error_N) // 10])
@@ -108,7 +108,7 @@ def supernet_quality(truth: Truth, supernet: Supernet, data: GroupedData, rows: 
 
 
 class Regret(NamedTuple):
-    """How much worse than the oracle: points of balanced accuracy, fraction of its gap, points of error + gap."""
+    """How much worse than the oracle: points of mean group accuracy, fraction of its gap, points of error + gap."""
 
     accuracy: float
     gap: float

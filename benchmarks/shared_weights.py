@@ -4,7 +4,7 @@
 
 Own weights: `share_weights` switched off, with the learning rate that was their default (1e-3 for `fbnet32`, 1e-2 for
 `micro32`) and with today's. `fbnet32`, rpi4, 10 ms, 2,000 training images of which 5% are by students, 6 epochs of warm-up
-and 3 of search: balanced accuracy and cross-entropy on search-val, with the supernet's weights, of 16 random architectures
+and 3 of search: mean group accuracy and cross-entropy on search-val, with the supernet's weights, of 16 random architectures
 inside the budget (the same for all), of the hand-made one and of the one derived. `micro32`, rpi4, the middle budget: Kendall τ with
 the ground truth and the regret of the derived architecture. CPU seconds are the search's. Resumable: a finished run is a line in
 `FOLDER/runs.jsonl`.
@@ -90,7 +90,7 @@ def _deep(seed: int, lr: float) -> Row:
     random_N = [scores(region.random(rng)) for _ in range(RANDOM)]
     by_hand = scores(running.hand_made_L)
     row: dict[str, Any] = {"search_seconds": seconds, "derived": list(derived.ops)}
-    for name in ("balanced_accuracy", "cross_entropy"):
+    for name in ("mean_group_accuracy", "cross_entropy"):
         row |= {f"random_{name}": float(np.mean([one[name] for one in random_N])), f"hand_made_{name}": by_hand[name]}
         row |= {f"derived_{name}": getattr(derived, name)}
     return row

@@ -71,7 +71,7 @@ def main() -> None:
         "",
         "| quantile | " + " | ".join(f"{q:.0%}" for q in quantiles) + " |",
         "|---|" + "---|" * len(quantiles),
-        "| balanced accuracy, % | " + " | ".join(f"{100 * v:.1f}" for v in np.quantile(1 - truth.error_N, quantiles)) + " |",
+        "| mean group accuracy, % | " + " | ".join(f"{100 * v:.1f}" for v in np.quantile(1 - truth.error_N, quantiles)) + " |",
         "| gap, points | " + " | ".join(f"{100 * v:.1f}" for v in np.quantile(truth.gap_N, quantiles)) + " |",
         "",
         "## Noise",
@@ -87,7 +87,7 @@ def main() -> None:
             "",
             f"## Oracle front on {device}",
             "",
-            "| ms | balanced accuracy, % | gap, points | operations |",
+            "| ms | mean group accuracy, % | gap, points | operations |",
             "|---|---|---|---|",
         ]
         lines += front(truth, device)

@@ -67,7 +67,7 @@ class Truth:
         return self.arrays[f"correct_{split}"].sum(-1) / self.arrays[f"total_{split}"].sum(-1)
 
     def error_NS(self, split: str) -> np.ndarray:
-        """1 − balanced accuracy (mean over groups)."""
+        """1 − mean group accuracy (mean over groups)."""
         return 1 - self.group_accuracy_NSG(split).mean(-1)
 
     def gap_NS(self, split: str) -> np.ndarray:

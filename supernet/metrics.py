@@ -189,7 +189,7 @@ def _mean_interval(right: Cells) -> tuple[float, float]:
     return float(ends.low[0]), float(ends.high[0])
 
 
-_OVER_GROUPS = {"balanced_accuracy": _mean_interval, "worst_group_accuracy": _worst_interval, "pqd": _ratio_interval}
+_OVER_GROUPS = {"mean_group_accuracy": _mean_interval, "worst_group_accuracy": _worst_interval, "pqd": _ratio_interval}
 
 
 def _gap_cells(data: Predictions, group_N: Array, num_groups: int, notion: Notion) -> Cells:
@@ -244,7 +244,7 @@ def paired_differences(
 ) -> dict[str, Any]:
     """A against B on the same samples, every resample drawn for both: differences A − B with 95% intervals.
 
-    ``{"accuracy": d, "attributes": {name: {"balanced_accuracy": d, "worst_group_accuracy": d, "gaps": {notion: d}}}}``
+    ``{"accuracy": d, "attributes": {name: {"mean_group_accuracy": d, "worst_group_accuracy": d, "gaps": {notion: d}}}}``
     with d = ``{"value", "low", "high", "verdict"}``; the verdict is "A" or "B", the better or fairer one, and "not
     shown" where the interval spans 0, or there is none (n_boot 0). Arguments and errors as in ``evaluate_predictions``.
     """
@@ -277,7 +277,7 @@ def paired_differences(
         rights = [_right(data, group_N, len(names)) for data in pair]
         found["attributes"][attribute] = {
             name: compare(name, [_OVER_GROUPS[name](right) for right in rights], attribute, less_is_better=False)
-            for name in ("balanced_accuracy", "worst_group_accuracy")
+            for name in ("mean_group_accuracy", "worst_group_accuracy")
         } | {
             "gaps": {
                 name: compare(

@@ -49,7 +49,7 @@ class Candidate:
     costs: dict[str, float]
     log_probability: float | None
     accuracy: float
-    balanced_accuracy: float
+    mean_group_accuracy: float
     gap: float | None
     non_dominated: bool
     cross_entropy: float | None = None

@@ -105,7 +105,7 @@ class Predictions:
         """Name → statistic of every resample, NaN where undefined; without weights that of the data itself, R = 1.
 
         accuracy, cross_entropy, ece: (R,). Of each attribute, named "attribute/…": accuracy, cross_entropy, ece (R, G),
-        selection_rate, recall, false_positive_rate (R, G, C), confusion (R, G, C, C), balanced_accuracy (mean over
+        selection_rate, recall, false_positive_rate (R, G, C), confusion (R, G, C, C), mean_group_accuracy (mean over
         groups), worst_group_accuracy, pqd (min / max of group accuracies), gap/NOTION (R,).
         """
         if weights_RU is None:
@@ -143,7 +143,7 @@ class Predictions:
                     "selection_rate": selected_RGC / count_RG[..., None],
                     "recall": right_RGC / of_class_RGC,
                     "false_positive_rate": (selected_RGC - right_RGC) / (count_RG[..., None] - of_class_RGC),
-                    "balanced_accuracy": np.nansum(accuracy_RG, 1) / np.isfinite(accuracy_RG).sum(1),
+                    "mean_group_accuracy": np.nansum(accuracy_RG, 1) / np.isfinite(accuracy_RG).sum(1),
                     "worst_group_accuracy": lowest_R,
                     "pqd": lowest_R / highest_R,
                     **{

@@ -101,7 +101,7 @@ def compare(
                 costs={name: cost.total(index_L) for name, cost in problem.costs.items()},
                 log_probability=None if log_p_LK is None else float(log_p_LK[np.arange(len(index_L)), index_L].sum()),
                 accuracy=found["accuracy"],
-                balanced_accuracy=found["balanced_accuracy"],
+                mean_group_accuracy=found["mean_group_accuracy"],
                 cross_entropy=found["cross_entropy"],
                 gap=found["gap"],
                 gaps=gaps_by_attribute(found, problem.data.attributes),
@@ -113,7 +113,7 @@ def compare(
 
 def marked(rows: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The candidates with `non_dominated` as it is among them: in error, gap and latency, or without a gap that is unknown."""
-    columns = [[1 - row.balanced_accuracy for row in rows], [row.costs["latency"] for row in rows]]
+    columns = [[1 - row.mean_group_accuracy for row in rows], [row.costs["latency"] for row in rows]]
     gaps = [row.gap for row in rows if row.gap is not None]
     if len(gaps) == len(rows):
         columns.append(gaps)

@@ -226,5 +226,6 @@ def test_a_hard_gap_on_test_above_the_cap_is_said_for_each_attribute_with_its_in
     assert shown.startswith("--max-gap 0.02 was not held on test") and "by sex is 0.0500 (0.0300 to 0.0900)." in shown
     assert "chance" not in shown and "by site" in by_chance and "The interval holds the cap, too" in by_chance
     assert trained_gap_notes(TrainConfig(), metrics((0.05, 0.03))) == []
-    (line,) = trained_gap_notes(TrainConfig(max_gap=0.02), metrics((None, None), (0.05, None)))
+    unknown, line = trained_gap_notes(TrainConfig(max_gap=0.02), metrics((None, None), (0.05, None)))
+    assert unknown.startswith("--max-gap 0.02 was not checked on test") and "by sex" in unknown
     assert line.endswith("by age is 0.0500.")

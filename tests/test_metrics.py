@@ -62,7 +62,7 @@ def test_figures_are_fairlearns_and_sklearns():
             falsely = [false_positive_rate(y[g == i] == k, p[g == i] == k, pos_label=True) for k in range(len(CLASSES))]
             assert [own["false_positive_rate"][c]["value"] for c in CLASSES] == pytest.approx(falsely)
             assert sum(own["selection_rate"][c]["value"] for c in CLASSES) == pytest.approx(1)
-        assert found["balanced_accuracy"]["value"] == pytest.approx(frame.by_group.mean())
+        assert found["mean_group_accuracy"]["value"] == pytest.approx(frame.by_group.mean())
         assert found["worst_group_accuracy"]["value"] == pytest.approx(frame.group_min())
         assert found["worst_group"] == names[int(frame.by_group.idxmin())]
         assert found["pqd"]["value"] == pytest.approx(frame.ratio())
@@ -181,7 +181,7 @@ def test_the_fairer_of_two_models_is_shown_only_where_it_is():
     found = paired_differences(a, b, label, group, CLASSES, ATTRIBUTES, n_boot=100)
     age = found["attributes"]["age"]
     assert age["gaps"]["accuracy_parity"]["verdict"] == "A" and age["gaps"]["accuracy_parity"]["high"] < 0
-    assert found["accuracy"]["verdict"] == age["balanced_accuracy"]["verdict"] == "A"
+    assert found["accuracy"]["verdict"] == age["mean_group_accuracy"]["verdict"] == "A"
     swapped = paired_differences(b, a, label, group, CLASSES, ATTRIBUTES, n_boot=100)
     assert swapped["attributes"]["age"]["gaps"]["accuracy_parity"]["verdict"] == "B"
     alike = paired_differences(a, a, label, group, CLASSES, ATTRIBUTES, n_boot=50)
@@ -277,7 +277,7 @@ def test_intervals_hold_their_value_inside_the_possible(seed, size, clustered):
                 assert 0 <= gap["low"] <= gap["value"] <= gap["high"], name
                 assert gap["low"] < gap["high"], name
                 assert gap["high"] <= 1 or name in ("loss_parity", "unfairness")
-        for name in ("balanced_accuracy", "worst_group_accuracy", "pqd"):
+        for name in ("mean_group_accuracy", "worst_group_accuracy", "pqd"):
             figure = found[name]
             assert figure["value"] is None or 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1, name
     other = prob[np.random.default_rng(seed).permutation(size)]

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -146,6 +147,21 @@ def test_a_number_that_is_not_finite_is_refused_and_leaves_the_old_report(tmp_pa
     with pytest.raises(ValueError, match="JSON"):
         write_report(tmp_path, search_content() | {"base_ms": float("nan")})
     assert (tmp_path / "report.html").read_bytes() == before
+
+
+@pytest.mark.parametrize("make", [search_content, train_content])
+def test_a_report_of_before_reads_as_one_of_today(make: Any) -> None:
+    """The mean over groups was called balanced accuracy until scikit-learn's meaning got its name back."""
+    content = make(compared=True) if make is train_content else make()
+    own = {key: content[key] for key in ("candidates", "history", "adjusted", "baseline") if key in content}
+    before = json.loads(json.dumps(content | own).replace("mean_group_accuracy", "balanced_accuracy"))
+    if "metrics" in content:
+        before["metrics"] = json.loads(json.dumps(content["metrics"]))
+        for found in before["metrics"]["attributes"].values():
+            found["balanced_accuracy"] = found.pop("mean_group_accuracy")
+    kept = json.dumps(before)
+    assert render(before) == render(content) and json.dumps(before) == kept
+    assert "metrics" not in content or model_card(before) == model_card(content)
 
 
 def test_names_from_users_files_are_text_wherever_they_stand() -> None:

@@ -27,7 +27,7 @@ def trials(path: Path, **content: Any) -> list[sweep.Trial]:
 
 def finish(trial: sweep.Trial, accuracy: float, gap: float, ms: float) -> None:
     trial.folder.mkdir(parents=True)
-    best = {"ops": ["skip"], "accuracy": accuracy, "balanced_accuracy": accuracy, "gap": gap, "costs": {"latency": ms}}
+    best = {"ops": ["skip"], "accuracy": accuracy, "mean_group_accuracy": accuracy, "gap": gap, "costs": {"latency": ms}}
     (trial.folder / "front.json").write_text(json.dumps([best]))
     (trial.folder / "report.json").write_text("{}")
 
@@ -52,6 +52,17 @@ def test_a_trial_begins_or_goes_on(tmp_path: Path) -> None:
     assert trial.done
     with pytest.raises(UserError, match="another max_train"):
         trials(tmp_path, options={"max_train": 65, "augment": False})
+
+
+def test_fronts_of_before_are_joined_too(tmp_path: Path) -> None:
+    """Their mean over groups was called balanced accuracy."""
+    one, other = trials(tmp_path, seeds=[0, 1])
+    finish(one, 0.9, 0.05, 10.0)
+    finish(other, 0.8, 0.05, 10.0)
+    front = one.folder / "front.json"
+    front.write_text(front.read_text().replace("mean_group_accuracy", "balanced_accuracy"))
+    assert "0.850 ± 0.071" in sweep.join([one, other], tmp_path)
+    assert [row["mean_group_accuracy"] for row in json.loads((tmp_path / "front.json").read_text())] == [0.9, 0.8]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def _figures(config: TrainConfig, data: GroupedData, prob_NC: np.ndarray) -> dic
     return {
         attribute: {
             "accuracy": found["accuracy"],
-            **{name: own[name] for name in ("balanced_accuracy", "worst_group_accuracy")},
+            **{name: own[name] for name in ("mean_group_accuracy", "worst_group_accuracy")},
             "gap": own["gaps"][config.fairness],
             "groups": {name: group["accuracy"] for name, group in own["groups"].items()},
         }
@@ -158,7 +158,7 @@ def _paired(
     found = paired_differences(**_arguments(config, data, only), prob_a_NC=a_NC, prob_b_NC=b_NC)
     attributes = {
         name: {"accuracy": found["accuracy"], "gap": own["gaps"][config.fairness]}
-        | {key: own[key] for key in ("balanced_accuracy", "worst_group_accuracy")}
+        | {key: own[key] for key in ("mean_group_accuracy", "worst_group_accuracy")}
         for name, own in found["attributes"].items()
     }
     return {"accuracy": found["accuracy"], "attributes": attributes}

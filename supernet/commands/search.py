@@ -201,7 +201,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         f"{asked}{by_hand}Derived: {' '.join(arch.ops)}\n"
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
-        f"On search-val {scored}: balanced accuracy {best.balanced_accuracy:.3f}, "
+        f"On search-val {scored}: mean group accuracy {best.mean_group_accuracy:.3f}, "
         f"{number_name(config.fairness)} {told(best.gap, 3)}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
         f"Next: {called('train')} --arch {folder.path / 'derived.json'}"

@@ -60,11 +60,13 @@ FRONT: dict[str, Any] = {  # of a trial's front.json, what the joined one needs
     "minItems": 1,
     "items": {
         "type": "object",
-        "required": ["ops", "costs", "accuracy", "balanced_accuracy", "gap"],
+        "required": ["ops", "costs", "accuracy", "gap"],
+        "anyOf": [{"required": [name]} for name in ("mean_group_accuracy", "balanced_accuracy")],  # the latter: of before
         "properties": {
             "ops": {"type": "array", "items": {"type": "string", "maxLength": 100}, "maxItems": 1000},
             "costs": {"type": "object", "required": ["latency"], "properties": {"latency": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9}}},
             "accuracy": _RATE,
+            "mean_group_accuracy": _RATE,
             "balanced_accuracy": _RATE,
             "gap": {"type": ["number", "null"], "minimum": -1000, "maximum": 1000},
         },
@@ -231,25 +233,26 @@ def join(trials: list[Trial], out: Path) -> str:
     import numpy as np
 
     from supernet.front import non_dominated
+    from supernet.report.older import renamed
 
     rows = []
     for trial in trials:
-        best = read_json(trial.folder / "front.json", "front", FRONT)[0]
-        names = ("ops", "accuracy", "balanced_accuracy", "gap")
+        best = renamed(read_json(trial.folder / "front.json", "front", FRONT)[0])
+        names = ("ops", "accuracy", "mean_group_accuracy", "gap")
         asked = {name: getattr(trial.config, name) for name in ("device", "budget_ms", "fairness_weight", "seed")}
         rows.append({"trial": trial.folder.name, **asked, "predicted_ms": best["costs"]["latency"], **{n: best[n] for n in names}})  # fmt: skip
     for device in dict.fromkeys(row["device"] for row in rows):
         own = [row for row in rows if row["device"] == device]
         unknown = any(row["gap"] is None for row in own)  # then nothing is ranked by it
-        front_N = non_dominated(np.array([[1 - r["balanced_accuracy"], 0 if unknown else r["gap"], r["predicted_ms"]] for r in own]))  # fmt: skip
+        front_N = non_dominated(np.array([[1 - r["mean_group_accuracy"], 0 if unknown else r["gap"], r["predicted_ms"]] for r in own]))  # fmt: skip
         for row, on_front in zip(own, front_N, strict=True):
             row["non_dominated"] = bool(on_front)
     write_json(out / "front.json", rows)
-    lines = ["| device | budget ms | λ_fair | seeds | predicted ms | balanced accuracy | gap | on the front |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| device | budget ms | λ_fair | seeds | predicted ms | mean group accuracy | gap | on the front |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     keys = ("device", "budget_ms", "fairness_weight")
     for key in dict.fromkeys(tuple(row[k] for k in keys) for row in rows):
         same = [row for row in rows if tuple(row[k] for k in keys) == key]
-        figures = [spread([row[name] for row in same], form) for name, form in (("predicted_ms", ".2f"), ("balanced_accuracy", ".3f"), ("gap", ".3f"))]  # fmt: skip
+        figures = [spread([row[name] for row in same], form) for name, form in (("predicted_ms", ".2f"), ("mean_group_accuracy", ".3f"), ("gap", ".3f"))]  # fmt: skip
         device, budget_ms, weight = key
         budget = "default" if budget_ms is None else f"{budget_ms:g}"
         on_front = sum(row["non_dominated"] for row in same)

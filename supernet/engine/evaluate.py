@@ -46,7 +46,7 @@ def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch])
 def brief_scores(
     prob_NC: np.ndarray, label_N: np.ndarray, group_NA: np.ndarray, data: GroupedData, notion: str
 ) -> dict[str, Any]:
-    """accuracy, balanced_accuracy and balanced cross_entropy (means over groups) and hard gap of a notion, to follow a run.
+    """accuracy, mean_group_accuracy and cross_entropy (means over groups) and hard gap of a notion, to follow a run.
 
     Of several attributes the worst counts, and `gap_ATTRIBUTE` tells of each: one may improve while another worsens. A gap
     that these images do not define is None, and so is the worst of several where one of them is.
@@ -62,7 +62,7 @@ def brief_scores(
     ]
     return {
         "accuracy": report["accuracy"]["value"],
-        "balanced_accuracy": min(found["balanced_accuracy"]["value"] for found in attributes.values()),
+        "mean_group_accuracy": min(found["mean_group_accuracy"]["value"] for found in attributes.values()),
         "cross_entropy": float(max(loss_A)),
         "gap": worst_gap(gaps.values()),
         **(gaps if len(gaps) > 1 else {}),

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from latency_luts.files import write_whole
 from supernet.report import words
 from supernet.report.card import model_card
+from supernet.report.older import as_today
 from supernet.report.views import SECTIONS, page_view
 from supernet.schema import write_json
 
@@ -33,7 +34,7 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
     Raises ValueError for a number that is not finite: what is unknown is None.
     """
     facts = content
-    content = json.loads(json.dumps(content))
+    content = json.loads(json.dumps(content, allow_nan=False))  # before a picture is drawn of it
     pages = {"report.html": render(content)}
     if content["command"] == "train":
         pages["model_card.md"] = model_card(content)
@@ -44,5 +45,5 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
 
 def render(content: dict[str, Any]) -> str:
     """One self-contained page: no script, nothing fetched, light and dark, any width, fit to print."""
-    command = content["command"]
+    content, command = as_today(content), content["command"]
     return _PAGES.get_template(f"{command}.html").render(page_view(content) | SECTIONS[command](content))

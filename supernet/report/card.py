@@ -13,12 +13,14 @@ from typing import Any
 from supernet.report import words
 from supernet.report.groups import worst_rates
 from supernet.report.int8 import int8_rows, int8_words
+from supernet.report.older import as_today
 
 Content = Mapping[str, Any]
 
 
 def model_card(content: Content) -> str:
     """The card of a train run."""
+    content = as_today(content)
     sections = (_front_matter, _title, _model, _uses, _data, _evaluation, _int8, _latency, _training, _limits, _use)
     return "\n".join(line for section in sections for line in section(content)) + "\n"
 

@@ -9,7 +9,7 @@ from supernet.report import words
 
 FIGURES = {
     "accuracy": "accuracy",
-    "balanced_accuracy": "mean over the groups",
+    "mean_group_accuracy": "mean group accuracy",
     "worst_group_accuracy": "worst group",
 }  # and "gap", by its notion's name
 

@@ -65,7 +65,7 @@ def search_view(content: Content) -> Content:
         "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],
         "candidates_all": len(numbered),
         "front": [
-            _front(numbered, derived["budget_ms"], "Error, %", lambda c: 100 * (1 - c["balanced_accuracy"])),
+            _front(numbered, derived["budget_ms"], "Error, %", lambda c: 100 * (1 - c["mean_group_accuracy"])),
             *(
                 [_front(numbered, derived["budget_ms"], f"{words.capital(number)}, points", lambda c: 100 * c["gap"])]
                 if all(candidate["gap"] is not None for candidate in numbered)
@@ -156,8 +156,8 @@ def _train_curves(rows: Rows, number: str) -> Iterable[Content]:
     yield from _curve("Cross-entropy, training", "Mean of each epoch.", _lines(rows, {"loss": "cross_entropy"}))
     yield from _curve(
         "Accuracy, search-val",
-        "Of the averaged weights after each epoch. Balanced: mean over the groups.",
-        _lines(rows, {"accuracy": "val_accuracy", "balanced": "val_balanced_accuracy"}),
+        "Of the averaged weights after each epoch. Of the groups: the mean of their accuracies.",
+        _lines(rows, {"accuracy": "val_accuracy", "mean of groups": "val_mean_group_accuracy"}),
     )
     yield from _curve(
         f"{words.capital(number)}, search-val", "After each epoch.", _lines(rows, {"gap": "val_gap"}), zero=True

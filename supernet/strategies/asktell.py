@@ -120,7 +120,7 @@ def _candidate(problem: Problem, record: Record) -> Candidate:
         costs={name: measured[name] for name in problem.costs},
         log_probability=None,
         accuracy=measured["accuracy"],
-        balanced_accuracy=1 - measured["error"],
+        mean_group_accuracy=1 - measured["error"],
         gap=measured.get("gap"),
         gaps=gaps_by_attribute(measured, problem.data.attributes),
         non_dominated=True,

@@ -2,7 +2,7 @@
 
 A strategy has two methods. `ask()` gives an (L,) array, the column of each layer's operation, always inside the region's
 budgets, or None when it has nothing more to ask. `tell(index_L, objectives)` gives it all that was measured by name, all
-to be minimised: `error` (1 − balanced accuracy), `gap` (left out where search-val does not define it), `latency`, `params`, `macs`.
+to be minimised: `error` (1 − mean group accuracy), `gap` (left out where search-val does not define it), `latency`, `params`, `macs`.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def all_epochs(config: SearchConfig) -> int:
 def _objectives(scores: dict[str, float | None]) -> dict[str, float]:
     """What a strategy is told; an unknown gap is not."""
     told = {name: v for name, v in scores.items() if v is not None and (name == "accuracy" or name.startswith("gap"))}
-    mean = scores["balanced_accuracy"]
+    mean = scores["mean_group_accuracy"]
     assert mean is not None, "there is always a group with images"
     return {"error": 1 - mean, **told}
 
