@@ -27,7 +27,13 @@ def trials(path: Path, **content: Any) -> list[sweep.Trial]:
 
 def finish(trial: sweep.Trial, accuracy: float, gap: float, ms: float) -> None:
     trial.folder.mkdir(parents=True)
-    best = {"ops": ["skip"], "accuracy": accuracy, "mean_group_accuracy": accuracy, "gap": gap, "costs": {"latency": ms}}
+    best = {
+        "ops": ["skip"],
+        "accuracy": accuracy,
+        "mean_group_accuracy": accuracy,
+        "gap": gap,
+        "costs": {"latency": ms},
+    }
     (trial.folder / "front.json").write_text(json.dumps([best]))
     (trial.folder / "report.json").write_text("{}")
 
