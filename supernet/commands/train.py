@@ -105,6 +105,7 @@ def set_up(options: argparse.Namespace) -> Training:
     from supernet.commands.comparison import read_baseline
     from supernet.commands.promise import other_data, priced
     from supernet.commands.setting import check, open_run, read_data, use_machine
+    from supernet.commands.trained import Training
     from supernet.costs.latency import load_table
     from supernet.objective import class_weights
     from supernet.refit import check_coverage, linear_classifier
