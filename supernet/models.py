@@ -37,6 +37,7 @@ _SCHEMA: dict[str, Any] = {
         "input": INPUT_SCHEMA,
         "derived": {"type": ["string", "null"], "pattern": r"^[\w.-]+$"},
         "weights": {"type": "string", "pattern": r"^[\w.-]+$"},
+        "pretrained": {"type": ["object", "null"]},
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},  # of the weights; earlier versions wrote none
     },
 }
@@ -103,8 +104,18 @@ def _output(network: nn.Module, shape: tuple[int, ...]) -> Any:
     return output
 
 
-def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec: Preprocessing, name: str) -> None:
-    """Writes model.safetensors and model.json; a derived network (`name` is DERIVED) needs derived.json beside them."""
+def save_model(
+    folder: Path,
+    network: nn.Module,
+    classes: tuple[str, ...],
+    spec: Preprocessing,
+    name: str,
+    pretrained: dict[str, Any] | None = None,
+) -> None:
+    """Writes model.safetensors and model.json; a derived network (`name` is DERIVED) needs derived.json beside them.
+
+    pretrained: source, licence and SHA-256 of the weights that the training began with.
+    """
     weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
     stored = save(weights)
     write_whole(folder / "model.safetensors", stored)
@@ -116,6 +127,7 @@ def save_model(folder: Path, network: nn.Module, classes: tuple[str, ...], spec:
         "derived": "derived.json" if name == DERIVED else None,
         "weights": "model.safetensors",
         "sha256": hashlib.sha256(stored).hexdigest(),
+        "pretrained": pretrained,
     }
     write_json(folder / "model.json", content)
 

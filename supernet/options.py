@@ -79,7 +79,7 @@ def _parts(value: Any) -> set[str]:
 
 def option(
     default: Any, help: str, quick: Any = None, *, within: str | None = None, choices: Iterable[str] | None = None,
-    pattern: str | None = None, where: Iterable[Needs] = (), group: str = "training", more: bool = False,
+    pattern: str | None = None, where: Iterable[Needs] = (), group: str = "training", more: bool = False, alone: Any = None,
 ) -> Any:  # fmt: skip
     """A field of a command's options.
 
@@ -90,12 +90,13 @@ def option(
     where:   all must hold for it to have an effect; elsewhere giving it is an error
     group:   its heading in the help text
     more:    shown by --help-all alone
+    alone:   its value where it is given without one
     """
     known = None if choices is None else tuple(choices)
     return field(
         default=default,
         metadata={"help": help, "quick": quick, "within": None if within is None else interval(within),
-                  "choices": known, "pattern": pattern, "where": tuple(where), "group": group, "more": more},
+                  "choices": known, "pattern": pattern, "where": tuple(where), "group": group, "more": more, "alone": alone},
     )  # fmt: skip
 
 
@@ -231,6 +232,8 @@ def add_options(parser: argparse.ArgumentParser, config: type) -> None:
         extra: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": _type_of(config, item.name)}  # fmt: skip
         if kind is not bool:
             extra["metavar"] = {int: "N", float: "X"}.get(kind, item.name.split("_")[-1].upper())
+        if meta["alone"] is not None:
+            extra |= {"nargs": "?", "const": meta["alone"]}
         text = described(config, item.name)
         action = groups[meta["group"]].add_argument(
             flag(item.name), default=argparse.SUPPRESS, help=argparse.SUPPRESS if meta["more"] else text, **extra

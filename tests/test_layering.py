@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
     {"arrays", "bars", "errors", "options", "program", "programme", "schema", "preprocessing", "spaces", "config"},
     {"blocks", "costs", "fairness", "data", "kernels", "front"},
-    {"transfer", "network", "objective", "derive", "alpha", "intervals", "metrics", "models", "timm_entry"}
+    {
+        "transfer",
+        "network",
+        "objective",
+        "derive",
+        "alpha",
+        "pretrained",
+        "intervals",
+        "metrics",
+        "models",
+        "timm_entry",
+    }
     | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"},
     {"engine", "refit", "report", "lut"},
     {"problem", "scoring"},

@@ -88,7 +88,14 @@ def run(options: argparse.Namespace) -> None:
         return
     trained = asked._replace(config=config, network=network)
     hints = finish(trained, folder)
-    save_model(folder.path, network, data.classes, data.preprocessing, DERIVED if arch is not None else config.arch)
+    save_model(
+        folder.path,
+        network,
+        data.classes,
+        data.preprocessing,
+        DERIVED if arch is not None else config.arch,
+        asked.pretrained,
+    )
     content = report_content(trained, folder, hints) | {"seconds": {"total": time.monotonic() - started}}
     if config.export != "none":  # first: an exporter that ends the process takes no report with it
         pending = {"exports": f"not written yet; {called('export')} {folder.path} writes them"}
@@ -108,6 +115,7 @@ def set_up(options: argparse.Namespace) -> Training:
     from supernet.commands.trained import Training
     from supernet.costs.latency import load_table
     from supernet.objective import class_weights
+    from supernet.pretrained import find_weights, load_weights
     from supernet.refit import check_coverage, linear_classifier
     from supernet.spaces.architecture import Architecture
 
@@ -126,17 +134,25 @@ def set_up(options: argparse.Namespace) -> Training:
     if arch is not None:
         arch, notes = priced(config, arch, given)
     device = use_machine(config)
-    data = read_data(config, arch.input.size if arch is not None else _space_resolution(config))
+    data = read_data(config, arch.input.size if arch is not None else config.resolution or _space_resolution(config))
     config = with_epochs(config, len(data.train))
     class_weights(config, data, data.train)  # says now whether it has an effect
     baseline = None if config.baseline is None else read_baseline(config.baseline, data)
+    weights = None if config.pretrained is None else find_weights(config.pretrained, config.arch)
+    if weights is not None:
+        data = replace(data, preprocessing=weights.preprocessing(data.preprocessing))
     network = build(config, arch, data)
+    if weights is not None:
+        anew = load_weights(network, weights)
+        notes.append(f"Begun with trained weights: {weights.source}; anew: {', '.join(anew) or 'nothing'}.")
     notes += [*data.notes, *([] if arch is None else other_data(config, arch, data.fingerprint))]
     if config.refit_classifier:
         linear_classifier(network)  # now rather than after the training
         check_coverage(data, data.val)
     inputs = {} if arch_file is None else {"derived.json": arch_file}
-    return Training(config, arch, data, network, device, inputs, baseline, notes)
+    return Training(
+        config, arch, data, network, device, inputs, baseline, notes, None if weights is None else weights.facts()
+    )
 
 
 def find_architecture(config: TrainConfig) -> Path | None:

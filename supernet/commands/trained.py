@@ -40,6 +40,7 @@ class Training(NamedTuple):
     arch:     None for a timm baseline
     inputs:   files that the run keeps a copy of, by the copy's name
     baseline: the arrays of an earlier run to compare with
+    pretrained: where the weights that it began with are from
     """
 
     config: TrainConfig
@@ -50,6 +51,7 @@ class Training(NamedTuple):
     inputs: dict[str, Path]
     baseline: dict[str, np.ndarray] | None
     notes: list[str]
+    pretrained: dict[str, Any] | None
 
 
 def finish(trained: Training, folder: RunFolder) -> list[str]:
@@ -66,7 +68,7 @@ def finish(trained: Training, folder: RunFolder) -> list[str]:
 
 def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> dict[str, Any]:
     """The facts of report.json, save the exports; writes predictions.npz."""
-    config, arch, data, network, device, _, baseline, notes = trained
+    config, arch, data, network, device, _, baseline, notes, pretrained = trained
     spec = data.preprocessing
     val_prob_VC, prob_NC = (
         predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
@@ -97,6 +99,7 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
         "arch": arch_facts(config, arch, network, spec)
         | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
         "preprocessing": asdict(spec) | {"words": spec.words()},
+        "pretrained": pretrained,
         "files": {},
         "int8": None,
         "metrics": metrics,

@@ -1,12 +1,15 @@
-"""Augmentation of a whole batch on its device: one affine map a picture."""
+"""Augmentation of a whole batch: one affine map a picture on its device, and TrivialAugment."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torchvision.transforms import v2
 
 from supernet.data.grouped import Augment
+
+_TRIVIAL = v2.TrivialAugmentWide()
 
 
 def affine_maps(augment: Augment, resolution: int, uniform_B5: np.ndarray) -> torch.Tensor:
@@ -36,3 +39,13 @@ def apply(augment: Augment, image: torch.Tensor, uniform_B5: np.ndarray) -> torc
     maps = affine_maps(augment, image.shape[-1], uniform_B5).to(image.device)
     grid = sampling_grid(maps, image.shape[-1])
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def trivial(image_BCHW: torch.Tensor, seed_B: np.ndarray) -> torch.Tensor:
+    """uint8 → uint8: one operation of one strength a picture (TrivialAugment, Müller & Hutter, ICCV 2021), by its seed alone."""
+    changed = []
+    with torch.random.fork_rng(devices=[]):
+        for image_CHW, seed in zip(image_BCHW, seed_B.tolist(), strict=True):
+            torch.manual_seed(seed)
+            changed.append(_TRIVIAL(image_CHW))
+    return torch.stack(changed)

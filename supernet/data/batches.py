@@ -141,7 +141,12 @@ class Batches:
         joint = self.order(epoch)[position]
         own = slice(self.rank, None, self.world_size)
         index = torch.from_numpy(joint[own])
-        image = self._read(index).to(torch.float32).div_(255)
+        image = self._read(index)
+        if self.augment is not None and self.augment.trivial:
+            image = augmentation.trivial(
+                image, np.random.default_rng((self.seed, epoch, position, 1)).integers(2**31, size=len(joint))[own]
+            )
+        image = image.to(torch.float32).div_(255)
         if self.augment is not None:
             uniform = np.random.default_rng((self.seed, epoch, position)).random((len(joint), 5))
             image = augmentation.apply(self.augment, image, uniform[own])

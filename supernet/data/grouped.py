@@ -47,13 +47,15 @@ class Augment:
     """Random change of the training images: one affine map a picture, drawn uniformly within these bounds.
 
     `shift` in pixels, whole ones (a random crop after padding with black), `rotate` in degrees, `scale` as a fraction,
-    `flip` left-right with probability ½.
+    `flip` left-right with probability ½. `trivial`: before that one random operation of a random strength (TrivialAugment,
+    Müller & Hutter, ICCV 2021).
     """
 
     shift: int = 0
     rotate: float = 0.0
     scale: float = 0.0
     flip: bool = False
+    trivial: bool = False
 
 
 @dataclass(frozen=True, eq=False)

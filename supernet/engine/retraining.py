@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from supernet.data import Batches, GroupedData
 from supernet.engine import distributed
 from supernet.engine.course import Course
 from supernet.engine.evaluate import brief_scores, predict, signed, worst_gap
+from supernet.engine.finetuning import HeadFirst, head_steps, trivial_augment
 from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.kernels import fast_cpu
 from supernet.objective import data_objective, least_share
@@ -40,7 +42,7 @@ def train_network(
     distributed.join_batch_norms(network.to(memory_format=torch.channels_last).to(device))
     weights = list(network.parameters())
     shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
-    augment = data.augment if config.augment else None
+    augment = replace(data.augment, trivial=trivial_augment(config, data)) if config.augment else None
     slices = distributed.own_slice()
     drawn: dict[str, Any] = {"seed": config.seed, "floor": least_share(config)}
     train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **drawn, **shared, **slices)
@@ -50,8 +52,12 @@ def train_network(
     objective = data_objective(config, data, data.train, config.smoothing, distributed.all_reduce_sums).to(device)
     averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
     fused: dict[str, Any] = {"fused": True} if config.opt == "adamw" else {}
+    assert config.lr is not None and config.layer_decay is not None, "known by --pretrained"
+    if config.layer_decay != 1:
+        fused["layer_decay"] = config.layer_decay
     optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay, **fused)
     total_steps = config.epochs * len(train)
+    head_first = HeadFirst(network, head_steps(config, len(train), total_steps))
     scheduler = CosineLRScheduler(
         optimizer, t_initial=total_steps, lr_min=config.lr / 100, t_in_epochs=False,
         warmup_t=min(config.warmup_steps, total_steps // 2), warmup_lr_init=config.lr / 100,
@@ -77,6 +83,7 @@ def train_network(
         while step < total_steps and not course.over:
             batch = train.at(step)
             network.train()
+            head_first.at(step)
             with precision(config.precision, device):
                 logits_BC = network(batch.image)
             loss = objective(logits_BC.float()[None], batch)
