@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -141,15 +142,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
                 warnings.simplefilter("ignore")  # of a file that is damaged or no checkpoint; the error says so
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except (
-        OSError,
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
+        OSError, SafetensorError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
+        struct.error, pickle.UnpicklingError,
+    ) as error:  # fmt: skip  # what torch raises for damaged files
         told = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"weights {path} cannot be read as tensors: {told[:120]}") from error
     for key in ("state_dict", "model", "state_dict_ema"):  # how training scripts wrap them
