@@ -64,7 +64,7 @@ class CommonConfig:
     seed: int = _option(0, "seed of everything that is random", within="[0, 4294967295]", group="run")
     out: str | None = _option(None, "run folder; default: runs/<command>-<device>-<number>", group="run")
     resume: str | None = _option(None, "continue the run of this folder, with its own options", group="run")
-    compute_device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps …", pattern=COMPUTE_DEVICES, group="run")  # fmt: skip
+    compute_device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps …", pattern=COMPUTE_DEVICES, group="run", more=True)  # fmt: skip
     precision: str = _option("float32", "float32, or bf16 (forward passes in bfloat16)", choices=("float32", "bf16"), group="run", more=True)  # fmt: skip
     compile: bool = _option(False, "torch.compile: minutes at the start, then faster", group="run", more=True)
     threads: int | None = _option(None, "CPU threads; default: torch's choice", within="[1, 1024]", group="run")
@@ -122,7 +122,7 @@ class TrainConfig(CommonConfig):
     lr: float | None = _option(None, "learning rate; default: 5e-3, or 1e-3 with --pretrained", within="(0, 100]")
     layer_decay: float | None = _option(None, "factor on the learning rate for each block down; default: .9 with --pretrained", within="(0, 1]", more=True)  # fmt: skip
     head_steps: int | None = _option(None, "steps in which the classifier alone learns; default: an epoch with --pretrained", within="[0, 1000000]", more=True)  # fmt: skip
-    augmentation: str | None = _option(None, "basic (shift, turn, flip) or trivial (TrivialAugment); default: trivial for photos with --pretrained", pattern="basic|trivial", more=True)  # fmt: skip
+    augmentation: str | None = _option(None, "basic or trivial (TrivialAugment); default: by --pretrained and the data", pattern="basic|trivial", more=True)  # fmt: skip
     warmup_steps: int = _option(50, "steps in which the learning rate rises", 2, within="[0, 1000000000]", more=True)
     smoothing: float = _option(0.1, "label smoothing", within="[0, 1)", more=True)
     ema_decay: float = _option(0.995, "decay of the averaged weights that are evaluated; 0: the last weights", within="[0, 1)", more=True)  # fmt: skip
@@ -131,7 +131,7 @@ class TrainConfig(CommonConfig):
         where=[needs_other("fairness_method", "balance")], group="task",
     )  # fmt: skip
     keep: str = _option("last", "weights that are kept: last, or best by search-val accuracy", pattern="last|best", where=[_VAL_HELD_OUT])  # fmt: skip
-    patience: int | None = _option(None, "stop after so many epochs without a better search-val accuracy", within="[1, 1000000]", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
+    patience: int | None = _option(None, "stop after so many epochs without a better search-val accuracy", within="[1, 1000000]", where=[_VAL_HELD_OUT], more=True, more=True)  # fmt: skip
     train_on_val: bool = _option(False, "train on search-train and search-val together, once all is decided", group="task", more=True)  # fmt: skip
     refit_classifier: bool = _option(False, "fit the classifier anew on search-val: each group × class weighs the same", group="task")  # fmt: skip
     export: str = _option("onnx,int8", "files for a runtime: onnx, int8, litert, executorch, or none", choices=("onnx", "int8", "litert", "executorch", "none"), group="run")  # fmt: skip
