@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from supernet.blocks.ops import OPS
+from supernet.blocks.primitives import inverted_residual
 from supernet.errors import UserError
 from supernet.spaces import get_space
 from supernet.transfer.encoding import NB201_OPS, Encoder, counting_encoder, nb201_encoder, space_encoder
 
 FBNET_OPS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
+PRIMITIVES = {f"k{kernel}_e1_g2": inverted_residual(kernel, 1, groups=2) for kernel in (3, 5)}  # measured, not ours
+PRIMITIVES |= {name: op.primitives for name, op in OPS.items()}
 SPACE_OF_LAYERS = {22: "fbnet", 6: "nb201"}
 OPS_OF_SPACE = {"fbnet": FBNET_OPS, "nb201": NB201_OPS}
 
@@ -88,7 +92,7 @@ def _join(space: str, parts: list[tuple[np.ndarray, tuple[str, ...], list[str], 
             np.add.at(count[:, devices.index(device)], row[measured], 1)
     latency_ms = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     if space == "fbnet":
-        encoder: Encoder = space_encoder(get_space("fbnet32"), ops)
+        encoder: Encoder = space_encoder(get_space("fbnet32"), {op: PRIMITIVES[op] for op in ops})
     elif space == "nb201":
         encoder = nb201_encoder(ops)
     else:

@@ -104,10 +104,7 @@ class Supernet(nn.Module):
         frame = build_path(space, [layer.ops[0] for layer in space.layers], num_classes, in_chans)
         self.conv_stem, self.bn1 = frame.conv_stem, frame.bn1
         self.layers = nn.ModuleList(
-            nn.ModuleList(
-                build_op(op, layer.c_in, layer.c_out, layer.stride) if op in layer.ops else nn.Identity()
-                for op in space.ops
-            )
+            nn.ModuleList(build_op(op, *layer.shape) if op in layer.ops else nn.Identity() for op in space.ops)
             for layer in space.layers
         )
         self.shared = nn.ModuleList(share_weights(ops) for ops in self._layers())

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from supernet.blocks.ops import OPS, arch_string, arch_strings, build_block, build_op
+from supernet.blocks.ops import OPS, Label, Op, arch_string, arch_strings, build_block, build_op
+from supernet.blocks.primitives import conv
+from supernet.costs.analytic import macs_table
+from supernet.engine.evaluate import standalone
 from supernet.errors import UserError
+from supernet.lut.pieces import pieces
+from supernet.network import Supernet
+from supernet.report.charts import architecture
 from supernet.spaces import SPACES, LayerSpec, SearchSpace, get_space
 
 SHAPES = [
@@ -97,3 +103,28 @@ def test_building_gives_fresh_weights_of_the_right_scale() -> None:
 def test_channels_that_timm_would_round_are_refused() -> None:
     with pytest.raises(UserError, match="12 channels"):
         build_op("k3_e1", 8, 12, 1)
+
+
+def test_a_new_operation_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A toy: MobileNetV1's separable block, told once, is in the supernet, the derived network, the costs and the picture."""
+    sep = Op(
+        "sep3",
+        arch=lambda c_in, c_out, stride: f"ds_r1_k3_s{stride}_c{c_out}",
+        primitives=lambda c_in, c_out, stride, hw: [
+            conv("depthwise3", 3, c_in, c_in, c_in, hw, stride), conv("pointwise", 1, c_in, c_out, 1, hw // stride, 1)
+        ],
+        label=lambda *shape: Label("separable 3×3", ("sep3",), "low"),
+    )  # fmt: skip
+    monkeypatch.setitem(OPS, "sep3", sep)
+    names = ("sep3", "k3_e3")
+    space = SearchSpace("toy", names, (LayerSpec(8, 16, 2, 8, 0, names),), 8, 8, 1, 16)
+    supernet = Supernet(space, 3, 1).eval()
+    images = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            supernet(images, torch.tensor([[1.0, 0.0]])), standalone(supernet, ["sep3"]).eval()(images)
+        )
+    assert macs_table(space, 1, 3).unary_DK[0, 0] == sum(p.macs for p in sep.primitives(*space.layers[0].shape, 8))
+    assert [piece.name for piece in pieces(space, 1, 3)][2:] == ["sep3_8x16s2_8", "k3_e3_8x16s2_8"]
+    row = {"layer": 0, "stage": 0, "c_in": 8, "c_out": 16, "stride": 2, "resolution": 8, "op": "sep3", "ms": 1.0}
+    assert "separable 3×3" in architecture([row])

@@ -1,4 +1,4 @@
-"""Candidate operations: name → the timm block of that operation.
+"""Candidate operations: one entry each, which tells all that is known of it.
 
 A block is written once, as a timm architecture string; the supernet's operation and the derived network are
 both built from it, so they cannot differ. Blocks: Sandler et al., "MobileNetV2" (CVPR 2018), as in FBNet
@@ -8,36 +8,83 @@ both built from it, so they cannot differ. Blocks: Sandler et al., "MobileNetV2"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 from timm.models._efficientnet_blocks import InvertedResidual
 from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_def, efficientnet_init_weights
 from torch import nn
 
+from supernet.blocks import primitives
+from supernet.blocks.primitives import BlockPrimitives
 from supernet.errors import UserError, nearest
 from supernet.spaces import SearchSpace
 
-ArchString = Callable[[int, int, int], "str | None"]
+
+class Label(NamedTuple):
+    """How a picture shows a block: in words, in short lines inside its box, and how heavy it is (identity, low, middle, high)."""
+
+    words: str
+    lines: tuple[str, ...]
+    weight: str
 
 
-def _inverted_residual(kernel: int, expansion: int) -> ArchString:
-    return lambda c_in, c_out, stride: f"ir_r1_k{kernel}_s{stride}_e{expansion}_c{c_out}"
+@dataclass(frozen=True)
+class Op:
+    """A candidate operation: this entry alone tells the supernet, the derived network, cost models, table keys and pictures.
+
+    arch: (c_in, c_out, stride) → the timm architecture string of its block there; None for the identity.
+    primitives: (c_in, c_out, stride, resolution) → the kernels that a device runs.
+    label: (c_in, c_out, stride) → how a picture shows it.
+    family, size: operations of one family differ in size alone, so a larger one should not be faster.
+    """
+
+    name: str
+    arch: Callable[[int, int, int], str | None]
+    primitives: BlockPrimitives
+    label: Callable[[int, int, int], Label]
+    family: str = ""
+    size: float = 0.0
 
 
-def _skip(c_in: int, c_out: int, stride: int) -> str | None:
+def _inverted_residual(kernel: int, expansion: int) -> Op:
+    name = f"k{kernel}_e{expansion}"
+    weight = "low" if expansion < 3 else "middle" if expansion < 6 else "high"
+    return Op(
+        name,
+        arch=lambda c_in, c_out, stride: f"ir_r1_k{kernel}_s{stride}_e{expansion}_c{c_out}",
+        primitives=primitives.inverted_residual(kernel, expansion),
+        label=lambda c_in, c_out, stride: Label(name, (f"k{kernel}", f"e{expansion}"), weight),
+        family=f"k{kernel}",
+        size=expansion,
+    )
+
+
+def _skip() -> Op:
     """Identity, or conv 1×1 + batch norm + activation where the shape changes."""
-    return None if (c_in, stride) == (c_out, 1) else f"cn_r1_k1_s{stride}_c{c_out}"
+
+    def same(c_in: int, c_out: int, stride: int) -> bool:
+        return (c_in, stride) == (c_out, 1)
+
+    return Op(
+        "skip",
+        arch=lambda *shape: None if same(*shape) else f"cn_r1_k1_s{shape[2]}_c{shape[1]}",
+        primitives=primitives.shortcut,
+        label=lambda *shape: (
+            Label("identity", ("id",), "identity") if same(*shape) else Label("1×1 conv", ("1×1",), "low")
+        ),
+    )
 
 
-OPS: dict[str, ArchString] = {
-    "k3_e1": _inverted_residual(3, 1),
-    "k3_e3": _inverted_residual(3, 3),
-    "k3_e6": _inverted_residual(3, 6),
-    "k5_e1": _inverted_residual(5, 1),
-    "k5_e3": _inverted_residual(5, 3),
-    "k5_e6": _inverted_residual(5, 6),
-    "skip": _skip,
-}
+_ENTRIES = (*(_inverted_residual(kernel, expansion) for kernel in (3, 5) for expansion in (1, 3, 6)), _skip())
+OPS: dict[str, Op] = {op.name: op for op in _ENTRIES}
+
+
+def get_op(name: str) -> Op:
+    """The named operation; raises UserError with the nearest names."""
+    if name not in OPS:
+        raise UserError(f'Unknown operation "{name}".{nearest(name, OPS)}')
+    return OPS[name]
 
 
 def arch_string(op: str, c_in: int, c_out: int, stride: int) -> str | None:
@@ -45,11 +92,10 @@ def arch_string(op: str, c_in: int, c_out: int, stride: int) -> str | None:
 
     Raises UserError for an unknown operation, and for channels that timm would change.
     """
-    if op not in OPS:
-        raise UserError(f'Unknown operation "{op}".{nearest(op, OPS)}')
+    entry = get_op(op)
     if c_out % 8:
         raise UserError(f"{op} to {c_out} channels: timm would round them to a multiple of 8; choose one.")
-    return OPS[op](c_in, c_out, stride)
+    return entry.arch(c_in, c_out, stride)
 
 
 def build_op(op: str, c_in: int, c_out: int, stride: int) -> nn.Module:
@@ -82,7 +128,7 @@ def arch_strings(space: SearchSpace, ops: Sequence[str]) -> tuple[tuple[str, ...
     stages: dict[int, list[str]] = {}
     space.index_L(ops)
     for op, layer in zip(ops, space.layers, strict=True):
-        string = arch_string(op, layer.c_in, layer.c_out, layer.stride)
+        string = arch_string(op, *layer.shape)
         if string is not None:
             stages.setdefault(layer.stage, []).append(string)
     return tuple(tuple(strings) for strings in stages.values())

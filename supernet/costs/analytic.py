@@ -77,6 +77,6 @@ def _counts(space: SearchSpace, in_chans: int, num_classes: int, column: int) ->
     cost_LK = np.zeros(space.valid_LK.shape)
     for row, layer in enumerate(space.layers):
         for op in layer.ops:
-            string = arch_string(op, layer.c_in, layer.c_out, layer.stride)
+            string = arch_string(op, *layer.shape)
             cost_LK[row, space.ops.index(op)] = _count_block(string, layer.c_in, layer.resolution)[column]
     return float(stem[column] + head[column] + classifier[column]), cost_LK

@@ -65,7 +65,7 @@ class LatencyTable:
         missing = []
         for row, layer in enumerate(space.layers):
             for op in layer.ops:
-                key = (op, layer.c_in, layer.c_out, layer.stride, layer.resolution)
+                key = layer.key(op)
                 if key in self.entries:
                     latency_LK[row, space.ops.index(op)] = scale * self.entries[key]
                 else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -10,7 +12,6 @@ from scipy.stats import spearmanr
 from supernet.blocks.ops import OPS
 from supernet.costs.latency import EntryKey, LatencyTable
 from supernet.spaces import SearchSpace
-from supernet.transfer.encoding import block_primitives
 
 
 def entry_macs(key: EntryKey) -> int:
@@ -18,12 +19,12 @@ def entry_macs(key: EntryKey) -> int:
     op, c_in, c_out, stride, resolution = key
     if op not in OPS:
         return 0
-    return sum(primitive.macs for primitive in block_primitives(op, c_in, c_out, stride, resolution))
+    return sum(primitive.macs for primitive in OPS[op].primitives(c_in, c_out, stride, resolution))
 
 
 def missing_entries(table: LatencyTable, space: SearchSpace) -> list[str]:
     """The (operation, block type) that the space needs and the table lacks."""
-    needed = {(op, x.c_in, x.c_out, x.stride, x.resolution) for x in space.layers for op in x.ops}
+    needed = {layer.key(op) for layer in space.layers for op in layer.ops}
     return [f"{op} {c_in}x{c_out}s{stride}@{hw}" for op, c_in, c_out, stride, hw in sorted(needed - set(table.entries))]
 
 
@@ -50,19 +51,17 @@ def doubts(table: LatencyTable) -> list[str]:
 
 
 def _inversions(table: LatencyTable) -> list[str]:
-    """Larger expansion at the same shape and kernel, yet clearly faster."""
-    shapes: dict[tuple[str, int, int, int, int], dict[int, float]] = defaultdict(dict)
-    for (op, c_in, c_out, stride, hw), time in table.entries.items():
-        kernel, _, expansion = op.partition("_e")
-        if expansion.isdigit():
-            shapes[kernel, c_in, c_out, stride, hw][int(expansion)] = time
+    """A larger operation of the same family at the same shape, yet clearly faster."""
+    shapes: dict[tuple[Any, ...], list[tuple[float, str, float]]] = defaultdict(list)
+    for (op, *shape), time in table.entries.items():
+        if op in OPS and OPS[op].family:
+            shapes[(OPS[op].family, *shape)].append((OPS[op].size, op, time))
     found = []
-    for (kernel, c_in, c_out, stride, hw), times in shapes.items():
-        for low, high in zip(sorted(times)[:-1], sorted(times)[1:], strict=True):
-            if times[high] < 0.8 * times[low]:
+    for (_, c_in, c_out, stride, hw), times in shapes.items():
+        for (_, low, low_ms), (_, high, high_ms) in pairwise(sorted(times)):
+            if high_ms < 0.8 * low_ms:
                 found.append(
-                    f"{kernel}_e{high} {c_in}x{c_out}s{stride}@{hw} takes {times[high]:.4g} ms, "
-                    f"less than {kernel}_e{low} with {times[low]:.4g} ms"
+                    f"{high} {c_in}x{c_out}s{stride}@{hw} takes {high_ms:.4g} ms, less than {low} with {low_ms:.4g} ms"
                 )
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from supernet.blocks.ops import Label, get_op
 from supernet.report.svg import (
     ROW,
     Scale,
@@ -54,16 +55,13 @@ def budget_bar(predicted_ms: float, error: float | None, budget_ms: float | None
     return plot("Predicted latency against the budget, ms", description + ".", 76, body, (4, 8, 0, 8))
 
 
-def is_identity(layer: Layer) -> bool:
-    """Whether the layer hands its input on as it is."""
-    return layer["op"] == "skip" and layer["c_in"] == layer["c_out"] and layer["stride"] == 1
+def _label(layer: Layer) -> Label:
+    return get_op(layer["op"]).label(layer["c_in"], layer["c_out"], layer["stride"])
 
 
 def op_label(layer: Layer) -> str:
     """The operation in a reader's words: a skip that must change the shape is a 1×1 convolution."""
-    if layer["op"] != "skip":
-        return str(layer["op"])
-    return "identity" if is_identity(layer) else "1×1 conv"
+    return _label(layer).words
 
 
 def architecture(layers: Sequence[Layer]) -> Markup:
@@ -90,16 +88,17 @@ def architecture(layers: Sequence[Layer]) -> Markup:
 def _block(layer: Layer, x: int, widest: int) -> list[Markup]:
     shape = f"{layer['c_in']} → {layer['c_out']} channels, stride {layer['stride']}"
     hover = f"layer {layer['layer']}: {op_label(layer)}, {shape}, {layer['ms']:.2f} ms"
-    if is_identity(layer):
-        return [rect(x, MIDDLE - 2, 32, 4, "identity", hover), text(x + 16, MIDDLE - 8, "id", "muted", "middle")]
+    label = _label(layer)
+    if label.weight == "identity":
+        return [
+            rect(x, MIDDLE - 2, 32, 4, "identity", hover),
+            text(x + 16, MIDDLE - 8, *label.lines, "muted", "middle"),
+        ]
     half = 20 + 26 * (layer["c_out"] / widest) ** 0.5
-    expansion = {"e3": "middle", "e6": "high"}.get(str(layer["op"]).rpartition("_")[2], "low")
-    lines = ["1×1"] if layer["op"] == "skip" else str(layer["op"]).split("_")
-    if layer["stride"] > 1:
-        lines.append(f"/{layer['stride']}")
+    lines = [*label.lines, f"/{layer['stride']}"] if layer["stride"] > 1 else label.lines
     first = MIDDLE + 4 - 6 * (len(lines) - 1)
     words = [text(x + 16, first + 12 * i, short(part, 5), None, "middle") for i, part in enumerate(lines)]
-    return [rect(x, MIDDLE - half, 32, 2 * half, f"block {expansion}", hover, rx=2), *words]
+    return [rect(x, MIDDLE - half, 32, 2 * half, f"block {label.weight}", hover, rx=2), *words]
 
 
 def latency_by_layer(base_ms: float, layers: Sequence[Layer], budget_ms: float | None) -> Markup:

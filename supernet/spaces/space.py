@@ -30,6 +30,15 @@ class LayerSpec:
         """Layers of one block type share their latency entries, e.g. `24x32s2@32`."""
         return f"{self.c_in}x{self.c_out}s{self.stride}@{self.resolution}"
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c_in, c_out, stride): all that a block needs to know of where it stands."""
+        return self.c_in, self.c_out, self.stride
+
+    def key(self, op: str) -> tuple[str, int, int, int, int]:
+        """(op, c_in, c_out, stride, resolution): the entry of a latency table that holds for the operation here."""
+        return (op, *self.shape, self.resolution)
+
 
 @dataclass(frozen=True)
 class SearchSpace:

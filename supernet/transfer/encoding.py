@@ -1,7 +1,6 @@
 """Architectures as sums of primitive operations, so that one encoding fits every search space.
 
-An operation is a list of primitives (convolution, normalisation, addition, …), each with its kind, multiply-adds,
-parameters and elements moved. An architecture's encoding `phi_NF` adds them up by kind, and counts them: on a GPU at
+An operation is a list of primitives (blocks/primitives.py: convolution, normalisation, addition, …). An architecture's encoding `phi_NF` adds them up by kind, and counts them: on a GPU at
 batch 1 the number of launched kernels decides, on a phone the multiply-adds, on others the memory traffic. Nothing
 in `phi_NF` names a layer or a space; `onehot_ND` is the encoding that does.
 
@@ -10,92 +9,32 @@ Shapes: N architectures, L layers (or cell edges), K operations, F features of t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from supernet.errors import UserError
+from supernet.blocks.ops import OPS
+from supernet.blocks.primitives import KINDS, BlockPrimitives, Primitive, conv, elementwise
 from supernet.spaces import SearchSpace
 
-KINDS = ("pointwise", "grouped", "depthwise3", "depthwise5", "dense", "pool", "shuffle", "elementwise")
 PER_KIND = ("count", "mmacs", "traffic", "params")  # 10⁶ multiply-adds, 10⁵ elements moved, 10⁴ parameters
 FEATURES = ("active", "launches", *(f"{kind}_{what}" for kind in KINDS for what in PER_KIND))
 NB201_OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NB201_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 
 
-@dataclass(frozen=True)
-class Primitive:
-    """One kernel that a device runs: multiply-adds, parameters, elements read and written."""
-
-    kind: str
-    macs: int
-    params: int
-    traffic: int
-
-
-def _conv(kind: str, kernel: int, c_in: int, c_out: int, groups: int, resolution: int, stride: int) -> Primitive:
-    out = resolution // stride
-    weights = kernel * kernel * c_in * c_out // groups
-    return Primitive(kind, weights * out * out, weights, c_in * resolution**2 + c_out * out**2)
-
-
-def _elementwise(channels: int, resolution: int, params: int = 0, kind: str = "elementwise") -> Primitive:
-    return Primitive(kind, 0, params, 2 * channels * resolution**2)
-
-
-def block_primitives(op: str, c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
-    """Primitives of an FBNet candidate (`k3_e6`, `k5_e1_g2`, `skip`); raises UserError for another name.
-
-    Inverted residual: pointwise, batch norm, activation, depthwise, batch norm, activation, pointwise, batch norm and
-    the addition (Wu et al., "FBNet", CVPR 2019, figure 3). A skip that changes the shape is a pointwise convolution.
-    """
-    same, out = c_in == c_out and stride == 1, resolution // stride
-    if op == "skip":
-        if same:
-            return []
-        return [
-            _conv("pointwise", 1, c_in, c_out, 1, resolution, stride),
-            _elementwise(c_out, out, 2 * c_out),
-            _elementwise(c_out, out),
-        ]
-    found = re.fullmatch(r"k(\d+)_e(\d+)(?:_g(\d+))?", op)
-    if found is None:
-        raise UserError(
-            f'"{op}" is no operation that the latency predictors know: expected "skip", "k3_e6" or "k5_e1_g2".'
-        )
-    kernel, expansion, groups = int(found[1]), int(found[2]), int(found[3] or 1)
-    middle, pointwise = c_in * expansion, "pointwise" if groups == 1 else "grouped"
-    primitives = [
-        _conv(pointwise, 1, c_in, middle, groups, resolution, 1),
-        _elementwise(middle, resolution, 2 * middle),
-        _elementwise(middle, resolution),
-    ]
-    if groups > 1:
-        primitives.append(_elementwise(middle, resolution, kind="shuffle"))
-    primitives += [
-        _conv("depthwise3" if kernel == 3 else "depthwise5", kernel, middle, middle, middle, resolution, stride),
-        _elementwise(middle, out, 2 * middle),
-        _elementwise(middle, out),
-        _conv(pointwise, 1, middle, c_out, groups, out, 1),
-        _elementwise(c_out, out, 2 * c_out),
-    ]
-    return [*primitives, _elementwise(c_out, out)] if same else primitives
-
-
 def edge_primitives(op: str) -> list[Primitive]:
     """Primitives of a NAS-Bench-201 edge over all 15 cells (Dong & Yang, ICLR 2020: 5 cells at 16, 32, 64 channels)."""
     primitives = []
     for channels, resolution in ((16, 32), (32, 16), (64, 8)):
-        conv = [_elementwise(channels, resolution), _elementwise(channels, resolution, 2 * channels)]  # ReLU, norm
-        addition = _elementwise(channels, resolution)
+        before = [elementwise(channels, resolution), elementwise(channels, resolution, 2 * channels)]  # ReLU, norm
+        addition = elementwise(channels, resolution)
         cell = {
             "none": [],
             "skip_connect": [addition],
-            "nor_conv_1x1": [*conv, _conv("pointwise", 1, channels, channels, 1, resolution, 1), addition],
-            "nor_conv_3x3": [*conv, _conv("dense", 3, channels, channels, 1, resolution, 1), addition],
+            "nor_conv_1x1": [*before, conv("pointwise", 1, channels, channels, 1, resolution, 1), addition],
+            "nor_conv_3x3": [*before, conv("dense", 3, channels, channels, 1, resolution, 1), addition],
             "avg_pool_3x3": [
                 Primitive("pool", 9 * channels * resolution**2, 0, 2 * channels * resolution**2),
                 addition,
@@ -192,14 +131,14 @@ def _onehot(index_NL: np.ndarray, K: int) -> np.ndarray:
     return (index_NL[:, :, None] == np.arange(K)).reshape(len(index_NL), -1).astype(float)
 
 
-def space_encoder(space: SearchSpace, ops: Sequence[str] | None = None) -> LayerEncoder:
-    """Encoder of a layered space; `ops` are the names behind the indices when they are not the space's own."""
-    names = tuple(ops or space.ops)
+def space_encoder(space: SearchSpace, ops: Mapping[str, BlockPrimitives] | None = None) -> LayerEncoder:
+    """Encoder of a layered space; `ops` has what the indices mean when they are not the space's own operations."""
+    ops = ops or {name: OPS[name].primitives for name in space.ops}
     table = [
-        [features(block_primitives(op, spec.c_in, spec.c_out, spec.stride, spec.resolution)) for op in names]
+        [features(primitives(spec.c_in, spec.c_out, spec.stride, spec.resolution)) for primitives in ops.values()]
         for spec in space.layers
     ]
-    return LayerEncoder(names, np.array(table))
+    return LayerEncoder(tuple(ops), np.array(table))
 
 
 def nb201_encoder(ops: Sequence[str] = NB201_OPS) -> CellEncoder:

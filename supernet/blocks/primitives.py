@@ -1,0 +1,73 @@
+"""What a block is made of, as a device sees it: kernels, each with multiply-adds, parameters and elements moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+KINDS = ("pointwise", "grouped", "depthwise3", "depthwise5", "dense", "pool", "shuffle", "elementwise")
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One kernel that a device runs: multiply-adds, parameters, elements read and written."""
+
+    kind: str
+    macs: int
+    params: int
+    traffic: int
+
+
+BlockPrimitives = Callable[[int, int, int, int], list[Primitive]]
+"""(c_in, c_out, stride, resolution of the input in pixels) → the kernels of a block there."""
+
+
+def conv(kind: str, kernel: int, c_in: int, c_out: int, groups: int, resolution: int, stride: int) -> Primitive:
+    """A convolution of `groups` groups on resolution × resolution pixels, without bias."""
+    out = resolution // stride
+    weights = kernel * kernel * c_in * c_out // groups
+    return Primitive(kind, weights * out * out, weights, c_in * resolution**2 + c_out * out**2)
+
+
+def elementwise(channels: int, resolution: int, params: int = 0, kind: str = "elementwise") -> Primitive:
+    """An activation, a normalisation (2 parameters a channel) or an addition."""
+    return Primitive(kind, 0, params, 2 * channels * resolution**2)
+
+
+def inverted_residual(kernel: int, expansion: int, groups: int = 1) -> BlockPrimitives:
+    """Pointwise, batch norm, activation, depthwise, batch norm, activation, pointwise, batch norm, and where the shape stays
+    the addition (Wu et al., "FBNet", CVPR 2019, figure 3). With groups, the pointwise ones are grouped and channels shuffled.
+    """
+    pointwise = "pointwise" if groups == 1 else "grouped"
+
+    def kernels(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
+        middle, out = c_in * expansion, resolution // stride
+        found = [
+            conv(pointwise, 1, c_in, middle, groups, resolution, 1),
+            elementwise(middle, resolution, 2 * middle),
+            elementwise(middle, resolution),
+        ]
+        if groups > 1:
+            found.append(elementwise(middle, resolution, kind="shuffle"))
+        found += [
+            conv(f"depthwise{kernel}", kernel, middle, middle, middle, resolution, stride),
+            elementwise(middle, out, 2 * middle),
+            elementwise(middle, out),
+            conv(pointwise, 1, middle, c_out, groups, out, 1),
+            elementwise(c_out, out, 2 * c_out),
+        ]
+        return [*found, elementwise(c_out, out)] if (c_in, stride) == (c_out, 1) else found
+
+    return kernels
+
+
+def shortcut(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
+    """Nothing where the shape stays, else a pointwise convolution with batch norm and activation."""
+    if (c_in, stride) == (c_out, 1):
+        return []
+    out = resolution // stride
+    return [
+        conv("pointwise", 1, c_in, c_out, 1, resolution, stride),
+        elementwise(c_out, out, 2 * c_out),
+        elementwise(c_out, out),
+    ]
