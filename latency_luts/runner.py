@@ -151,7 +151,10 @@ def _check_shapes(manifest: Manifest, item: Item, before: tuple[int, ...], after
     """Raises BundleError for a file that takes or gives other shapes than the manifest says; () is not known."""
     if item.role == "op":
         hw, out = item.key["resolution"], -(-item.key["resolution"] // item.key["stride"])
-        wanted = ((1, item.key["c_in"], hw, hw), (1, item.key["c_out"], out, out))
+        wanted: tuple[tuple[int, ...], tuple[int, ...]] = (
+            (1, item.key["c_in"], hw, hw),
+            (1, item.key["c_out"], out, out),
+        )
     elif item.role == "head":
         return
     else:

@@ -66,7 +66,7 @@ def adapt(device: str, sheet: Sheet, source: Source | None = None) -> Adapted:
         )
     base_ms, table_TK, types = additive_table(space, random_NL, mean_N)
     left_out, left_std = leave_one_out(bayes.fit, source, samples)
-    validation = {
+    validation: dict[str, Any] = {
         **errors(left_out, latency_ms_n),
         "n": len(latency_ms_n),
         "kind": "leave-one-out",

@@ -110,7 +110,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             raise UserError(f"{path}: the column {twice[0][:40]} stands twice.")
         rows = []
         for row in reader:
-            if row.pop(None, None) is not None:  # type: ignore[call-overload]
+            if row.pop(None, None) is not None:
                 raise UserError(f"{path}, line {reader.line_num}: more fields than the header has.")
             rows.append((reader.line_num, row))
         return rows
