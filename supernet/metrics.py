@@ -14,6 +14,7 @@ Shapes: N samples, C classes, A attributes, G groups, E events, R bootstrap resa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,17 @@ import torch
 from fairlearn.metrics import MetricFrame, count, mean_prediction
 from sklearn.metrics import accuracy_score
 
+from supernet.class_metrics import class_cells, class_figures, over_classes
 from supernet.fairness import NOTIONS, GroupSums, Notion, aggregate, gap_of_sums
+from supernet.figures import NONE, figure, rates
 from supernet.intervals import (
     LEVEL,
-    TOO_FEW,
     Cells,
     cells,
     gap_interval,
     mean_interval,
     paired_interval,
     paired_rate_interval,
-    rate_interval,
 )
 from supernet.resampling import Array, Predictions
 
@@ -59,7 +60,7 @@ def evaluate_predictions(
 
     A figure is ``{"value", "low", "high"}``, None where it is undefined: an empty group, or no intervals asked for. A rate
     of fewer than 10 images also has ``too_few``, their number. A gap counts its ``empty_cells`` (left out), names its
-    ``worst_event`` ("class 3"), and has ``within_margin`` (True where a one-sided 5% test shows it).
+    ``worst_event`` ("class 3"), of two classes and a notion of one of them says it of the ``other_class`` too, and has ``within_margin`` (True where a one-sided 5% test shows it).
     Raises UserError for shapes or values that do not fit, and for an attribute with fewer than two groups present.
     """
     data = Predictions.checked(prob_NC, label_N, group_NA, classes, attributes, cluster, notions)
@@ -74,8 +75,9 @@ def evaluate_predictions(
             "level": LEVEL,
             "seed": seed,
         },
-        "accuracy": _rates(_right(data, np.zeros(len(data.label_N), int), 1), n_boot > 0)[0][0],
+        "accuracy": rates(_right(data, np.zeros(len(data.label_N), int), 1), n_boot > 0)[0][0],
         **{name: _resampled(name, point, draws, 0) for name in ("cross_entropy", "ece")},
+        **class_figures(data, classes, n_boot > 0),
         "attributes": {},
     }
     for a, (attribute, names) in enumerate(attributes.items()):
@@ -103,8 +105,8 @@ def _attribute(
         sensitive_features=group_N[known_N],
     ).by_group
     right = _right(data, group_N, len(names))
-    accuracy_G = [row[0] for row in _rates(right, intervals)]
-    by_class = {name: _rates(found, intervals) for name, found in _class_cells(data, group_N, len(names)).items()}
+    accuracy_G = [row[0] for row in rates(right, intervals)]
+    by_class = {name: rates(found, intervals) for name, found in class_cells(data, group_N, len(names)).items()}
     groups: dict[str, Any] = {}
     for g, group in enumerate(names):
         present = g in frame.index
@@ -113,65 +115,31 @@ def _attribute(
             "accuracy": accuracy_G[g] | {"value": float(frame["accuracy"][g]) if present else None},
             **{name: _resampled(name, point, draws, g, of=attribute) for name in ("cross_entropy", "ece")},
             **{name: dict(zip(classes, figures[g], strict=True)) for name, figures in by_class.items()},
+            **over_classes(data, group_N == g, classes, intervals),
             # counts; rows: true class, columns: predicted class
             "confusion": point[f"{attribute}/confusion"][0, g].astype(int).tolist(),
         }
+    gaps = {
+        name: _gap_figure(data, group_N, len(names), data.notions[name], value, intervals, margin) | details
+        for name, (value, details) in _gaps(data, group_N, len(names)).items()
+    }
+    for name, gap in _of_other_class(data, group_N, len(names), intervals, margin).items():
+        gaps[name]["other_class"] = gap | {"class": classes[0]}
     means = {name: float(point[f"{attribute}/{name}"][0]) for name in _OVER_GROUPS}
     return {
         "groups": groups,
         "unknown": int((~known_N).sum()),
         "empty_groups": [group for g, group in enumerate(names) if g not in frame.index],
-        **{name: _figure(value, *(_OVER_GROUPS[name](right) if intervals else _NONE)) for name, value in means.items()},
+        **{name: figure(value, *(_OVER_GROUPS[name](right) if intervals else NONE)) for name, value in means.items()},
         "worst_group": names[int(frame["accuracy"].idxmin())],
-        "gaps": {
-            name: _gap_figure(data, group_N, len(names), data.notions[name], value, intervals, margin) | details
-            for name, (value, details) in _gaps(data, group_N, len(names)).items()
-        },
+        "gaps": gaps,
     }
-
-
-_NONE = (np.nan, np.nan)
-
-
-def _figure(value: float, low: float, high: float) -> dict[str, Any]:
-    """JSON-ready; an interval holds its value, whatever rounding did."""
-    ends = {"value": value, "low": min(low, value), "high": max(high, value)}
-    return {key: float(x) if np.isfinite(x) else None for key, x in ends.items()}
 
 
 def _right(data: Predictions, group_N: Array, num_groups: int) -> Cells:
     """Accuracy by group: the cells of one event, all samples."""
     right_N1 = (data.predicted_N == data.label_N).astype(float)[:, None]
     return cells(right_N1, np.ones_like(right_N1), group_N, num_groups, data.unit_N, is_rate=True)
-
-
-def _class_cells(data: Predictions, group_N: Array, num_groups: int) -> dict[str, Cells]:
-    """Selection rate, recall, precision and false-positive rate: the cells of C events each."""
-    classes = np.arange(data.prob_NC.shape[1])
-    predicted_NC, own_NC = data.predicted_N[:, None] == classes, data.label_N[:, None] == classes
-    scores = {
-        "selection_rate": (predicted_NC, np.ones_like(own_NC)),
-        "recall": (predicted_NC, own_NC),
-        "precision": (own_NC, predicted_NC),
-        "false_positive_rate": (predicted_NC, ~own_NC),
-    }
-    return {
-        name: cells(score_NC.astype(float), mask_NC, group_N, num_groups, data.unit_N, is_rate=True)
-        for name, (score_NC, mask_NC) in scores.items()
-    }
-
-
-def _rates(found: Cells, intervals: bool) -> list[list[dict[str, Any]]]:
-    """A figure of each (G, E) cell; `too_few` where it rests on fewer than 10 images."""
-    ends = rate_interval(found)
-    rows = []
-    for rate_E, size_E, low_E, high_E in zip(found.rate_GE, found.size_GE, *ends, strict=True):
-        row = []
-        for rate, size, low, high in zip(rate_E, size_E, low_E, high_E, strict=True):
-            figure = _figure(rate, *((low, high) if intervals else _NONE))
-            row.append(figure | ({"too_few": int(size)} if 0 < size < TOO_FEW else {}))
-        rows.append(row)
-    return rows
 
 
 def _worst_interval(right: Cells) -> tuple[float, float]:
@@ -207,13 +175,27 @@ def _gap_figure(
     margin: float | None,
 ) -> dict[str, Any]:
     if not intervals:
-        return _figure(value, *_NONE)
+        return figure(value, *NONE)
     found = _gap_cells(data, group_N, num_groups, notion)
-    figure = _figure(value, *gap_interval(found, notion))
+    told = figure(value, *gap_interval(found, notion))
     if margin is None:
-        return figure
+        return told
     _, high = gap_interval(found, notion, level=2 * LEVEL - 1)  # two one-sided tests (Schuirmann 1987)
-    return figure | {"margin": margin, "within_margin": bool(high <= margin)}
+    return told | {"margin": margin, "within_margin": bool(high <= margin)}
+
+
+def _of_other_class(
+    data: Predictions, group_N: Array, num_groups: int, intervals: bool, margin: float | None
+) -> dict[str, dict[str, Any]]:
+    """Of two classes, the gaps that are about the second alone (equal opportunity), of the first: by notion."""
+    if data.prob_NC.shape[1] != 2:
+        return {}
+    own = {name: notion for name, notion in data.notions.items() if notion.one_sided}
+    swapped = replace(data, prob_NC=data.prob_NC[:, [1, 0]], label_N=1 - data.label_N, notions=own)
+    return {
+        name: _gap_figure(swapped, group_N, num_groups, own[name], value, intervals, margin)
+        for name, (value, _) in _gaps(swapped, group_N, num_groups).items()
+    }
 
 
 def _resampled(
@@ -226,8 +208,8 @@ def _resampled(
         exact, draws_R = exact[:, group], draws_R[:, group]
     low, high = interval(float(exact[0]), draws_R, basic=statistic == "ece")
     if not low < high:  # one sample, or one cluster: no width is known
-        low, high = _NONE
-    return _figure(float(exact[0]), max(low, 0.0), high if statistic == "cross_entropy" else min(high, 1.0))
+        low, high = NONE
+    return figure(float(exact[0]), max(low, 0.0), high if statistic == "cross_entropy" else min(high, 1.0))
 
 
 def paired_differences(
@@ -255,7 +237,7 @@ def paired_differences(
     point, draws = [data.statistics() for data in pair], [data.bootstrap(n_boot, seed) for data in pair]
 
     def verdict(value: float, ends: tuple[float, float], less_is_better: bool) -> dict[str, Any]:
-        found = _figure(value, *(ends if n_boot else _NONE))
+        found = figure(value, *(ends if n_boot else NONE))
         low, high = found["low"], found["high"]
         if low is None or high is None or low <= 0 <= high:
             return {**found, "verdict": "not shown"}

@@ -43,6 +43,11 @@ def shared(command: str, classes: tuple[str, ...], attributes: dict[str, tuple[s
             "groups": {name: list(groups) for name, groups in attributes.items()},
             "images": {split: sum(next(iter(by.values())).values()) for split, by in counts.items()},
             "counts": counts,
+            "class_counts": {
+                split: {name: size // len(classes) + 3 * k for k, name in enumerate(classes)}
+                for split, size in (("train", 12000), ("val", 4000), ("test", 7000))
+            },
+            "positive": None,
         },
         "versions": {"python": "3.11.7", "supernet": "0.1.0", "torch": "2.14.1", "timm": "1.0.31"},
         "commit": "661a7c9841cd5433154ee98d708508bf56dbadc6",

@@ -26,7 +26,8 @@ LEVELS = [
         "models",
         "timm_entry",
     }
-    | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"},
+    | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"}
+    | {"figures", "class_metrics"},
     {"engine", "refit", "report", "lut"},
     {"problem", "scoring"},
     {"strategies"},

@@ -10,15 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from report_content import DIGITS, search_content, train_content
+from report_content import DIGITS, WRITERS, search_content, train_content
 
 from supernet.commands.trained import closing_words
 from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import NOTIONS
+from supernet.metrics import evaluate_predictions
 from supernet.report import render, write_report
 from supernet.report.card import model_card
 from supernet.report.svg import Scale, scale_of, spread, tag
@@ -87,7 +89,19 @@ def check(html: str) -> Page:
 
 
 SEARCH = ["asked", "latency", "architecture", "layers", "course", "front", "data", "next", "again"]
-TRAIN = ["asked", "groups", "confusions", "adjusted", "latency", "architecture", "course", "data", "next", "again"]
+TRAIN = [
+    "asked",
+    "groups",
+    "classes",
+    "confusions",
+    "adjusted",
+    "latency",
+    "architecture",
+    "course",
+    "data",
+    "next",
+    "again",
+]
 
 
 def test_a_search_report_has_every_section_and_the_facts() -> None:
@@ -274,6 +288,65 @@ def test_a_number_that_is_no_gap_is_not_called_one() -> None:
         assert f"| {number_name(notion)} (asked for) | " in model_card(content)
         assert f"{number_name(notion)[4:]} gap" not in check(render(search_content(fairness=notion))).text
     assert verdict("worst_group_accuracy", {"low": 0.02}) == "", "no accuracy of 1 is asked about"
+
+
+def imbalanced(found: int, positive: str | None = None, **more: Any) -> dict[str, Any]:
+    """A training whose network finds `found` of 48 defective among 528, and calls nothing sound defective."""
+    content = train_content(classes=("defective", "sound") if positive is None else ("sound", "defective"), **more)
+    at = content["data"]["classes"].index("defective")
+    label = np.where(np.arange(528) < 48, at, 1 - at)
+    taken = np.where(np.arange(528) < found, at, 1 - at)
+    metrics = evaluate_predictions(
+        np.where(np.eye(2)[taken] > 0, 0.8, 0.2), label, np.arange(528)[:, None] % 2, content["data"]["classes"],
+        WRITERS, n_boot=100,
+    )  # fmt: skip
+    content["data"]["positive"] = positive
+    return json.loads(json.dumps(content | {"metrics": metrics}))
+
+
+def test_a_network_that_finds_hardly_any_of_the_rare_class_is_called_no_better_than_naming_the_other() -> None:
+    content = imbalanced(6)
+    page, card, terminal = check(render(content)).text, model_card(content), closing_words(content, Path("run"))
+    assert content["metrics"]["by_class"]["defective"]["recall"]["value"] == 0.125
+    for told in (page, card, terminal):
+        assert 'no better than always "sound", the class of 90.9% of these images.' in told.replace("\\", "")
+        assert interval(content["metrics"]["by_class"]["defective"]["recall"]) in told
+        assert "Balanced accuracy, the mean recall of the classes: 56.2%" in told and "average precision" in told
+    assert "  class defective: 48 images (9.1%), recall 12.5%" in terminal
+    better = imbalanced(46)
+    for told in (check(render(better)).text, model_card(better), closing_words(better, Path("run"))):
+        assert "no better than" not in told.lower()
+
+
+def test_what_was_written_before_classes_were_told_still_has_a_report() -> None:
+    content = json.loads(json.dumps(train_content()))
+    for name in ("by_class", "balanced_accuracy", "majority"):
+        del content["metrics"][name]
+    for name in ("class_counts", "positive"):
+        del content["data"][name]
+    assert "classes" not in check(render(content)).sections
+    assert "By class" not in model_card(content) and "Balanced" not in closing_words(content, Path("run"))
+
+
+def test_of_many_classes_those_of_lowest_recall_are_told() -> None:
+    content = train_content(classes=tuple(f"kind {i}" for i in range(16)), n_boot=0)
+    lowest = min(content["metrics"]["by_class"].items(), key=lambda item: item[1]["recall"]["value"])[0]
+    terminal = closing_words(content, Path("run"))
+    assert f"class {lowest}: " in terminal and "(of 16 classes, those of lowest recall" in terminal
+    assert "Shown are the 12 of 16 classes" in check(render(content)).text
+
+
+def test_it_is_said_which_class_is_positive_and_of_both_where_nobody_chose() -> None:
+    content = imbalanced(30, fairness="equal_opportunity")
+    other = content["metrics"]["attributes"]["writer"]["gaps"]["equal_opportunity"]["other_class"]
+    for told in (check(render(content)).text, model_card(content), closing_words(content, Path("run"))):
+        assert f'for "sound", {estimate(other)}' in told and 'for "defective"' in told
+    for told in (check(render(content)).text, model_card(content)):
+        assert "sound, the second of two (--positive chooses)" in told
+    chosen = imbalanced(30, positive="defective", fairness="equal_opportunity")
+    for told in (check(render(chosen)).text, model_card(chosen)):
+        assert "defective, as asked" in told and 'for "sound"' not in told
+    assert 'for "defective"' in closing_words(chosen, Path("run"))
 
 
 @pytest.mark.parametrize(

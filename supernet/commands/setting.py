@@ -224,7 +224,8 @@ def check_feasible(space: SearchSpace, costs: dict[str, Cost], budgets: dict[str
 
 
 def data_facts(config: CommonConfig, data: GroupedData) -> dict[str, Any]:
-    """What a report says of the data: names, licence if known, fingerprint, images in each split and of each group there."""
+    """What a report says of the data: names, licence if known, fingerprint, images in each split, of each group and each class there, and the
+    class called positive (None: nobody chose, it is the second of two)."""
     counts = {
         split: {
             attribute: {group: int((part.group_NA[:, column] == code).sum()) for code, group in enumerate(groups)}
@@ -240,6 +241,11 @@ def data_facts(config: CommonConfig, data: GroupedData) -> dict[str, Any]:
         "groups": {attribute: list(groups) for attribute, groups in data.attributes.items()},
         "images": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         "counts": counts,
+        "class_counts": {
+            split: dict(zip(data.classes, np.bincount(part.label_N, minlength=len(data.classes)).tolist(), strict=True))
+            for split, part in (("train", data.train), ("val", data.val), ("test", data.test))
+        },
+        "positive": data.positive,
     }
 
 

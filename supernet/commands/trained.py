@@ -29,6 +29,7 @@ from supernet.fairness import NOTIONS, get_notion
 from supernet.metrics import evaluate_predictions
 from supernet.preprocessing import Preprocessing
 from supernet.refit import advice, refit_classifier
+from supernet.report.classes import class_lines, other_class_words
 from supernet.report.words import estimate, estimate_and_verdict, number_name
 from supernet.spaces.architecture import Architecture
 from supernet.transfer.kernel_model import estimate_network
@@ -147,10 +148,12 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
     metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
     spread = " (95% intervals)" if metrics["bootstrap"]["resamples"] else ""
     lines = [f"Test accuracy {estimate(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
+    lines += class_lines(metrics)
     for attribute, found in metrics["attributes"].items():
         groups = ", ".join(f"{name} {estimate(group['accuracy'])}" for name, group in found["groups"].items())
         lines.append(
             f"  {attribute}: {groups}; {number_name(notion)} {estimate_and_verdict(notion, found['gaps'][notion])}"
+            f"{other_class_words(found['gaps'][notion], content['data'], notion)}"
         )
     if arch["predicted_ms"] is not None:
         budget = "" if arch["budget_ms"] is None else f" of {arch['budget_ms']:g} ms"

@@ -24,11 +24,11 @@ from supernet.errors import UserError, nearest
 
 GROUP_WORDS = {
     "difference": "highest − lowest group",
-    "mean": "mean distance of a group from everybody",
-    "sum": "summed distances of the groups from everybody",
+    "mean": "mean distance of a group from all images",
+    "sum": "summed distances of the groups from all images",
     "ratio": "1 − lowest / highest group",
     "worst": "1 − lowest group",
-    "square": "mean squared distance of a group from everybody",
+    "square": "mean squared distance of a group from all images",
 }
 EVENT_WORDS = {"worst": "worst class", "mean": "mean over the classes", "sum": "sum over the classes"}
 Scores = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -57,6 +57,12 @@ class Notion:
     events: str = "worst"
     hard: bool = True
     rate: str = "accuracy"
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether of two classes it is about the second alone: the first may have another number."""
+        by_class = self.event_names in (_per_class, _per_class_and_rest)
+        return self.scores is _own_class or (by_class and self.groups in ("ratio", "worst"))
 
 
 def get_notion(notion: str | Notion, groups: str | None = None, events: str | None = None) -> Notion:
@@ -155,7 +161,7 @@ NOTIONS: dict[str, Notion] = {
     "accuracy_ratio": Notion("1 − PQD, PQD = min_g acc_g / max_g acc_g", _true_class, _all_samples, groups="ratio"),
     "mmd": Notion(
         "mean over groups of the squared maximum mean discrepancy between a group's predicted probabilities and "
-        "everybody's, Gaussian kernel (Gretton et al. 2012); 0 when predictions are independent of the group",
+        "those of all images, Gaussian kernel (Gretton et al. 2012); 0 when predictions are independent of the group",
         _kernel_features,
         _per_feature,
         groups="square",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from supernet.report import words
+from supernet.report.classes import class_rows, majority_words, other_class_words, overall_words, positive_words
 from supernet.report.groups import worst_rates
 from supernet.report.int8 import int8_rows, int8_words
 from supernet.report.older import as_today
@@ -39,11 +40,13 @@ def _title(content: Content) -> Iterable[str]:
     metrics, notion = content["metrics"], content["asked"]["fairness"]
     yield from (f"# {_text(content['name'])}", "")
     yield f"An image classifier trained by supernet on {_text(content['data']['name'])}. Test accuracy {words.interval(metrics['accuracy'])}."
+    yield from (_text(told) for told in (majority_words(metrics), overall_words(metrics)) if told)
     for attribute, found in metrics["attributes"].items():
         gap, worst = found["gaps"][notion], found["worst_group_accuracy"]
         yield (
             f"By {_text(attribute)}: lowest accuracy {words.interval(worst)} ({_text(found['worst_group'])}), "
-            f"{words.number_name(notion)} {words.estimate_and_verdict(notion, gap)}."
+            f"{words.number_name(notion)} {words.estimate_and_verdict(notion, gap)}"
+            f"{_text(other_class_words(gap, content['data'], notion))}."
         )
     yield ""
 
@@ -55,6 +58,8 @@ def _model(content: Content) -> Iterable[str]:
     yield f"- Architecture: {_text(arch['name'])}, {found}"
     yield f"- Size: {words.amount(arch['params'])} parameters, {words.amount(arch['macs'])} multiply-accumulates an image"
     yield f"- Classes: {', '.join(_text(name) for name in data['classes'])}"
+    if positive := positive_words(data):
+        yield f"- Positive class: {_text(positive)}"
     yield f"- Made on {content['date'][:10]}, commit {content.get('commit') or 'unknown'}"
     yield from ("- Licence of the model: not stated; to be filled in by whoever releases it", "")
 
@@ -92,6 +97,13 @@ def _evaluation(content: Content) -> Iterable[str]:
         "",
         f"- Accuracy {words.interval(metrics['accuracy'])}, calibration error (ECE) {words.interval(metrics['ece'])}",
     )
+    classes = [
+        [_text(row["name"]), f"{row['images']:,} ({row['share']})", row["recall"], row["precision"]]
+        for row in class_rows(metrics)
+    ]
+    if classes:
+        lowest = "" if len(classes) == len(metrics["by_class"]) else ", those of lowest recall"
+        yield from ("", f"### By class{lowest}", "", *_table(["class", "test images", "recall", "precision"], classes))
     for attribute, found in metrics["attributes"].items():
         rows = [
             [_text(group), f"{row['count']:,}", words.interval(row["accuracy"]), words.interval(row["ece"])]

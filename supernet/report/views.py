@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from supernet.report import charts, plots, words
+from supernet.report.classes import class_view, other_class_words, positive_words
 from supernet.report.comparisons import adjusted_view, baseline_view
 from supernet.report.groups import attribute_view
 from supernet.report.int8 import int8_view
@@ -26,11 +27,13 @@ def page_view(content: Content) -> Content:
         "date": content["date"].replace("T", " ").replace("+00:00", " UTC"),
         "took": words.duration(content["seconds"]),
         "notes": content["notes"],
-        "asked": words.asked_words(command, asked, found["budget_ms"]),
+        "asked": words.asked_words(command, asked, found["budget_ms"])
+        | ({"positive class": positive} if (positive := positive_words(content["data"])) else {}),
         "options": asked,
         "changed": words.changed_options(command, asked, content["data"]["images"]["train"]),
         "data": content["data"],
         "data_counts": [_data_counts(content["data"], attribute) for attribute in content["data"]["groups"]],
+        "class_counts": _class_counts(content["data"]),
         "latency": _latency(content, found),
         "layers": layers,
         "op_label": charts.op_label,
@@ -87,7 +90,12 @@ def train_view(content: Content) -> Content:
             "calibration error (ECE)": words.interval(metrics["ece"]),
             "cross-entropy": words.estimate(metrics["cross_entropy"], digits=3),
         },
-        "attributes": [attribute_view(name, metrics, notion) for name in metrics["attributes"]],
+        "classes": class_view(metrics),
+        "attributes": [
+            attribute_view(name, metrics, notion)
+            | {"other_class": other_class_words(found["gaps"][notion], content["data"], notion)}
+            for name, found in metrics["attributes"].items()
+        ],
         "curves": list(_train_curves(content["history"], number)),
         "arch": content["arch"],
         "model_json": words.run_folder(content) + "/model.json",
@@ -127,6 +135,15 @@ def _data_counts(data: Mapping[str, Any], attribute: str) -> Content:
         for group, cells in rows.items():
             cells.append((counts[group], words.percent(counts[group] / max(1, sum(counts.values())), 0)))
     return {"attribute": attribute, "rows": rows}
+
+
+def _class_counts(data: Mapping[str, Any]) -> dict[str, list[tuple[int, str]]]:
+    """Images of each class in each split, and their share of it; nothing of a file of before."""
+    counts = data.get("class_counts")
+    return {
+        name: [(own[name], words.percent(own[name] / max(1, sum(own.values())), 0)) for own in counts.values()]
+        for name in (data["classes"] if counts else ())
+    }
 
 
 def _search_curves(rows: Rows, budget_ms: float | None, number: str) -> Iterable[Content]:
