@@ -35,9 +35,9 @@ WHOLE = ("config.json", "derived.json", "front.json", "latency_table.json", "met
          "model.safetensors", "predictions.npz")  # fmt: skip
 STEPS = {
     "search": 1,
-    "random": 3,
+    "random": 5,
     "train": 1,
-    "table": 2,
+    "table": 3,
 }  # every so many points: a random search begins as the other does
 SMALL = ["--threads", "1", "--batch-size", "20"]
 
