@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from latency_luts.files import write_whole
 from latency_luts.journal import Journal
 from latency_luts.manifest import Item, Manifest
 from latency_luts.protocol import summarise
+from latency_luts.sheets import csv_text
 from latency_luts.validation import validate
 
 Key = tuple[Any, ...]
@@ -59,13 +58,11 @@ def make_table(
 
 def write_sheet(path: Path, manifest: Manifest, journal: Journal, fields: dict[str, Any]) -> None:
     """The networks' times as the CSV that `supernet lut adapt --measured` reads, whole or not at all."""
-    sheet = io.StringIO(newline="")
-    writer = csv.writer(sheet)
-    writer.writerow(["name", "ops", "latency_ms", "space", "dtype", "runtime", "threads"])
+    rows: list[list[Any]] = [["name", "ops", "latency_ms", "space", "dtype", "runtime", "threads"]]
     how = [manifest.space, manifest.dtype, fields["runtime"]["name"], fields["threads"]]
     for item in manifest.items:
-        writer.writerow([item.name, " ".join(item.ops), summarise(*journal.of(item.name)).median_ms, *how])
-    write_whole(path, sheet.getvalue().encode())
+        rows.append([item.name, " ".join(item.ops), summarise(*journal.of(item.name)).median_ms, *how])
+    write_whole(path, csv_text(rows).encode())
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

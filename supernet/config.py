@@ -44,7 +44,7 @@ class CommonConfig:
     file_col: str | None = _option(
         None, "CSV column that holds the file name", where=[_TABULAR], group="data", more=True
     )
-    cluster_col: str | None = _option(None, "CSV column of who an image is of (patient, writer): for intervals", group="data", more=True)  # fmt: skip
+    cluster_col: str | None = _option(None, "CSV column of what images belong to together (patient, writer, object): for intervals", group="data", more=True)  # fmt: skip
     positive: str | None = _option(None, "which of two classes is the positive one; default: the second", group="data")
     channels: int | None = _option(None, "1 reads all pictures in grey, 3 in colour; default: 1 if all are grey", within="[1, 3]", group="data", more=True)  # fmt: skip
     allow_duplicates: bool = _option(False, "accept pictures that are in two splits, with a note", group="data", more=True)  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from latency_luts.sheets import csv_text
 from supernet.data.pictures import White, open_picture
 from supernet.errors import UserError
 from supernet.models import read_model
@@ -74,18 +73,16 @@ def find_pictures(path: Path) -> list[Path]:
 
 def table(classifier: Classifier, rows: Iterable[tuple[str, np.ndarray | None]], all_classes: bool) -> str:
     """CSV: file, label, probability, and on request the probability of each class. None: the picture cannot be read."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     more = [f"probability {name}" for name in classifier.classes] if all_classes else []
-    writer.writerow(["file", "label", "probability", *more])
+    written: list[list[str]] = [["file", "label", "probability", *more]]
     for name, prob_C in rows:
         if prob_C is None:
-            writer.writerow([name, "", "", *("" for _ in more)])
+            written.append([name, "", "", *("" for _ in more)])
             continue
         best = int(prob_C.argmax())
         shown = [f"{value:.6f}" for value in prob_C] if all_classes else []
-        writer.writerow([name, classifier.classes[best], f"{prob_C[best]:.6f}", *shown])
-    return text.getvalue()
+        written.append([name, classifier.classes[best], f"{prob_C[best]:.6f}", *shown])
+    return csv_text(written)
 
 
 def _prepared(file: Path, spec: Preprocessing) -> np.ndarray | UserError:

@@ -18,6 +18,7 @@ from supernet.commands.comparison import (
     save_predictions,
     trade_warnings,
 )
+from supernet.commands.dominance import dominated_notes
 from supernet.config import SearchConfig, TrainConfig
 from supernet.data import GroupedData, Split, with_intersections
 from supernet.data.grouped import Augment
@@ -25,6 +26,7 @@ from supernet.errors import UserError
 from supernet.postprocessing import Adjusted
 from supernet.preprocessing import Preprocessing
 from supernet.problem import Candidate, Outcome
+from supernet.scoring import marked
 
 CONFIG = TrainConfig(bootstrap=60, baseline="runs/before")
 
@@ -142,7 +144,7 @@ def test_combinations_that_nobody_is_in_are_left_out_and_said() -> None:
     joined = with_intersections(d)
     assert joined.attributes["sex × age"] == ("f × 1", "f × 2", "m × 1", "m × 2", "m × 3")
     (note,) = joined.notes
-    assert "Nobody in test is m × 3" in note
+    assert "No image of test is m × 3" in note
     with pytest.raises(UserError, match="two attributes or more"):
         with_intersections(GroupedData(**{**d.__dict__, "attributes": {"sex": ("f", "m")}}))
 
@@ -214,6 +216,30 @@ def test_a_derived_architecture_above_the_cap_is_said_of_every_strategy() -> Non
     several = replace(best, gaps={"sex": 0.01, "age": 0.05})
     (line,) = derived_gap_notes(SearchConfig(max_gap=0.02), Outcome((several,), None, {}, 0))
     assert "gap by age of" in line
+
+
+def test_a_dominated_architecture_is_derived_with_its_reason() -> None:
+    def one(error: float, gap: float | None, ms: float, entropy: float | None = None) -> Candidate:
+        return Candidate(("skip",), {"latency": ms}, None, 1 - error, 1 - error, gap, True, entropy)
+
+    plain = SearchConfig()
+
+    def notes(*candidates: Candidate, config: SearchConfig = plain, **facts: Any) -> list[str]:
+        return dominated_notes(config, Outcome(marked(candidates), None, {}, 0, facts or None))
+
+    assert notes(one(0.1, 0.02, 9.0, 0.3), one(0.2, 0.02, 8.0, 0.4)) == []
+    (line,) = notes(
+        one(0.1, 0.02, 9.0, 0.3), one(0.09, 0.01, 8.0, 0.4), one(0.1, 0.02, 8.5, 0.5), one(0.5, 0.5, 1.0, 9.0)
+    )
+    assert "2 other candidates are as good in error, gap and latency" in line
+    assert "smallest cross-entropy there: its cross-entropy is 0.3000, the least of theirs 0.4000" in line
+    (line,) = notes(one(0.1, None, 9.0, 0.3), one(0.09, 0.9, 9.0, 0.4))
+    assert "1 other candidate is as good in error and latency" in line, "an unknown gap is not compared"
+    weighed = SearchConfig(latency_weight=0.5)
+    assert "+ 0.5 · latency / budget" in notes(one(0.1, 0.0, 9.0, 0.3), one(0.09, 0.0, 9.0, 0.4), config=weighed)[0]
+    capped = SearchConfig(max_gap=0.1)
+    (line,) = notes(one(0.1, 0.02, 9.0), one(0.1, 0.01, 9.0), config=capped, objectives=["error", "latency"])
+    assert "smallest error of those that exceed the cap least on the front of error, latency" in line
 
 
 def test_a_hard_gap_on_test_above_the_cap_is_said_for_each_attribute_with_its_interval() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from dataclasses import asdict
@@ -17,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_content import DIGITS, WRITERS, search_content, train_content
 
+from latency_luts.sheets import csv_text
 from supernet.commands.trained import closing_words
 from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import NOTIONS
@@ -25,6 +28,7 @@ from supernet.report import render, write_report
 from supernet.report.card import model_card
 from supernet.report.svg import Scale, scale_of, spread, tag
 from supernet.report.words import (
+    asked_words,
     changed_options,
     command_line,
     estimate,
@@ -123,6 +127,7 @@ def test_a_search_report_has_every_section_and_the_facts() -> None:
     for candidate in content["candidates"]:  # both numbers of each: probability and supernet score
         assert f"{candidate['log_probability']:.2f}".replace("-", "−") in page.text
         assert f"{100 * candidate['accuracy']:.1f}%" in page.text
+        assert f" {candidate['cross_entropy']:.4f} " in page.text, "what decided"
 
 
 def test_a_train_report_has_every_section_and_the_facts() -> None:
@@ -460,6 +465,37 @@ def test_every_provenance_of_the_schema_has_its_words() -> None:
     assert "Provenance: new." in table_words({"provenance": "new", "validation": None})
 
 
+@pytest.mark.parametrize(
+    ("command", "budget", "said"),
+    [
+        ("search", 10.0, "10 ms"),
+        ("search", None, "10 ms, by default"),
+        ("train", 10.0, "10 ms"),
+        ("train", None, "10 ms, the search's"),
+    ],
+)
+def test_a_budget_is_by_default_only_where_nobody_asked(command: str, budget: float | None, said: str) -> None:
+    content = search_content(budget_ms=10.0) if command == "search" else train_content()
+    assert asked_words(command, content["asked"] | {"budget_ms": budget}, 10.0)["budget"] == said
+
+
+def test_a_figure_has_one_interval_wherever_it_stands() -> None:
+    """The lowest accuracy is a group's: the interval that holds for the minimum of all groups is another one."""
+    content = train_content()
+    found = content["metrics"]["attributes"]["writer"]
+    own, least = found["groups"][found["worst_group"]]["accuracy"], found["worst_group_accuracy"]
+    assert own["value"] == least["value"] and own["low"] != least["low"]
+    page = check(render(content | {"adjusted": {}})).text
+    for told in (page, model_card(content)):
+        assert interval(own) in told and interval(least) not in told
+
+
+def test_the_words_are_neutral_where_groups_are_of_things() -> None:
+    for content in (search_content(), train_content(compared=True), train_content(arch="mobilenetv2_050")):
+        told = check(render(content)).text + (model_card(content) if content["command"] == "train" else "")
+        assert not re.findall(r"\b(everybody|nobody|everyone|people|persons?|who|whom)\b", told.lower())
+
+
 def test_the_command_gives_what_was_asked() -> None:
     asked = search_content(epochs=7, augment=False, group_mix="student=0.05", data="my photos")["asked"]
     told = "python search.py --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7"
@@ -553,6 +589,33 @@ def test_hostile_names_stay_text_in_the_card() -> None:
     assert "<script>" not in card and "<b>" not in card and "two lines" in card and "[x](y)" not in card
     heads = [line for line in card.splitlines() if line.startswith("| a\\|b ")]
     assert heads and all(len(re.findall(r"(?<!\\)\|", line)) == 5 for line in heads)
+
+
+@pytest.mark.parametrize("name", ["```\n# no heading", "a`b\n````\n<b>", "x\u2028```", "````"])
+def test_no_name_leaves_a_code_block_of_the_card(name: str) -> None:
+    content = json.loads(json.dumps(train_content()))
+    content["asked"] |= {"device": name, "data": name, "out": name, "arch": name}
+    content["arch"]["device"] = content["table"]["device"] = content["name"] = name
+    fence, inside = "", []
+    for line in model_card(content).splitlines():
+        run = re.match("`{3,}", line)
+        if run and not fence:
+            fence = run[0]
+        elif fence and line.strip() == fence:
+            fence = ""
+        elif fence:
+            inside.append(line)
+        else:
+            assert not line.lstrip().startswith("# no heading")
+    assert not fence and any(line.startswith("import supernet") for line in inside)
+    assert sum(line.startswith(("python train.py", "supernet predict")) for line in inside) == 2
+
+
+def test_no_cell_of_a_csv_is_a_formula() -> None:
+    rows = [["=1+1", "+cmd", "-2+3", "@sum", "\tx", "\rx"], ["-1", "+.5", "-1e3", "a=b", "", "é"], [-1, 0.5, None]]
+    told = list(csv.reader(io.StringIO(csv_text(rows), newline="")))
+    assert told[0] == [f"'{text}" for text in rows[0]]
+    assert told[1] == rows[1] and told[2] == ["-1", "0.5", ""], "numbers, and what is none of either, stay"
 
 
 def test_comparisons_are_sections_where_there_are_any() -> None:

@@ -148,6 +148,7 @@ def report_content(
 ) -> dict[str, Any]:
     """The facts of report.json."""
     from supernet.commands.cap import derived_gap_notes, soft_gap_notes
+    from supernet.commands.dominance import dominated_notes
     from supernet.commands.setting import data_facts, layer_facts, table_facts
 
     best = outcome.candidates[0]
@@ -162,6 +163,7 @@ def report_content(
             *problem.notes,
             *soft_gap_notes(config, problem.data, problem.folder.rows()),
             *derived_gap_notes(config, outcome),
+            *dominated_notes(config, outcome),
         ],
         "data": data_facts(config, problem.data),
         "table": table_facts(problem.table),
@@ -186,6 +188,7 @@ def report_content(
 
 def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, folder: RunFolder) -> str:
     """What the terminal shows at the end."""
+    from supernet.commands.dominance import dominated_notes
     from supernet.report.words import number_name, told
 
     best, found, scored, asked = outcome.candidates[0], outcome.evaluations, "with the supernet's weights", ""
@@ -197,11 +200,13 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         )
     error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
     by_hand = "No candidate did better than the network one would build by hand.\n" if best.by_hand else ""
+    dominated = "".join(f"{line}\n" for line in dominated_notes(config, outcome))
+    entropy = "" if best.cross_entropy is None else f"cross-entropy {best.cross_entropy:.4f}, "
     return (
-        f"{asked}{by_hand}Derived: {' '.join(arch.ops)}\n"
+        f"{asked}{by_hand}{dominated}Derived: {' '.join(arch.ops)}\n"
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
-        f"On search-val {scored}: mean group accuracy {best.mean_group_accuracy:.3f}, "
+        f"On search-val {scored}: {entropy}mean group accuracy {best.mean_group_accuracy:.3f}, "
         f"{number_name(config.fairness)} {told(best.gap, 3)}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
         f"Next: {called('train')} --arch {folder.path / 'derived.json'}"

@@ -53,4 +53,4 @@ def _notes(name: str, names: tuple[str, ...], code_N: dict[str, np.ndarray]) -> 
     for split, own_N in code_N.items():
         empty = sorted(set(range(len(names))) - set(own_N.tolist()))
         if empty:
-            yield f"Nobody in {split} is {', '.join(names[code] for code in empty)} ({name}): left out there."
+            yield f"No image of {split} is {', '.join(names[code] for code in empty)} ({name}): left out there."

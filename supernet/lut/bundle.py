@@ -22,7 +22,7 @@ from supernet.schema import write_json
 from supernet.spaces import SearchSpace
 
 RUNNER = (
-    "__init__.py", "errors.py", "files.py", "journal.py", "machine.py", "manifest.py", "protocol.py", "runner.py", "table.py",
+    "__init__.py", "errors.py", "files.py", "journal.py", "machine.py", "manifest.py", "protocol.py", "runner.py", "sheets.py", "table.py",
     "validation.py", "verification.py", "runtimes/__init__.py", "runtimes/onnxruntime_runtime.py",
     "runtimes/litert_runtime.py", "runtimes/executorch_runtime.py", "runtimes/openvino_runtime.py",
     "runtimes/torch_runtime.py",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from supernet.report.classes import class_rows, majority_words, other_class_word
 from supernet.report.groups import worst_rates
 from supernet.report.int8 import int8_rows, int8_words
 from supernet.report.older import as_today
+from supernet.schema import printable
 
 Content = Mapping[str, Any]
 
@@ -42,7 +44,7 @@ def _title(content: Content) -> Iterable[str]:
     yield f"An image classifier trained by supernet on {_text(content['data']['name'])}. Test accuracy {words.interval(metrics['accuracy'])}."
     yield from (_text(told) for told in (majority_words(metrics), overall_words(metrics)) if told)
     for attribute, found in metrics["attributes"].items():
-        gap, worst = found["gaps"][notion], found["worst_group_accuracy"]
+        gap, worst = found["gaps"][notion], found["groups"][found["worst_group"]]["accuracy"]
         yield (
             f"By {_text(attribute)}: lowest accuracy {words.interval(worst)} ({_text(found['worst_group'])}), "
             f"{words.number_name(notion)} {words.estimate_and_verdict(notion, gap)}"
@@ -68,7 +70,7 @@ def _uses(content: Content) -> Iterable[str]:
     classes = ", ".join(_text(name) for name in content["data"]["classes"])
     yield from ("## Uses", "")
     yield f"To tell these classes apart on images like the test images: {classes}. It was measured on nothing else."
-    yield from ("Not for guessing the group of a person.", "")
+    yield from ("Not for guessing which group an image is of.", "")
 
 
 def _data(content: Content) -> Iterable[str]:
@@ -87,7 +89,7 @@ def _data(content: Content) -> Iterable[str]:
 def _evaluation(content: Content) -> Iterable[str]:
     metrics, notion = content["metrics"], content["asked"]["fairness"]
     drawn = metrics["bootstrap"]
-    units = "clusters (who an image is of)" if drawn["unit"] == "cluster" else "images"
+    units = "clusters (images that belong together)" if drawn["unit"] == "cluster" else "images"
     intervals = "without intervals: none were asked for"
     if drawn["resamples"]:
         intervals = f"in brackets 95% intervals for {drawn['units']:,} {units}"
@@ -185,7 +187,7 @@ def _training(content: Content) -> Iterable[str]:
         yield f"- {term}: {_text(told)}"
     versions = ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items())
     yield from (f"- seed {asked['seed']}; {versions}; {_text(str(content.get('machine') or ''))}", "")
-    yield from ("```sh", words.command_line("train", asked, content["data"]["images"]["train"]), "```", "")
+    yield from (*_fenced("sh", words.command_line("train", asked, content["data"]["images"]["train"])), "")
 
 
 def _limits(content: Content) -> Iterable[str]:
@@ -195,7 +197,7 @@ def _limits(content: Content) -> Iterable[str]:
     yield "- Only the groups above were looked at. A group that the data does not name may be served worse."
     for attribute, found in metrics["attributes"].items():
         if found["empty_groups"]:
-            yield f"- Nobody in test is {', '.join(_text(group) for group in found['empty_groups'])} ({_text(attribute)}): nothing is known of them."
+            yield f"- No image of test is of {', '.join(_text(group) for group in found['empty_groups'])} ({_text(attribute)}): nothing is known of them."
     yield "- One training run, one seed. Images from elsewhere than the test images may be served worse, and some groups more so."
     if content["arch"]["predicted_ms"] is not None and not (table and table.get("validation")):
         yield "- How far predicted latencies of this table are from whole networks on the device is unknown."
@@ -205,7 +207,7 @@ def _limits(content: Content) -> Iterable[str]:
 def _use(content: Content) -> Iterable[str]:
     folder, spec = words.run_folder(content), content.get("preprocessing")
     path = json.dumps(folder + "/model.json")
-    yield from ("## How to get started", "", "```python", "import timm", "import supernet", "")
+    yield from ("## How to get started", "", f"{(fence := _fence(path))}python", "import timm", "import supernet", "")
     yield f'model = timm.create_model("supernet_derived", model_json={path}, pretrained=True).eval()'
     if spec and spec["fit"] == "square":
         colour = "L" if spec["channels"] == 1 else "RGB"
@@ -218,7 +220,9 @@ def _use(content: Content) -> Iterable[str]:
         yield "transform = create_transform(**resolve_data_config({}, model=model))"
         yield f'picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{colour}")'
         yield "probabilities = model(transform(picture)[None]).softmax(-1)"
-    yield from ("```", "", f"Or `supernet predict --model {folder} --data photos/ --out predictions.csv`.")
+    yield from (fence, "", "Or:", "")
+    predict = shlex.join(["supernet", "predict", "--model", folder, "--data", "photos/", "--out", "predictions.csv"])
+    yield from _fenced("sh", predict)
     if spec:
         yield from ("", f"What is done to a picture first: {_text(spec['words'])}.")
 
@@ -228,6 +232,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
     yield f"|{'---|' * len(head)}"
     for row in rows:
         yield f"| {' | '.join(row)} |"
+
+
+def _fenced(language: str, code: str) -> Iterable[str]:
+    """A code block of one line, whatever stands in it."""
+    fence, line = _fence(code), " ".join(printable(code).split("\n"))
+    yield from (f"{fence}{language}", line, fence)
+
+
+def _fence(code: str) -> str:
+    """Longer than any run of backticks in the code: it ends where it should (CommonMark 4.5)."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
 
 
 def _text(value: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from supernet.blocks.ops import Label, get_op
+from supernet.blocks.ops import OPS, Label
 from supernet.report.svg import (
     ROW,
     Scale,
@@ -56,7 +56,9 @@ def budget_bar(predicted_ms: float, error: float | None, budget_ms: float | None
 
 
 def _label(layer: Layer) -> Label:
-    return get_op(layer["op"]).label(layer["c_in"], layer["c_out"], layer["stride"])
+    if layer["op"] not in OPS:  # of another version's report
+        return Label(layer["op"], tuple(layer["op"].split("_")), "low")
+    return OPS[layer["op"]].label(layer["c_in"], layer["c_out"], layer["stride"])
 
 
 def op_label(layer: Layer) -> str:

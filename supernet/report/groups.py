@@ -37,7 +37,7 @@ def attribute_view(name: str, metrics: Mapping[str, Any], notion: str) -> dict[s
         "accuracy": plots.intervals(
             f"Accuracy by {name}, percent",
             [_interval_row(f"{short(g, 18)}, {groups[g]['count']:,} images", groups[g]["accuracy"]) for g in drawn],
-            (f"everybody {words.percent(overall)}", 100 * overall),
+            (f"all images {words.percent(overall)}", 100 * overall),
         ),
         "gaps": gaps,
         "gap_chart": plots.intervals(
@@ -45,7 +45,7 @@ def attribute_view(name: str, metrics: Mapping[str, Any], notion: str) -> dict[s
         ),
         "worst_rates": (*_rates_chart(what, name, rates), caution) if what else None,
         "asked_gap": next((row for row in gaps if row["asked"]), None),
-        "worst": found["worst_group_accuracy"],
+        "worst": groups[found["worst_group"]]["accuracy"],
         "worst_group": found["worst_group"],
         "confusions": _confusions(groups, drawn[:6], classes),
         "confusion_groups": drawn[:6],

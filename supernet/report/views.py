@@ -56,7 +56,9 @@ def search_view(content: Content) -> Content:
     layers, derived, number = content["layers"], content["derived"], words.number_name(content["asked"]["fairness"])
     evaluations = content.get("evaluations")
     by_latency = sorted(content["candidates"], key=lambda candidate: candidate["costs"]["latency"])
-    numbered = [{**candidate, "number": number} for number, candidate in enumerate(by_latency, 1)]
+    numbered = [
+        {"cross_entropy": None, **candidate, "number": number} for number, candidate in enumerate(by_latency, 1)
+    ]
     p_LK = [layer["probabilities"] for layer in layers]
     return {
         "facts": words.model_facts(derived),
@@ -67,6 +69,7 @@ def search_view(content: Content) -> Content:
         "curves": list(_search_curves(content["history"], derived["budget_ms"], number)),
         "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],
         "candidates_all": len(numbered),
+        "entropies": any(c.get("cross_entropy") is not None for c in numbered),
         "front": [
             _front(numbered, derived["budget_ms"], "Error, %", lambda c: 100 * (1 - c["mean_group_accuracy"])),
             *(
@@ -139,7 +142,7 @@ def _data_counts(data: Mapping[str, Any], attribute: str) -> Content:
 
 def _class_counts(data: Mapping[str, Any]) -> dict[str, list[tuple[int, str]]]:
     """Images of each class in each split, and their share of it; nothing of a file of before."""
-    counts = data.get("class_counts")
+    counts = data.get("class_counts") or {}
     return {
         name: [(own[name], words.percent(own[name] / max(1, sum(own.values())), 0)) for own in counts.values()]
         for name in (data["classes"] if counts else ())

@@ -162,7 +162,8 @@ def table_words(table: Mapping[str, Any]) -> str:
 def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None) -> dict[str, str]:
     """What was asked, in a reader's words; `budget_ms` is the budget that held."""
     notion, cap, weight, budget = (asked[name] for name in ("fairness", "max_gap", "fairness_weight", "budget_ms"))
-    taken = "none" if budget_ms is None else f"{budget_ms:g} ms" + ("" if budget else ", by default")
+    whose = "" if budget else ", by default" if command == "search" else ", the search's"
+    taken = "none" if budget_ms is None else f"{budget_ms:g} ms{whose}"
     methods = asked.get("fairness_method", "gap").split(",")
     known = [METHODS[name] for name in methods if name in METHODS]
     held = [method.meaning for method in known if not method.penalty]

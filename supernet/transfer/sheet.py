@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from latency_luts.files import write_whole
+from latency_luts.sheets import csv_text
 from supernet.errors import UserError
 from supernet.schema import read_text
 from supernet.spaces import TABLE_SPACES, SearchSpace, get_space
@@ -42,11 +43,8 @@ class Sheet:
 def begin_sheet(path: Path, space: SearchSpace, dtype: str, networks: Mapping[str, Sequence[str]]) -> None:
     """A CSV to fill in: a row for each network by name, latency_ms empty. Raises UserError where one is filled in already."""
     refuse_filled(path)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows([name, " ".join(ops), "", space.name, dtype, "", ""] for name, ops in networks.items())
-    write_whole(path, text.getvalue().encode())
+    rows = [[name, " ".join(ops), "", space.name, dtype, "", ""] for name, ops in networks.items()]
+    write_whole(path, csv_text([COLUMNS, *rows]).encode())
 
 
 def refuse_filled(path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Why an architecture was derived although another candidate is as good in everything that is compared, and better in something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from supernet.config import SearchConfig
+from supernet.problem import Candidate, Outcome
+
+Figures = Callable[[Candidate], list[float]]
+
+
+def dominated_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
+    """A line where the derived architecture is dominated: by whom, and which figure decided; else none."""
+    best, *others = outcome.candidates
+    if best.non_dominated:
+        return []
+    known = all(candidate.gap is not None for candidate in outcome.candidates)
+    compared = "error, gap and latency" if known else "error and latency"
+
+    def figures(one: Candidate) -> list[float]:
+        return [1 - one.mean_group_accuracy, *([one.gap or 0.0] if known else []), one.costs["latency"]]
+
+    better = [one for one in others if all(a <= b for a, b in zip(figures(one), figures(best), strict=True))]
+    better = [one for one in better if figures(one) != figures(best)]
+    number = "1 other candidate is" if len(better) == 1 else f"{len(better)} other candidates are"
+    return [
+        f"The derived architecture is dominated: {number} as good in {compared} on search-val, and better in one of them. "
+        f"{_reason(config, outcome, better)}"
+    ]
+
+
+def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> str:
+    best, found = outcome.candidates[0], outcome.evaluations
+    entropies = [one.cross_entropy for one in better if one.cross_entropy is not None]
+    if best.cross_entropy is not None and entropies:
+        weighed = f" + {config.latency_weight:g} · latency / budget" if config.latency_weight else ""
+        return (
+            f"It was derived for the smallest cross-entropy{weighed} there: its cross-entropy is {best.cross_entropy:.4f}, the least of "
+            f"theirs {min(entropies):.4f}. That counts how sure each answer is, and so is steadier than an error on the same images. "
+            "Look at the others, too."
+        )
+    least = (
+        f"error + {config.fairness_weight:g} · gap"
+        if config.max_gap is None
+        else "error of those that exceed the cap least"
+    )
+    front = f" on the front of {', '.join(found['objectives'])}" if found is not None else ""
+    return f"It was derived for the smallest {least}{front}. Look at the others, too."
