@@ -112,9 +112,11 @@ def positive_words(data: Mapping[str, Any]) -> str:
 
 
 def other_class_words(gap: Mapping[str, Any], data: Mapping[str, Any], key: str) -> str:
-    """` for "defective"; 0.12 (…), not shown for "sound"`: whose a gap of one class is, of both where nobody chose; "" else."""
+    """` (of "defective"; of "sound" 0.12 (…), not shown)`: whose a gap of one class is, of both where nobody chose; "" else."""
     other = gap.get("other_class")
     if other is None:
         return ""
-    told = f' for "{data["classes"][1]}"'
-    return told if data.get("positive") else f'{told}, {words.estimate_and_verdict(key, other)} for "{other["class"]}"'
+    told = f'of "{data["classes"][1]}"'
+    if not data.get("positive"):
+        told += f'; of "{other["class"]}" {words.estimate_and_verdict(key, other)}'
+    return f" ({told})"
