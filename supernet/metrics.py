@@ -33,8 +33,8 @@ from supernet.intervals import (
     gap_interval,
     mean_interval,
     paired_interval,
-    paired_rate_interval,
 )
+from supernet.paired import Pair, gap_difference, is_largest_contrast, mean_difference
 from supernet.resampling import Array, Predictions
 
 
@@ -224,7 +224,7 @@ def paired_differences(
     seed: int = 0,
     notions: Mapping[str, Notion] = NOTIONS,
 ) -> dict[str, Any]:
-    """A against B on the same samples, every resample drawn for both: differences A − B with 95% intervals.
+    """A against B on the same samples, in pairs: differences A − B with 95% intervals.
 
     ``{"accuracy": d, "attributes": {name: {"mean_group_accuracy": d, "worst_group_accuracy": d, "gaps": {notion: d}}}}``
     with d = ``{"value", "low", "high", "verdict"}``; the verdict is "A" or "B", the better or fairer one, and "not
@@ -234,7 +234,10 @@ def paired_differences(
         Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions)
         for prob in (prob_a_NC, prob_b_NC)
     ]
-    point, draws = [data.statistics() for data in pair], [data.bootstrap(n_boot, seed) for data in pair]
+    point = [data.statistics() for data in pair]
+    # what is no largest contrast (sums, means, ratios) and soft scores: correlated by resampling both alike
+    resampled = n_boot and not all(map(is_largest_contrast, notions.values()))
+    draws = [data.bootstrap(n_boot, seed) for data in pair] if resampled else []
 
     def verdict(value: float, ends: tuple[float, float], less_is_better: bool) -> dict[str, Any]:
         found = figure(value, *(ends if n_boot else NONE))
@@ -243,35 +246,38 @@ def paired_differences(
             return {**found, "verdict": "not shown"}
         return {**found, "verdict": "A" if (high < 0) == less_is_better else "B"}
 
-    def compare(statistic: str, ends: list[tuple[float, float]], of: str, less_is_better: bool) -> dict[str, Any]:
-        name = f"{of}/{statistic}"
-        values = [float(found[name][0]) for found in point]
-        correlation = _correlation(*(drawn[name] for drawn in draws)) if n_boot else 0.0
-        one, other = ((value, *own) for value, own in zip(values, ends, strict=True))
-        return verdict(values[0] - values[1], paired_interval(one, other, correlation), less_is_better)
+    def told(name: str, ends: tuple[float, float], less_is_better: bool = False) -> dict[str, Any]:
+        return verdict(float(point[0][name][0] - point[1][name][0]), ends, less_is_better)
 
-    right = [(data.predicted_N == data.label_N).astype(float) for data in pair]
-    overall = paired_rate_interval(right[0], right[1], pair[0].unit_N)
-    found: dict[str, Any] = {"accuracy": verdict(right[0].mean() - right[1].mean(), overall, less_is_better=False)}
-    found["attributes"] = {}
+    def gap(notion: Notion, name: str, group_N: Array, num_groups: int) -> dict[str, Any]:
+        if is_largest_contrast(notion):
+            ends = gap_difference(_pair(pair, notion, group_N, num_groups), notion)
+        else:
+            own = [gap_interval(_gap_cells(data, group_N, num_groups, notion), notion) for data in pair]
+            one, other = ((float(found[name][0]), *limits) for found, limits in zip(point, own, strict=True))
+            ends = paired_interval(one, other, _correlation(*(drawn[name] for drawn in draws)) if draws else 0.0)
+        return told(name, ends, less_is_better=True)
+
+    right, worst = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
+    overall = mean_difference(_pair(pair, right, np.zeros(len(pair[0].label_N), int), 1))
+    found: dict[str, Any] = {"accuracy": told("accuracy", overall), "attributes": {}}
     for a, (attribute, names) in enumerate(attributes.items()):
         group_N = pair[0].group_NA[:, a]
-        rights = [_right(data, group_N, len(names)) for data in pair]
+        rights = _pair(pair, right, group_N, len(names))
+        low, high = gap_difference(rights, worst)
         found["attributes"][attribute] = {
-            name: compare(name, [_OVER_GROUPS[name](right) for right in rights], attribute, less_is_better=False)
-            for name in ("mean_group_accuracy", "worst_group_accuracy")
-        } | {
+            "mean_group_accuracy": told(f"{attribute}/mean_group_accuracy", mean_difference(rights)),
+            "worst_group_accuracy": told(f"{attribute}/worst_group_accuracy", (-high, -low)),
             "gaps": {
-                name: compare(
-                    f"gap/{name}",
-                    [gap_interval(_gap_cells(data, group_N, len(names), notion), notion) for data in pair],
-                    attribute,
-                    less_is_better=True,
-                )
-                for name, notion in notions.items()
-            }
+                name: gap(notion, f"{attribute}/gap/{name}", group_N, len(names)) for name, notion in notions.items()
+            },
         }
     return found
+
+
+def _pair(pair: Sequence[Predictions], notion: Notion, group_N: Array, num_groups: int) -> Pair:
+    (a_NE, mask_NE), (b_NE, _) = (data.scores(notion) for data in pair)
+    return Pair(a_NE, b_NE, mask_NE, group_N, num_groups, pair[0].unit_N)
 
 
 def _correlation(a_R: Array, b_R: Array) -> float:

@@ -22,6 +22,7 @@ LEVELS = [
         "alpha",
         "pretrained",
         "intervals",
+        "paired",
         "metrics",
         "models",
         "timm_entry",

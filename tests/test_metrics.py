@@ -30,7 +30,7 @@ from sklearn.metrics import (
 from supernet.class_metrics import auc
 from supernet.errors import UserError
 from supernet.fairness import NOTIONS
-from supernet.intervals import cells, gap_interval, paired_rate_interval, rate_interval
+from supernet.intervals import Cells, cells, gap_interval, paired_rate_interval, rate_interval
 from supernet.metrics import evaluate_predictions, interval, paired_differences
 from supernet.report import words
 from supernet.resampling import Predictions
@@ -420,3 +420,16 @@ def test_of_two_classes_equal_opportunity_is_told_of_both():
     assert [name for name, gap in gaps.items() if "other_class" in gap] == ["equal_opportunity"]
     gaps = evaluate_predictions(*predictions(), CLASSES, ATTRIBUTES, n_boot=0)["attributes"]["site"]["gaps"]
     assert not any("other_class" in gap for gap in gaps.values())
+
+
+def test_the_upper_end_of_a_largest_gap_is_that_of_one_class_not_of_ten():
+    """One class of ten differs, by much: its own upper end is the gap's; the lower end must hold for all of them."""
+    rng = np.random.default_rng(0)
+    group_N, label_N = np.repeat([0, 1], 4000), np.tile(np.arange(10), 800)
+    p_NE = np.where((label_N == 3) & (group_N == 1), 0.6, 0.9)
+    score_NE = np.eye(10)[label_N] * (rng.random(8000) < p_NE)[:, None]
+    found = cells(score_NE, np.eye(10, dtype=bool)[label_N], group_N, 2, np.arange(8000), is_rate=True)
+    low, high = gap_interval(found, NOTIONS["equal_opportunity"])
+    alone = Cells(*(array[:, 3:4] for array in found))
+    low_alone, high_alone = gap_interval(alone, NOTIONS["accuracy_parity"])
+    assert high == pytest.approx(high_alone) and 0.1 < low < low_alone

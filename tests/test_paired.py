@@ -1,0 +1,77 @@
+"""Differences of two networks' gaps hold the truth, near 0 too, and are exact where they can be counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from supernet.fairness import NOTIONS, get_notion
+from supernet.intervals import gap_interval, paired_interval, paired_rate_interval
+from supernet.paired import Pair, gap_difference, is_largest_contrast, mean_difference
+
+PARITY, WORST = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
+
+
+def drawn(rng: np.random.Generator, size: int, a_G: list[float], b_G: list[float], alike: float) -> Pair:
+    """Right or wrong of two networks with these accuracies; `alike`: how often both meet the same chance."""
+    group_N = np.repeat(np.arange(len(a_G)), size)
+    chance_N = rng.random(len(group_N))
+    other_N = np.where(rng.random(len(group_N)) < alike, chance_N, rng.random(len(group_N)))
+    right = [(c < np.array(p)[group_N]).astype(float)[:, None] for c, p in ((chance_N, a_G), (other_N, b_G))]
+    return Pair(right[0], right[1], np.ones((len(group_N), 1), bool), group_N, len(a_G), np.arange(len(group_N)))
+
+
+@pytest.mark.parametrize(
+    ("a_G", "b_G", "alike"),
+    [
+        ([0.9, 0.8], [0.9, 0.9], 0.9),  # a gap beside none: a bootstrap's correlation held the truth in 89%
+        ([0.9, 0.9], [0.9, 0.9], 0.0),
+        ([0.9, 0.8], [0.8, 0.9], 0.9),  # opposed: what raises one gap lowers the other
+        ([0.95, 0.9, 0.85], [0.95, 0.9, 0.9], 0.8),
+    ],
+)
+def test_coverage_of_differences_of_gaps(a_G: list[float], b_G: list[float], alike: float) -> None:
+    rng, hits = np.random.default_rng(0), np.zeros(3)
+    truth = np.ptp(a_G) - np.ptp(b_G), min(b_G) - min(a_G), np.mean(a_G) - np.mean(b_G)
+    for _ in range(150):
+        pair = drawn(rng, 150, a_G, b_G, alike)
+        found = gap_difference(pair, PARITY), gap_difference(pair, WORST), mean_difference(pair)
+        hits += [low - 1e-9 <= true <= high + 1e-9 for (low, high), true in zip(found, truth, strict=True)]
+    assert (hits >= 0.9 * 150).all(), hits
+
+
+def test_where_the_gaps_are_clear_the_difference_is_one_of_pairs() -> None:
+    """Nine errors in ten are shared: the interval is far narrower than that of two gaps apart, and excludes 0."""
+    pair = drawn(np.random.default_rng(1), 2000, [0.9, 0.6], [0.9, 0.65], 0.95)
+    low, high = gap_difference(pair, PARITY)
+    one, other = ((0.0, *gap_interval(cells, PARITY)) for cells in pair.cells())
+    apart = paired_interval(one, other, 0.0)
+    assert 0 < low < 0.05 < high and high - low < 0.7 * (apart[1] - apart[0])
+
+
+def test_one_group_is_the_paired_difference_of_rates() -> None:
+    pair = drawn(np.random.default_rng(2), 80, [0.8], [0.7], 0.5)
+    assert mean_difference(pair) == pytest.approx(paired_rate_interval(pair.a_NE[:, 0], pair.b_NE[:, 0], pair.unit_N))
+    assert np.isnan(gap_difference(pair, PARITY)).all(), "one group has no gap"
+
+
+def test_the_same_network_differs_by_nothing_but_never_for_certain() -> None:
+    pair = drawn(np.random.default_rng(3), 30, [0.9, 0.8], [0.9, 0.8], 1.0)
+    for notion in (PARITY, WORST):
+        low, high = gap_difference(pair._replace(b_NE=pair.a_NE), notion)
+        assert -0.5 < low < 0 < high < 0.5
+
+
+def test_swapping_the_networks_turns_the_interval_around() -> None:
+    pair = drawn(np.random.default_rng(4), 90, [0.9, 0.7, 0.8], [0.8, 0.85, 0.8], 0.5)
+    for notion in (PARITY, WORST):
+        low, high = gap_difference(pair, notion)
+        swapped = gap_difference(pair._replace(a_NE=pair.b_NE, b_NE=pair.a_NE), notion)
+        assert swapped == pytest.approx((-high, -low))
+
+
+def test_which_notions_are_a_largest_contrast() -> None:
+    assert [name for name, notion in NOTIONS.items() if is_largest_contrast(notion)] == [
+        "accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds", "worst_group_accuracy"
+    ]  # fmt: skip
+    assert not is_largest_contrast(get_notion("equalized_odds:difference:mean"))
