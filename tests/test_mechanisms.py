@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from supernet.costs.table import CostTable
 from torch import Tensor, nn
 
 from supernet.config import SearchConfig, TrainConfig
+from supernet.costs.factors import Cost
 from supernet.costs.latency import load_table
 from supernet.data import Batch, GroupedData, load_data
 from supernet.data.grouped import Split
@@ -84,7 +84,7 @@ def test_a_multiplier_is_an_augmented_lagrangian() -> None:
         assert adaptive.value.item() == pytest.approx(after) and fixed(told).item() == 2
 
 
-COST = CostTable("latency", "ms", 2.0, np.array([[1.0, 3.0], [2.0, 6.0]]))
+COST = Cost("latency", "ms", 2.0, np.array([[1.0, 3.0], [2.0, 6.0]]))
 
 
 def test_the_budget_penalty_is_weight_times_relative_excess() -> None:
@@ -98,14 +98,14 @@ def test_the_budget_penalty_is_weight_times_relative_excess() -> None:
         value = adaptive(p_LK)
         assert value.item() == pytest.approx((0.01 * step + 2) * 0.5)
     (gradient_LK,) = torch.autograd.grad(value, p_LK)
-    torch.testing.assert_close(gradient_LK, torch.tensor(COST.cost_LK / 6 * 2.02).float())
+    torch.testing.assert_close(gradient_LK, torch.tensor(COST.unary_DK / 6 * 2.02).float())
     assert BudgetPenalty(COST, 12.0)(p_LK).item() == 0
 
 
 # --- λ_lat on a planted problem ---
 
 
-def optimised(effect_LK: Tensor, cost: CostTable, budget: float, steps: int = 1500) -> tuple[float, float, Tensor]:
+def optimised(effect_LK: Tensor, cost: Cost, budget: float, steps: int = 1500) -> tuple[float, float, Tensor]:
     """Expected cost, λ_lat and p at the end of descent on E_p[effect] + entropy term + λ_lat · (E_p[cost] / budget − 1)."""
     alpha_LK = torch.zeros(effect_LK.shape, requires_grad=True)
     penalty, optimizer = BudgetPenalty(cost, budget), torch.optim.Adam([alpha_LK], 0.05)
@@ -121,12 +121,12 @@ def optimised(effect_LK: Tensor, cost: CostTable, budget: float, steps: int = 15
 
 def test_lambda_lat_converges_to_the_multiplier_of_the_budget() -> None:
     """Loss −cost / 10 of two layers plus .1 of negative entropy: at the budget p and λ are known by hand."""
-    effect_LK, budget = torch.tensor(-COST.cost_LK / 10).float(), 8.0
+    effect_LK, budget = torch.tensor(-COST.unary_DK / 10).float(), 8.0
     found, multiplier, p_LK = optimised(effect_LK, COST, budget)
     assert found == pytest.approx(budget, rel=2e-3)
     # stationary: p ∝ exp(−(effect + λ cost / budget) / .1) in each layer; λ so that the budget is met
     slope = (multiplier / budget - 0.1) / 0.1
-    torch.testing.assert_close(p_LK, torch.tensor(-slope * COST.cost_LK).softmax(-1).float(), atol=5e-3, rtol=0)
+    torch.testing.assert_close(p_LK, torch.tensor(-slope * COST.unary_DK).softmax(-1).float(), atol=5e-3, rtol=0)
     assert multiplier > 0.1
     loose, none, _ = optimised(effect_LK, COST, 20.0, 300)
     assert loose < 20 and none == 0, "a budget that nothing reaches has no weight"
@@ -221,7 +221,7 @@ def planted_data() -> GroupedData:
 
 
 def found_by_search(
-    folder: Path, quality_LK: np.ndarray, unfair_LK: np.ndarray, cost: CostTable, budget: float, **options: Any
+    folder: Path, quality_LK: np.ndarray, unfair_LK: np.ndarray, cost: Cost, budget: float, **options: Any
 ) -> tuple[np.ndarray, DifferentiableSearch]:
     """(L,) the most probable architecture inside the budget after the default search."""
     asked: dict[str, Any] = {"epochs": 3, "warmup_epochs": 1, "augment": False, "space": "micro32", **options}
@@ -237,7 +237,7 @@ def found_by_search(
     return next(most_probable(running.parameters().detach().double().numpy(), SPACE.valid_LK, [cost], {"latency": budget})), running  # fmt: skip
 
 
-def best_by_enumeration(value_LK: np.ndarray, cost: CostTable, budget: float) -> np.ndarray:
+def best_by_enumeration(value_LK: np.ndarray, cost: Cost, budget: float) -> np.ndarray:
     inside = [path_L for path_L in PATHS_NL if cost.total(path_L) <= budget]
     return max(inside, key=lambda path_L: value_LK[np.arange(L), path_L].sum())
 
@@ -246,7 +246,7 @@ def best_by_enumeration(value_LK: np.ndarray, cost: CostTable, budget: float) ->
 def test_where_accuracy_decides_the_best_of_all_is_found(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     quality_LK = np.stack([rng.permutation(K) for _ in range(L)]) * 0.15
-    cost = CostTable("latency", "ms", 1.0, np.where(SPACE.valid_LK, 1.0, 0.0))
+    cost = Cost("latency", "ms", 1.0, np.where(SPACE.valid_LK, 1.0, 0.0))
     index_L, running = found_by_search(tmp_path, quality_LK, np.zeros((L, K)), cost, 100.0, seed=seed)
     assert index_L.tolist() == best_by_enumeration(quality_LK, cost, 100.0).tolist()
     assert float(running.penalties[0].multiplier.value) == 0
@@ -258,7 +258,7 @@ def test_where_the_budget_decides_the_best_inside_it_is_found(tmp_path: Path, se
     rng = np.random.default_rng(seed)
     size_LK = np.where(SPACE.valid_LK, SPACE.valid_LK.cumsum(1) - 1, 0)
     price_L = rng.permutation([1.0, 1.0, 4.0, 4.0, 4.0])
-    quality_LK, cost = 0.4 * size_LK, CostTable("latency", "ms", 1.0, size_LK * price_L[:, None])
+    quality_LK, cost = 0.4 * size_LK, Cost("latency", "ms", 1.0, size_LK * price_L[:, None])
     cheap_L = price_L == 1
     budget = 1.0 + float((size_LK.max(1) * price_L)[cheap_L].sum())
     index_L, running = found_by_search(tmp_path, quality_LK, np.zeros((L, K)), cost, budget, seed=seed)
@@ -276,7 +276,7 @@ def test_where_the_gap_decides_the_fair_operation_is_taken_for_its_weight_alone(
     quality_LK, unfair_LK = np.full((L, K), -0.5), np.zeros((L, K))
     quality_LK[np.arange(L), fair_L], quality_LK[np.arange(L), last_L] = 0.5, 0.9
     unfair_LK[np.arange(L), last_L] = 0.4
-    cost = CostTable("latency", "ms", 1.0, np.where(SPACE.valid_LK, 1.0, 0.0))
+    cost = Cost("latency", "ms", 1.0, np.where(SPACE.valid_LK, 1.0, 0.0))
     for weight, wanted_L in ((0.0, last_L), (3.0, fair_L)):
         (tmp_path / str(weight)).mkdir()
         index_L, _ = found_by_search(tmp_path / str(weight), quality_LK, unfair_LK, cost, 100.0, fairness_weight=weight)
