@@ -151,7 +151,7 @@ def train_checks(report: dict[str, Any], folder: Path, texts: dict[str, str]) ->
         told = "too few" if "too_few" in found["recall"] else f"{100 * found['recall']['value']:.1f}%"
         yield check(f"{where}: recall of the rare class", told in text and str(found["images"]) in text)
         yield check(f"{where}: balanced accuracy and AUC", f"{100 * theirs['balanced_accuracy']:.1f}%" in text and f"{theirs['auc']:.3f}" in text)  # fmt: skip
-        yield check(f"{where}: whose gap", '(of "defective")' in text and 'of "sound" ' not in text)
+        yield check(f"{where}: whose gap", '(of "defective")' in text and '; of "sound"' not in text)
     worst = metrics["attributes"]["machine"]["groups"][metrics["attributes"]["machine"]["worst_group"]]["accuracy"]
     one = f"{100 * worst['value']:.1f}% ("
     ends = {m[1] for m in re.finditer(re.escape(one) + r"([^)]*)\)", texts["page"])}

@@ -345,12 +345,12 @@ def test_it_is_said_which_class_is_positive_and_of_both_where_nobody_chose() -> 
     content = imbalanced(30, fairness="equal_opportunity")
     other = content["metrics"]["attributes"]["writer"]["gaps"]["equal_opportunity"]["other_class"]
     for told in (check(render(content)).text, model_card(content), closing_words(content, Path("run"))):
-        assert f'of "sound" {estimate(other)}' in told and 'of "defective"' in told
+        assert f'(of "sound"; of "defective" {estimate(other)}' in told
     for told in (check(render(content)).text, model_card(content)):
         assert "sound, the second of two (--positive chooses)" in told
     chosen = imbalanced(30, positive="defective", fairness="equal_opportunity")
     for told in (check(render(chosen)).text, model_card(chosen)):
-        assert "defective, as asked" in told and 'of "sound" ' not in told
+        assert "defective, as asked" in told and '; of "sound"' not in told
     assert 'of "defective"' in closing_words(chosen, Path("run"))
 
 
