@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
@@ -105,6 +106,7 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+@cache
 def kinds(config: type) -> dict[str, tuple[type, bool]]:
     """Of each field: its type, and whether it may be None."""
     hints = get_type_hints(config)

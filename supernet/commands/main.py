@@ -12,6 +12,8 @@ from supernet import __version__
 from supernet.errors import UserError
 from supernet.schema import printable
 
+LONGEST = 1500  # characters of a message
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
@@ -68,8 +70,11 @@ def fail(message: str) -> NoReturn:
 
         if not first_to_say(message):
             raise SystemExit(2)
+    message = printable(message)
+    if len(message) > LONGEST:  # it quotes a file
+        message = f"{message[: LONGEST - 200]} … {message[-190:]}"
     try:
-        print(f"supernet: error: {printable(message)}", file=sys.stderr, flush=True)
+        print(f"supernet: error: {message}", file=sys.stderr, flush=True)
     except BrokenPipeError:
         nobody_reads()
     raise SystemExit(2)

@@ -47,3 +47,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UserError(f"{path} holds no run's state: delete it to begin this run anew.")
     return state
+
+
+def progress_of(state: dict[str, Any], total_steps: int) -> tuple[int, dict[str, Any]]:
+    """(step, sums since the last row) of a state. Raises ValueError where they cannot be those of such a run."""
+    step, sums = state["step"], state["sums"]
+    if type(step) is not int or not 0 <= step <= total_steps:
+        raise ValueError(f"step {step}")
+    if any(torch.as_tensor(value).ndim for value in sums.values()):
+        raise ValueError("sums are scalars")
+    return step, sums

@@ -31,6 +31,13 @@ class Course:
         if self.patience_steps is not None:
             self.state["over"] = step - self.state["step"] >= self.patience_steps
 
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over a checkpoint's state. Raises ValueError where it is not one that this class writes."""
+        kinds = {"step": int, "best": (list, type(None)), "weights": (dict, type(None)), "over": bool}
+        if any(not isinstance(value, kinds.get(name, ())) for name, value in state.items()):
+            raise ValueError("not the course of a training")
+        self.state |= state
+
     @property
     def over(self) -> bool:
         """Whether patience has run out."""

@@ -15,6 +15,7 @@ from supernet.bars import bar as progress_bar
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.engine import distributed
+from supernet.engine.checkpoint import progress_of
 from supernet.engine.course import Course
 from supernet.engine.evaluate import brief_scores, predict, signed, worst_gap
 from supernet.engine.finetuning import HeadFirst, head_steps, trivial_augment
@@ -68,11 +69,12 @@ def train_network(
     sums: dict[str, Any] = {}
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
-        folder.restore(state, checkpoint["state"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        torch.set_rng_state(checkpoint["rng"])
-        step, sums = checkpoint["step"], checkpoint["sums"]
-        course.state |= checkpoint.get("course", {})  # runs of before had neither --keep nor --patience
+        with folder.restoring():
+            state.load_state_dict(checkpoint["state"])
+            optimizer.load_state_dict(checkpoint["optimizer"])
+            torch.set_rng_state(checkpoint["rng"])
+            step, sums = progress_of(checkpoint, total_steps)
+            course.restore(checkpoint.get("course", {}))  # runs of before had neither --keep nor --patience
     if distributed.rank():  # each process drops out other neurons
         torch.manual_seed(config.seed + 1_000_003 * distributed.rank() + step)
 

@@ -6,8 +6,8 @@ import importlib.util
 import platform
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from importlib import metadata
@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock
-from torch import nn
 
 from latency_luts.files import write_whole
 from supernet import __version__
@@ -153,12 +152,13 @@ class RunFolder:
             write_rows(self.path / METRICS, [] if state is None else state["rows"])
         return state
 
-    def restore(self, module: nn.Module, state: dict[str, Any]) -> None:
-        """The checkpoint's state into the module. Raises UserError where it is another version's."""
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Around what takes over a checkpoint's values: UserError where they are not those that this version writes."""
         try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            path = self.path / "checkpoint.pt"
+            yield
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            path = self.path / CHECKPOINT
             raise UserError(f"{path} was written by another version of supernet: start a new run.") from error
 
     def log(self, row: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.derive import candidates
 from supernet.engine import distributed
+from supernet.engine.checkpoint import progress_of
 from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.errors import UserError, nearest
 from supernet.kernels import fast_cpu
@@ -224,11 +225,13 @@ class DifferentiableSearch:
         checkpoint = folder.load_checkpoint()
         if checkpoint is None:
             return 0
-        folder.restore(self.state, checkpoint["state"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.alpha_optimizer.load_state_dict(checkpoint["alpha_optimizer"])
-        self.generator.set_state(checkpoint["generator"])
-        self.warmup.paths, self.step, self.sums = checkpoint["paths"], checkpoint["step"], checkpoint["sums"]
+        with folder.restoring():
+            self.state.load_state_dict(checkpoint["state"])
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.alpha_optimizer.load_state_dict(checkpoint["alpha_optimizer"])
+            self.generator.set_state(checkpoint["generator"])
+            self.step, self.sums = progress_of(checkpoint, self.total_steps)
+            self.warmup.paths = [path_L.reshape(len(self.p_LK)) for path_L in checkpoint["paths"]]
         return self.step
 
 
