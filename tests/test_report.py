@@ -117,7 +117,7 @@ def test_a_search_report_has_every_section_and_the_facts() -> None:
         "not measured end to end",
         "No --budget-ms was given",
         "foretell retrained networks roughly",
-        "python train.py --arch runs/search-rpi4-1/derived.json",
+        "supernet train --arch runs/search-rpi4-1/derived.json",
         content["table"]["hash"],
         content["data"]["fingerprint"],
         "torch 2.14.1",
@@ -211,6 +211,12 @@ def test_any_text_in_a_picture_comes_back_as_it_was(word: str) -> None:
     parser.feed(tag("text", word, x=word))
     parser.close()
     assert "".join(found) == word
+
+
+def test_print_unfolds_and_no_word_of_a_table_is_broken() -> None:
+    style = render(search_content()).split("</style>")[0]
+    assert "details::details-content{content-visibility:visible" in style.split("@media print")[1]
+    assert "tbody th,td{overflow-wrap:break-word" in style
 
 
 def test_what_is_unknown_is_said_or_left_out() -> None:
@@ -498,7 +504,7 @@ def test_the_words_are_neutral_where_groups_are_of_things() -> None:
 
 def test_the_command_gives_what_was_asked() -> None:
     asked = search_content(epochs=7, augment=False, group_mix="student=0.05", data="my photos")["asked"]
-    told = "python search.py --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7"
+    told = "supernet search --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7"
     assert command_line("search", asked | {"out": "x", "resume": "y"}, images=12_000) == told
     assert command_line("search", asked, images=6_000) == f"{told} --warmup-epochs 1", "usual is 2 there"
 
@@ -608,7 +614,7 @@ def test_no_name_leaves_a_code_block_of_the_card(name: str) -> None:
         else:
             assert not line.lstrip().startswith("# no heading")
     assert not fence and any(line.startswith("import supernet") for line in inside)
-    assert sum(line.startswith(("python train.py", "supernet predict")) for line in inside) == 2
+    assert sum(line.startswith(("supernet train", "supernet predict")) for line in inside) == 2
 
 
 def test_no_cell_of_a_csv_is_a_formula() -> None:

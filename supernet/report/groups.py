@@ -80,7 +80,7 @@ def _gap_row(key: str, figure: Figure, classes: Sequence[str], notion: str) -> d
         "worst": words.event_words(figure.get("worst_event"), classes),
         "empty_cells": figure.get("empty_cells", 0),
         "verdict": verdict,
-        "row": _interval_row(f"asked for: {label}" if key == notion else label, figure, f" {verdict}",
+        "row": _interval_row(label, figure, f" {verdict}",
                              strong=key == notion, open_mark=verdict.startswith(words.NOT_SHOWN)),
     }  # fmt: skip
 

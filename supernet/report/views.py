@@ -78,7 +78,7 @@ def search_view(content: Content) -> Content:
                 else []
             ),
         ],
-        "next": shlex.join(["python", "train.py", "--arch", words.run_folder(content) + "/derived.json"]),
+        "next": shlex.join(["supernet", "train", "--arch", words.run_folder(content) + "/derived.json"]),
     }
 
 

@@ -249,7 +249,7 @@ def changed_options(command: str, asked: Mapping[str, Any], images: int) -> dict
 
 def command_line(command: str, asked: Mapping[str, Any], images: int) -> str:
     """The command that asks the same again, into a new folder."""
-    words = ["python", f"{command}.py"]
+    words = ["supernet", command]
     for name, value in changed_options(command, asked, images).items():
         if name in ("out", "resume") or value is None:
             continue
