@@ -137,7 +137,7 @@ class TrainConfig(CommonConfig):
     export: str = _option("onnx,int8", "files for a runtime: onnx, int8, litert, executorch, or none", choices=("onnx", "int8", "litert", "executorch", "none"), group="run")  # fmt: skip
     drop: float = _option(0.0, "dropout before the classifier", within="[0, 1)", more=True)
     drop_path: float = _option(0.0, "stochastic depth", within="[0, 1)", more=True)
-    margin: float | None = _option(None, "a gap that does not matter: is the gap shown to be within it?", within="(0, 1]", where=[Needs("bootstrap", lambda draws: draws > 0, "it needs intervals")], group="task")  # fmt: skip
+    margin: float | None = _option(None, "a harm that does not matter: is the gap, or what --baseline lacks, within it?", within="(0, 1]", where=[Needs("bootstrap", lambda draws: draws > 0, "it needs intervals")], group="task")  # fmt: skip
     bootstrap: int = _option(1000, "bootstrap draws (loss, calibration error); 0: no intervals", 200, within="[0, 1000000]", group="run", more=True)  # fmt: skip
 
     def __post_init__(self) -> None:

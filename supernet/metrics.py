@@ -32,9 +32,7 @@ from supernet.intervals import (
     cells,
     gap_interval,
     mean_interval,
-    paired_interval,
 )
-from supernet.paired import Pair, gap_difference, is_largest_contrast, mean_difference
 from supernet.resampling import Array, Predictions
 
 
@@ -210,82 +208,6 @@ def _resampled(
     if not low < high:  # one sample, or one cluster: no width is known
         low, high = NONE
     return figure(float(exact[0]), max(low, 0.0), high if statistic == "cross_entropy" else min(high, 1.0))
-
-
-def paired_differences(
-    prob_a_NC: Array,
-    prob_b_NC: Array,
-    label_N: Array,
-    group_NA: Array,
-    classes: Sequence[str],
-    attributes: Mapping[str, Sequence[str]],
-    cluster: Array | None = None,
-    n_boot: int = 1000,
-    seed: int = 0,
-    notions: Mapping[str, Notion] = NOTIONS,
-) -> dict[str, Any]:
-    """A against B on the same samples, in pairs: differences A − B with 95% intervals.
-
-    ``{"accuracy": d, "attributes": {name: {"mean_group_accuracy": d, "worst_group_accuracy": d, "gaps": {notion: d}}}}``
-    with d = ``{"value", "low", "high", "verdict"}``; the verdict is "A" or "B", the better or fairer one, and "not
-    shown" where the interval spans 0, or there is none (n_boot 0). Arguments and errors as in ``evaluate_predictions``.
-    """
-    pair = [
-        Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions)
-        for prob in (prob_a_NC, prob_b_NC)
-    ]
-    point = [data.statistics() for data in pair]
-    # what is no largest contrast (sums, means, ratios) and soft scores: correlated by resampling both alike
-    resampled = n_boot and not all(map(is_largest_contrast, notions.values()))
-    draws = [data.bootstrap(n_boot, seed) for data in pair] if resampled else []
-
-    def verdict(value: float, ends: tuple[float, float], less_is_better: bool) -> dict[str, Any]:
-        found = figure(value, *(ends if n_boot else NONE))
-        low, high = found["low"], found["high"]
-        if low is None or high is None or low <= 0 <= high:
-            return {**found, "verdict": "not shown"}
-        return {**found, "verdict": "A" if (high < 0) == less_is_better else "B"}
-
-    def told(name: str, ends: tuple[float, float], less_is_better: bool = False) -> dict[str, Any]:
-        return verdict(float(point[0][name][0] - point[1][name][0]), ends, less_is_better)
-
-    def gap(notion: Notion, name: str, group_N: Array, num_groups: int) -> dict[str, Any]:
-        if is_largest_contrast(notion):
-            ends = gap_difference(_pair(pair, notion, group_N, num_groups), notion)
-        else:
-            own = [gap_interval(_gap_cells(data, group_N, num_groups, notion), notion) for data in pair]
-            one, other = ((float(found[name][0]), *limits) for found, limits in zip(point, own, strict=True))
-            ends = paired_interval(one, other, _correlation(*(drawn[name] for drawn in draws)) if draws else 0.0)
-        return told(name, ends, less_is_better=True)
-
-    right, worst = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
-    overall = mean_difference(_pair(pair, right, np.zeros(len(pair[0].label_N), int), 1))
-    found: dict[str, Any] = {"accuracy": told("accuracy", overall), "attributes": {}}
-    for a, (attribute, names) in enumerate(attributes.items()):
-        group_N = pair[0].group_NA[:, a]
-        rights = _pair(pair, right, group_N, len(names))
-        low, high = gap_difference(rights, worst)
-        found["attributes"][attribute] = {
-            "mean_group_accuracy": told(f"{attribute}/mean_group_accuracy", mean_difference(rights)),
-            "worst_group_accuracy": told(f"{attribute}/worst_group_accuracy", (-high, -low)),
-            "gaps": {
-                name: gap(notion, f"{attribute}/gap/{name}", group_N, len(names)) for name, notion in notions.items()
-            },
-        }
-    return found
-
-
-def _pair(pair: Sequence[Predictions], notion: Notion, group_N: Array, num_groups: int) -> Pair:
-    (a_NE, mask_NE), (b_NE, _) = (data.scores(notion) for data in pair)
-    return Pair(a_NE, b_NE, mask_NE, group_N, num_groups, pair[0].unit_N)
-
-
-def _correlation(a_R: Array, b_R: Array) -> float:
-    """Of two figures over the same resamples; NaN where one of them does not vary."""
-    both = np.isfinite(a_R) & np.isfinite(b_R)
-    if both.sum() < 2 or not (np.ptp(a_R[both]) and np.ptp(b_R[both])):
-        return np.nan
-    return float(np.corrcoef(a_R[both], b_R[both])[0, 1])
 
 
 def interval(value: float, draws_R: Array, basic: bool) -> tuple[float, float]:

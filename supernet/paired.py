@@ -10,11 +10,14 @@ Shapes: N samples, G groups, E events, K contrasts.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from supernet.fairness import Notion
+from supernet.fairness import NOTIONS, Notion
+from supernet.figures import NONE, figure
 from supernet.intervals import (
     LEVEL,
     Array,
@@ -27,6 +30,7 @@ from supernet.intervals import (
     paired_rate_interval,
     rate_interval,
 )
+from supernet.resampling import Predictions
 
 OWN, LIMITS, SCREEN = (
     0.5,
@@ -51,6 +55,93 @@ class Pair(NamedTuple):
         return cells(self.a_NE, *shared, is_rate=True), cells(self.b_NE, *shared, is_rate=True)
 
 
+def paired_differences(
+    prob_a_NC: Array,
+    prob_b_NC: Array,
+    label_N: Array,
+    group_NA: Array,
+    classes: Sequence[str],
+    attributes: Mapping[str, Sequence[str]],
+    cluster: Array | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+    notions: Mapping[str, Notion] = NOTIONS,
+    margin: float | None = None,
+) -> dict[str, Any]:
+    """A against B on the same samples, in pairs: differences A − B with 95% intervals inside what is possible.
+
+    ``{"accuracy": d, "attributes": {name: {"mean_group_accuracy": d, "worst_group_accuracy": d, "gaps": {notion: d}}}}``
+    with d = ``{"value", "low", "high", "verdict"}``; the verdict is "A" or "B", the better or fairer one, and "not
+    shown" where the interval spans 0, or there is none (n_boot 0). With a `margin` d also says whether A is shown to be
+    ``not_worse`` by more than that, by a one-sided 5% test. Other arguments and errors as in ``evaluate_predictions``.
+    """
+    pair = [
+        Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions)
+        for prob in (prob_a_NC, prob_b_NC)
+    ]
+    point = [data.statistics() for data in pair]
+    # what is no largest contrast (sums, means, ratios) and soft scores: correlated by resampling both alike
+    resampled = n_boot and not all(map(is_largest_contrast, notions.values()))
+    draws = [data.bootstrap(n_boot, seed) for data in pair] if resampled else []
+
+    def told(name: str, ends: Callable[[float], tuple[float, float]], less_is_better: bool = False) -> dict[str, Any]:
+        value = float(point[0][name][0] - point[1][name][0])
+        found = figure(value, *(ends(LEVEL) if n_boot else NONE))
+        low, high = found["low"], found["high"]
+        unsure = low is None or high is None or low <= 0 <= high
+        found["verdict"] = "not shown" if unsure else "A" if (value < 0) == less_is_better else "B"
+        if margin is not None:
+            low, high = ends(2 * LEVEL - 1) if n_boot else NONE
+            found |= {"margin": margin, "not_worse": bool(high <= margin if less_is_better else low >= -margin)}
+        return found
+
+    def gap(name: str, notion: Notion, group_N: Array, num_groups: int, level: float) -> tuple[float, float]:
+        if is_largest_contrast(notion):
+            return gap_difference(_pair(pair, notion, group_N, num_groups), notion, level)
+        one, other = (
+            (
+                float(values[name][0]),
+                *gap_interval(cells(*scores, group_N, num_groups, data.unit_N, notion.hard), notion, level),
+            )
+            for values, data in zip(point, pair, strict=True)
+            for scores in [data.scores(notion)]
+        )
+        return paired_interval(one, other, _correlation(*(drawn[name] for drawn in draws)))
+
+    right, worst = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
+    everything = _pair(pair, right, np.zeros(len(pair[0].label_N), int), 1)
+    found: dict[str, Any] = {"accuracy": told("accuracy", partial(mean_difference, everything)), "attributes": {}}
+    for a, (attribute, names) in enumerate(attributes.items()):
+        group_N = pair[0].group_NA[:, a]
+        rights = _pair(pair, right, group_N, len(names))
+        swapped = rights._replace(
+            a_NE=rights.b_NE, b_NE=rights.a_NE
+        )  # lowest_A − lowest_B = (1 − lowest_B) − (1 − lowest_A)
+        gaps = {}
+        for name, notion in notions.items():
+            key = f"{attribute}/gap/{name}"
+            gaps[name] = told(key, partial(gap, key, notion, group_N, len(names)), less_is_better=True)
+        found["attributes"][attribute] = {
+            "mean_group_accuracy": told(f"{attribute}/mean_group_accuracy", partial(mean_difference, rights)),
+            "worst_group_accuracy": told(f"{attribute}/worst_group_accuracy", partial(gap_difference, swapped, worst)),
+            "gaps": gaps,
+        }
+    return found
+
+
+def _pair(pair: Sequence[Predictions], notion: Notion, group_N: Array, num_groups: int) -> Pair:
+    (a_NE, mask_NE), (b_NE, _) = (data.scores(notion) for data in pair)
+    return Pair(a_NE, b_NE, mask_NE, group_N, num_groups, pair[0].unit_N)
+
+
+def _correlation(a_R: Array, b_R: Array) -> float:
+    """Of two figures over the same resamples; NaN where one of them does not vary."""
+    both = np.isfinite(a_R) & np.isfinite(b_R)
+    if both.sum() < 2 or not (np.ptp(a_R[both]) and np.ptp(b_R[both])):
+        return np.nan
+    return float(np.corrcoef(a_R[both], b_R[both])[0, 1])
+
+
 def is_largest_contrast(notion: Notion) -> bool:
     """Whether the notion's gap is the largest of contrasts between rates."""
     return notion.hard and notion.groups in ("difference", "worst") and notion.events == "worst"
@@ -69,9 +160,9 @@ def rate_differences(pair: Pair, level: float = LEVEL) -> tuple[Array, Interval]
     return value_GE, Interval(np.minimum(low_GE, value_GE), np.maximum(high_GE, value_GE))
 
 
-def mean_difference(pair: Pair) -> tuple[float, float]:
+def mean_difference(pair: Pair, level: float = LEVEL) -> tuple[float, float]:
     """Of the mean over the groups of rate_A − rate_B, of the only event; groups share no sample."""
-    value_GE, ends = rate_differences(pair)
+    value_GE, ends = rate_differences(pair, level)
     number = np.isfinite(value_GE).sum()
     below, above = (np.sqrt(np.nansum((value_GE - end_GE) ** 2)) / number for end_GE in ends)
     value = np.nanmean(value_GE)

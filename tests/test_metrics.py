@@ -31,7 +31,8 @@ from supernet.class_metrics import auc
 from supernet.errors import UserError
 from supernet.fairness import NOTIONS
 from supernet.intervals import Cells, cells, gap_interval, paired_rate_interval, rate_interval
-from supernet.metrics import evaluate_predictions, interval, paired_differences
+from supernet.metrics import evaluate_predictions, interval
+from supernet.paired import paired_differences
 from supernet.report import words
 from supernet.resampling import Predictions
 

@@ -7,7 +7,8 @@ import pytest
 
 from supernet.fairness import NOTIONS, get_notion
 from supernet.intervals import gap_interval, paired_interval, paired_rate_interval
-from supernet.paired import Pair, gap_difference, is_largest_contrast, mean_difference
+from supernet.paired import Pair, gap_difference, is_largest_contrast, mean_difference, paired_differences
+from supernet.report.words import not_worse
 
 PARITY, WORST = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
 
@@ -75,3 +76,25 @@ def test_which_notions_are_a_largest_contrast() -> None:
         "accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds", "worst_group_accuracy"
     ]  # fmt: skip
     assert not is_largest_contrast(get_notion("equalized_odds:difference:mean"))
+
+
+def test_not_worse_by_more_than_a_margin_is_a_one_sided_test() -> None:
+    """2,000 images, of which each network errs on another 20: neither is better, and both are within two points."""
+    label_N, group_NA = np.zeros(2000, int), np.repeat([[0], [1]], 1000, 0)
+    taken_N, other_N = (np.isin(np.arange(2000) % 100, wrong).astype(int) for wrong in ([3], [7]))
+    shared = (label_N, group_NA, ("x", "y"), {"g": ("p", "q")})
+    notions = {"accuracy_parity": PARITY}
+
+    def found(margin: float | None, chosen: slice = slice(None)) -> dict:
+        arrays = [np.eye(2)[taken_N][chosen], np.eye(2)[other_N][chosen], label_N[chosen], group_NA[chosen]]
+        return paired_differences(*arrays, *shared[2:], n_boot=1, notions=notions, margin=margin)
+
+    accuracy, gap = found(0.02)["accuracy"], found(0.02)["attributes"]["g"]["gaps"]["accuracy_parity"]
+    assert accuracy["verdict"] == gap["verdict"] == "not shown" and accuracy["not_worse"] and gap["not_worse"]
+    assert not_worse(gap) == "not worse by more than 0.02: shown"
+    assert not found(0.002)["accuracy"]["not_worse"] and not found(0.02, slice(975, 1025))["accuracy"]["not_worse"]
+    assert "not_worse" not in found(None)["accuracy"] and not_worse(found(None)["accuracy"]) == ""
+    worse = paired_differences(
+        np.eye(2)[np.ones(2000, int)], np.eye(2)[taken_N], *shared, n_boot=1, notions=notions, margin=0.02
+    )
+    assert not worse["accuracy"]["not_worse"] and worse["accuracy"]["verdict"] == "B"

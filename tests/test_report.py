@@ -490,7 +490,7 @@ def test_a_figure_has_one_interval_wherever_it_stands() -> None:
     content = train_content()
     found = content["metrics"]["attributes"]["writer"]
     own, least = found["groups"][found["worst_group"]]["accuracy"], found["worst_group_accuracy"]
-    assert own["value"] == least["value"] and own["low"] != least["low"]
+    assert own["value"] == least["value"] and own["high"] != least["high"]
     page = check(render(content | {"adjusted": {}})).text
     for told in (page, model_card(content)):
         assert interval(own) in told and interval(least) not in told

@@ -15,9 +15,10 @@ from supernet.config import TrainConfig
 from supernet.data import GroupedData
 from supernet.errors import UserError
 from supernet.fairness import get_notion
-from supernet.metrics import evaluate_predictions, paired_differences
+from supernet.metrics import evaluate_predictions
+from supernet.paired import paired_differences
 from supernet.postprocessing import FEWEST, adjust_by_group
-from supernet.report.words import number_name
+from supernet.report.words import not_worse, number_name
 
 FILE, NAMED = "predictions.npz", 5
 
@@ -124,16 +125,19 @@ def trade_warnings(compared: Mapping[str, Mapping[str, Any]], number: str, than:
 
 
 def comparison_words(baseline: Mapping[str, Any], notion: str) -> list[str]:
-    """A line an attribute: this run beside the baseline, in pairs; and what became worse."""
-    fairer = {"A": "smaller", "B": "larger", "not shown": "a difference is not shown"}
-    lines = []
-    for attribute, found in baseline["as_trained"].items():
-        gap = found["gap"]
-        if gap["low"] is not None:
-            lines.append(
-                f"  {number_name(notion)} by {attribute} against {baseline['folder']}: {gap['value']:+.4f} "
-                f"[{gap['low']:+.4f}, {gap['high']:+.4f}], {fairer[gap['verdict']]}"
-            )
+    """This run beside the baseline, in pairs: accuracy, then a line an attribute; and what became worse."""
+    words = {"A": ("higher", "smaller"), "B": ("lower", "larger"), "not shown": ("a difference is not shown",) * 2}
+    told = [("accuracy", baseline["accuracy"], 0)]
+    told += [
+        (f"{number_name(notion)} by {attribute}", found["gap"], 1)
+        for attribute, found in baseline["as_trained"].items()
+    ]
+    lines = [
+        f"  {name} against {baseline['folder']}: {found['value']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}], "
+        + ", ".join(filter(None, (words[found["verdict"]][kind], not_worse(found))))
+        for name, found, kind in told
+        if found["low"] is not None
+    ]
     return lines + [f"Warning: {warning}" for warning in baseline["warnings"]]
 
 
@@ -175,5 +179,6 @@ def _arguments(config: TrainConfig, data: GroupedData, only: str | None) -> dict
         "cluster": data.test.cluster_N,
         "n_boot": config.bootstrap,
         "seed": config.seed,
+        "margin": config.margin,
         "notions": {config.fairness: get_notion(config.fairness)},
     }

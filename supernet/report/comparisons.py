@@ -61,4 +61,5 @@ def baseline_view(found: Mapping[str, Any], number: str) -> dict[str, Any]:
 
 def _difference(found: Mapping[str, Any], a: str, b: str) -> dict[str, str]:
     verdict = {"A": f"{a} is better", "B": f"{b} is better"}.get(found["verdict"], words.NOT_SHOWN)
-    return {"difference": words.estimate(found, "+"), "verdict": verdict}
+    told = ", ".join(filter(None, (verdict, words.not_worse(found))))
+    return {"difference": words.estimate(found, "+"), "verdict": told}

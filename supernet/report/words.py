@@ -90,6 +90,13 @@ def verdict(key: str, gap: Mapping[str, Any]) -> str:
     return SHOWN if gap["low"] > 0 else NOT_SHOWN
 
 
+def not_worse(difference: Mapping[str, Any]) -> str:
+    """Whether a paired difference is shown to be no harm beyond --margin; "" where none was asked for."""
+    if difference.get("margin") is None or difference["low"] is None:
+        return ""
+    return f"not worse by more than {difference['margin']:g}: {SHOWN if difference['not_worse'] else NOT_SHOWN}"
+
+
 def estimate_and_verdict(key: str, gap: Mapping[str, Any]) -> str:
     """`0.0413 (0.0000 to 0.0600), not shown`, and whether it is within the margin that was asked for."""
     return ", ".join(filter(None, (estimate(gap), verdict(key, gap), within(gap, gap.get("margin")))))
