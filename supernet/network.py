@@ -12,10 +12,10 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
-from supernet.blocks.ops import arch_strings, build_op, zero_init_residual
+from supernet.blocks.ops import arch_strings, build_op, style_arguments, zero_init_residual
 from supernet.blocks.sharing import SharedBlock, share_weights
 from supernet.errors import UserError
-from supernet.spaces import SPACES, SearchSpace
+from supernet.spaces import SIZED, SPACES, SearchSpace, Style, get_space
 from supernet.spaces.architecture import Architecture
 
 
@@ -29,6 +29,7 @@ def build_efficientnet(
     in_chans: int,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
+    style: Style = Style(),
 ) -> EfficientNet:
     """A plain timm EfficientNet from architecture strings. Raises UserError for strings timm cannot build."""
     try:
@@ -41,6 +42,7 @@ def build_efficientnet(
             fix_stem=True,
             drop_rate=drop_rate,
             drop_path_rate=drop_path_rate,
+            **style_arguments(style),
         )
     except (AssertionError, KeyError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"arch_def: timm cannot build these blocks ({error or 'unknown block'}).") from error
@@ -60,6 +62,7 @@ def build_path(space: SearchSpace, ops: Sequence[str], num_classes: int, in_chan
         head_channels=space.head_channels,
         num_classes=num_classes,
         in_chans=in_chans,
+        style=space.style,
     )
 
 
@@ -71,7 +74,8 @@ def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: fl
 
     Raises UserError if its blocks are not those of its operations, or it has more than 10⁹ parameters.
     """
-    if arch.space in SPACES and arch_strings(SPACES[arch.space], arch.ops) != arch.arch_def:
+    known = arch.space in SPACES or arch.space in SIZED
+    if known and arch_strings(get_space(arch.space), arch.ops) != arch.arch_def:
         raise UserError(f"arch_def: these blocks are not those of `ops` in {arch.space}; one of the two was changed.")
     build = partial(
         build_efficientnet,
@@ -83,6 +87,7 @@ def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: fl
         in_chans=arch.input.channels,
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        style=get_space(arch.space).style if known else Style(),
     )
     with torch.device("meta"):  # no memory until the size is known: the file may come from anywhere
         parameters = sum(p.numel() for p in build().parameters())
@@ -104,7 +109,9 @@ class Supernet(nn.Module):
         frame = build_path(space, [layer.ops[0] for layer in space.layers], num_classes, in_chans)
         self.conv_stem, self.bn1 = frame.conv_stem, frame.bn1
         self.layers = nn.ModuleList(
-            nn.ModuleList(build_op(op, *layer.shape) if op in layer.ops else nn.Identity() for op in space.ops)
+            nn.ModuleList(
+                build_op(op, *layer.shape, space.style) if op in layer.ops else nn.Identity() for op in space.ops
+            )
             for layer in space.layers
         )
         self.shared = nn.ModuleList(share_weights(ops) for ops in self._layers())

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from timm.models._efficientnet_blocks import InvertedResidual
 from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_def, efficientnet_init_weights
@@ -18,7 +19,7 @@ from torch import nn
 from supernet.blocks import primitives
 from supernet.blocks.primitives import BlockPrimitives
 from supernet.errors import UserError, nearest
-from supernet.spaces import SearchSpace
+from supernet.spaces import SearchSpace, Style
 
 
 class Label(NamedTuple):
@@ -76,7 +77,21 @@ def _skip() -> Op:
     )
 
 
-_ENTRIES = (*(_inverted_residual(kernel, expansion) for kernel in (3, 5) for expansion in (1, 3, 6)), _skip())
+def _separable() -> Op:
+    """Depthwise 3×3, then a pointwise convolution without activation: EfficientNet's first block."""
+    return Op(
+        "ds_k3",
+        arch=lambda c_in, c_out, stride: f"ds_r1_k3_s{stride}_e1_c{c_out}",
+        primitives=primitives.separable(3),
+        label=lambda c_in, c_out, stride: Label("ds_k3", ("ds", "k3"), "low"),
+    )
+
+
+_ENTRIES = (
+    *(_inverted_residual(kernel, expansion) for kernel in (3, 5) for expansion in (1, 2, 3, 4, 6)),
+    _separable(),
+    _skip(),
+)
 OPS: dict[str, Op] = {op.name: op for op in _ENTRIES}
 
 
@@ -98,15 +113,25 @@ def arch_string(op: str, c_in: int, c_out: int, stride: int) -> str | None:
     return entry.arch(c_in, c_out, stride)
 
 
-def build_op(op: str, c_in: int, c_out: int, stride: int) -> nn.Module:
+def build_op(op: str, c_in: int, c_out: int, stride: int, style: Style = Style()) -> nn.Module:
     """The operation as a module: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
     string = arch_string(op, c_in, c_out, stride)
-    return nn.Identity() if string is None else build_block(string, c_in)
+    return nn.Identity() if string is None else build_block(string, c_in, style)
 
 
-def build_block(string: str, c_in: int) -> nn.Module:
+def style_arguments(style: Style) -> dict[str, Any]:
+    """What timm's EfficientNet and its builder are told of a space's style."""
+    activations: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+    return {
+        "act_layer": activations[style.act],
+        "norm_layer": partial(nn.BatchNorm2d, eps=style.norm_eps),
+        "pad_type": style.padding,
+    }
+
+
+def build_block(string: str, c_in: int, style: Style = Style()) -> nn.Module:
     """One timm block of an architecture string, fresh weights: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
-    builder = EfficientNetBuilder(act_layer=nn.ReLU, norm_layer=nn.BatchNorm2d)
+    builder = EfficientNetBuilder(**style_arguments(style))
     block = cast(nn.Module, builder(c_in, decode_arch_def([[string]]))[0][0])
     efficientnet_init_weights(block)
     zero_init_residual(block)

@@ -61,6 +61,23 @@ def inverted_residual(kernel: int, expansion: int, groups: int = 1) -> BlockPrim
     return kernels
 
 
+def separable(kernel: int) -> BlockPrimitives:
+    """Depthwise, batch norm, activation, pointwise, batch norm, and where the shape stays the addition."""
+
+    def kernels(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
+        out = resolution // stride
+        found = [
+            conv(f"depthwise{kernel}", kernel, c_in, c_in, c_in, resolution, stride),
+            elementwise(c_in, out, 2 * c_in),
+            elementwise(c_in, out),
+            conv("pointwise", 1, c_in, c_out, 1, out, 1),
+            elementwise(c_out, out, 2 * c_out),
+        ]
+        return [*found, elementwise(c_out, out)] if (c_in, stride) == (c_out, 1) else found
+
+    return kernels
+
+
 def shortcut(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
     """Nothing where the shape stays, else a pointwise convolution with batch norm and activation."""
     if (c_in, stride) == (c_out, 1):

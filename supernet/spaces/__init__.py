@@ -1,18 +1,27 @@
 """Search spaces, one file each, and derived.json. No torch here."""
 
+from functools import cache
+
 from supernet.errors import UserError, nearest
 from supernet.spaces.fbnet import FBNET32, FBNET224
+from supernet.spaces.lite import LITE_SIZES, lite
 from supernet.spaces.micro import MICRO32
-from supernet.spaces.space import LayerSpec, SearchSpace
+from supernet.spaces.space import LayerSpec, SearchSpace, Style
 
-__all__ = ["SPACES", "TABLE_SPACES", "LayerSpec", "SearchSpace", "get_space"]
+__all__ = ["SIZED", "SPACES", "TABLE_SPACES", "LayerSpec", "SearchSpace", "Style", "get_space"]
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in (FBNET32, FBNET224, MICRO32)}
 TABLE_SPACES = sorted(name for name, space in SPACES.items() if space.parent is None)  # that tables are made for
 
 
+SIZED = {f"lite{size}": size for size in LITE_SIZES}  # one space for each input size, made when it is asked for
+_lite = cache(lite)
+
+
 def get_space(name: str) -> SearchSpace:
     """The named space; raises UserError with the nearest names."""
+    if name in SIZED:
+        return _lite(SIZED[name])
     if name not in SPACES:
-        raise UserError(f'Unknown search space "{name}".{nearest(name, SPACES)}')
+        raise UserError(f'Unknown search space "{name}".{nearest(name, [*SPACES, *SIZED])}')
     return SPACES[name]

@@ -41,6 +41,15 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
+class Style:
+    """What all blocks of a space have alike: activation, padding ("" or TensorFlow's "same"), epsilon of the batch norms."""
+
+    act: str = "relu"
+    padding: str = ""
+    norm_eps: float = 1e-5
+
+
+@dataclass(frozen=True)
 class SearchSpace:
     """L layers, K operations, and the fixed stem and head around them.
 
@@ -56,6 +65,7 @@ class SearchSpace:
     stem_stride: int
     head_channels: int
     parent: str | None = None
+    style: Style = Style()
 
     @property
     def table_space(self) -> str:

@@ -1,0 +1,221 @@
+"""Block by block: what each smaller block costs each group, measured in the trained network; then one exact programme.
+
+Each candidate block is fitted to the teacher's block (transplant.py) and scored by replacing only it in the whole teacher: the change of
+cross-entropy of each group on search-val, an (L, K, G) table that stays in the run folder (quality.json). The integer programme picks
+the least loss inside every budget. Such sums mislead where blocks depend on each other: depth is only cut from a stage's end, and
+the best few are assembled, trained shortly towards the teacher and compared, beside the uniform network of the same budget.
+
+LANA (Molchanov et al., ECCV 2022), Puzzle (Bercovich et al., ICML 2025); the groups are ours. Shapes: L layers, K operations,
+G groups of all attributes, V images of search-val.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from timm.models.efficientnet import EfficientNet
+from torch import Tensor
+from torch.nn import functional as F
+
+from latency_luts.files import write_whole
+from supernet.bars import bar as progress_bar
+from supernet.config import SearchConfig
+from supernet.costs.factors import Cost
+from supernet.data import Batches
+from supernet.derive import best_first, uniform
+from supernet.network import build_path
+from supernet.problem import Candidate, Outcome, Problem
+from supernet.schema import write_json
+from supernet.scoring import compared_images, gaps_by_attribute, marked, val_scores
+from supernet.teacher import Teacher, distil, read_teacher
+from supernet.transplant import assemble, block_inputs, blocks_of, channel_order, fit, head, smaller
+
+FITTED = 256  # images that blocks are fitted to
+POOL = 3  # architectures for each weighting of the groups
+RATE = 5e-4  # of the short training
+INHERITED_WEIGHTS, QUALITY = "inherited.safetensors", "quality.json"
+
+
+def search(config: SearchConfig, problem: Problem) -> Outcome:
+    """The (L, K, G) table, the programme, the best few compared. Raises UserError where nothing keeps the budgets."""
+    assert config.teacher is not None, "checked with the options"
+    torch.manual_seed(config.seed)
+    started = time.monotonic()
+    teacher = read_teacher(config.teacher)
+    order = depth_order(problem)
+    fitted = _images(problem, config)
+    torch.set_grad_enabled(False)
+    try:
+        orders, base_G, added_LKG = scores(config, problem, teacher, fitted)
+    finally:
+        torch.set_grad_enabled(True)
+    scored = time.monotonic()
+    write_json(problem.folder.path / QUALITY, facts(problem, teacher, base_G, added_LKG))
+    found = pool(problem, order, added_LKG, config.candidates)
+    by_hand = problem.space.names(uniform(problem.space, problem.costs, problem.budgets))
+    ranked = compared(
+        config, problem, teacher, orders, fitted, [*(problem.space.names(index_L) for index_L in found), by_hand]
+    )
+    write_whole(
+        problem.folder.path / INHERITED_WEIGHTS, save({k: v.contiguous() for k, v in ranked[0][1].state_dict().items()})
+    )
+    candidates = marked([replace(one, by_hand=one.ops == by_hand) for one, _ in ranked])
+    return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
+
+
+def group_members(problem: Problem, index_V: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Names "attribute: group" and (G, V) bool of the images in it; groups without an image are left out."""
+    names, rows = [], []
+    for column, (attribute, groups) in enumerate(problem.data.attributes.items()):
+        for code, group in enumerate(groups):
+            member_V = problem.data.val.group_NA[index_V, column] == code
+            if member_V.any():
+                names.append(f"{attribute}: {group}")
+                rows.append(member_V)
+    return names, np.array(rows)
+
+
+def scores(
+    config: SearchConfig, problem: Problem, teacher: Teacher, fitted_NCHW: Tensor
+) -> tuple[list[Tensor | None], np.ndarray, np.ndarray]:
+    """(channel order of each block, (G,) the teacher's cross-entropy, (L, K, G) what each operation alone adds to it)."""
+    space, val = problem.space, problem.data.val
+    index_V = compared_images(val.group_NA, min(config.eval_images, 512))
+    member_GV = torch.from_numpy(group_members(problem, index_V)[1]).float()
+    shown_VCHW = torch.from_numpy(teacher.spec.normalised(np.asarray(val.images_NCHW[index_V])))
+    label_V = torch.from_numpy(val.label_N[index_V])
+
+    def loss_G(logits_VC: Tensor) -> np.ndarray:
+        loss_V = F.cross_entropy(logits_VC, label_V, reduction="none")
+        return (member_GV @ loss_V / member_GV.sum(1)).double().numpy()
+
+    blocks = blocks_of(teacher.network)
+    fitted, shown = block_inputs(teacher.network, fitted_NCHW), block_inputs(teacher.network, shown_VCHW)
+    base_G = loss_G(teacher.network(shown_VCHW))
+    added_LKG = np.zeros((*space.valid_LK.shape, len(member_GV)))
+    orders: list[Tensor | None] = []
+    x, seen = next(fitted), next(shown)
+    with progress_bar(
+        total=int(space.valid_LK.sum()), desc="blocks", unit="block", disable=not problem.folder.writes
+    ) as bar:
+        for layer, (block, spec) in enumerate(zip(blocks, space.layers, strict=True)):
+            target = next(fitted)
+            orders.append(channel_order(block, x) if hasattr(block, "conv_pwl") else None)
+            for op in spec.ops:
+                order = orders[layer]
+                if order is not None and not _is_whole(op, block):
+                    made: Any = torch.nn.Identity() if op == "skip" else smaller(space, layer, op, block, order)
+                    fit(made, x, target)
+                    y = made(seen)
+                    for later in blocks[layer + 1 :]:
+                        y = later(y)
+                    added_LKG[layer, space.ops.index(op)] = loss_G(head(teacher.network, y)) - base_G
+                bar.update()
+            x, seen = target, next(shown)
+    return orders, base_G, added_LKG
+
+
+def _is_whole(op: str, block: Any) -> bool:
+    """Whether the operation is the teacher's own block."""
+    expansion = block.conv_pw.out_channels // block.conv_pw.in_channels
+    return op == f"k{block.conv_dw.kernel_size[0]}_e{expansion}"
+
+
+def depth_order(problem: Problem) -> Cost:
+    """A cost of 0 where each stage lacks only its last blocks, else more: as a budget of 0 it keeps depth contiguous."""
+    space = problem.space
+    pairs, skip = {}, space.ops.index("skip")
+    for layer in range(len(space.layers) - 1):
+        if space.layers[layer].stage == space.layers[layer + 1].stage and space.valid_LK[layer, skip]:
+            table_KK = np.zeros((len(space.ops),) * 2)
+            table_KK[skip] = 1.0
+            table_KK[skip, skip] = 0.0
+            pairs[layer, layer + 1] = table_KK
+    return Cost("depth_order", "", 0.0, np.zeros(space.valid_LK.shape), pairs)
+
+
+def pool(problem: Problem, order: Cost, added_LKG: np.ndarray, number: int) -> list[np.ndarray]:
+    """Up to `number` architectures inside the budgets: the least loss on average over groups, and with each group weighing more.
+
+    A loss below the teacher's counts as none: on so few images it is chance. Raises UserError where nothing fits.
+    """
+    costs, budgets = [*problem.costs.values(), order], {**problem.budgets, "depth_order": 0.0}
+    groups = added_LKG.shape[2]
+    weightings = [np.full(groups, 1 / groups), *(0.5 / groups + 0.5 * np.eye(groups))]
+    found: list[np.ndarray] = []
+    for weight_G in weightings:
+        score_LK = -(added_LKG @ weight_G).clip(0)
+        for index_L in islice(best_first(score_LK, problem.space.valid_LK, costs, budgets), POOL):
+            if not any(np.array_equal(index_L, other) for other in found):
+                found.append(index_L)
+    return found[:number]
+
+
+def compared(
+    config: SearchConfig, problem: Problem, teacher: Teacher, orders: list[Tensor | None], fitted_NCHW: Tensor,
+    named: list[tuple[str, ...]],
+) -> list[tuple[Candidate, EfficientNet]]:  # fmt: skip
+    """Each architecture assembled, trained shortly and scored on search-val, the one with the least cross-entropy first.
+
+    Mean over groups; with --max-gap those whose gap exceeds it come after the others, the least excess first.
+    """
+    space, data = problem.space, problem.data
+    scored = val_scores(config, problem)
+    train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=data.augment,
+                    mean=teacher.spec.mean, std=teacher.spec.std)  # fmt: skip
+    batches = [train.at(step).image for step in range(config.distil_steps)]
+    rows = []
+    unique = list(dict.fromkeys(named))
+    for ops in progress_bar(unique, desc="compare", unit="network", disable=not problem.folder.writes):
+        torch.manual_seed(config.seed)
+        network = assemble(space, ops, teacher.network, orders, fitted_NCHW,
+                           cast(EfficientNet, build_path(space, ops, len(data.classes), data.channels)))  # fmt: skip
+        if batches:
+            distil(network, teacher, batches, RATE)
+        found = scored(network)
+        index_L = space.index_L(ops)
+        rows.append((
+            Candidate(
+                ops, {name: cost.total(index_L) for name, cost in problem.costs.items()}, None, found["accuracy"],
+                found["mean_group_accuracy"], found["gap"], True, found["cross_entropy"],
+                gaps=gaps_by_attribute(found, data.attributes),
+            ), network,
+        ))  # fmt: skip
+    cap = config.max_gap
+
+    def merit(row: tuple[Candidate, EfficientNet]) -> tuple[float, float]:
+        one = row[0]
+        excess = 0.0 if cap is None or one.gap is None else max(0.0, one.gap - cap)
+        return excess, one.cross_entropy or 0.0
+
+    return sorted(rows, key=merit)
+
+
+def facts(problem: Problem, teacher: Teacher, base_G: np.ndarray, added_LKG: np.ndarray) -> dict[str, Any]:
+    """quality.json: what any later budget or device can be answered from."""
+    names, _ = group_members(problem, np.arange(len(problem.data.val)))
+    return {
+        "schema_version": 1,
+        "space": problem.space.name,
+        "ops": list(problem.space.ops),
+        "teacher": teacher.folder.name,
+        "groups": names,
+        "unit": "nats of cross-entropy on search-val",
+        "base_G": base_G.tolist(),
+        "added_LKG": np.round(added_LKG, 6).tolist(),
+    }
+
+
+def _images(problem: Problem, config: SearchConfig) -> Tensor:
+    """Training images that blocks are fitted to, as the teacher takes them."""
+    train = problem.data.train
+    rng = np.random.default_rng(config.seed)
+    index_N = np.sort(rng.choice(len(train), min(FITTED, len(train)), replace=False))
+    spec = problem.data.preprocessing
+    return torch.from_numpy(spec.normalised(np.asarray(train.images_NCHW[index_N])))

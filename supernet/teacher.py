@@ -1,0 +1,84 @@
+"""A trained network to start from: its blocks are the largest path of a space, its outputs are what a smaller one learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from timm.models.efficientnet import EfficientNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supernet.errors import UserError
+from supernet.models import read_model
+from supernet.preprocessing import Preprocessing
+from supernet.spaces.lite import LITE_SIZES, TEACHER
+
+TEMPERATURE = 2.0  # of the teacher's and the student's probabilities
+
+
+class Teacher(NamedTuple):
+    """network: in evaluation mode, on the CPU, without gradient.  size: pixels that it was trained at."""
+
+    network: EfficientNet
+    classes: tuple[str, ...]
+    spec: Preprocessing
+    folder: Path
+
+
+def read_teacher(folder: str) -> Teacher:
+    """The network of a run of `train --arch tf_efficientnet_lite0`.
+
+    Raises UserError for another network or input size than the space `lite` has.
+    """
+    path = Path(folder)
+    model = read_model(path / "model.json" if path.is_dir() else path)
+    if model.name != TEACHER:
+        raise UserError(f"--teacher {folder}: a run of {model.name}; the space lite is made around {TEACHER}.")
+    if model.spec.size not in LITE_SIZES:
+        sizes = ", ".join(map(str, LITE_SIZES))
+        raise UserError(
+            f"--teacher {folder}: trained at {model.spec.size} px; the space lite has {sizes}: train it at one of these."
+        )
+    network = cast(EfficientNet, model.network.eval().requires_grad_(False).to(memory_format=torch.channels_last))
+    return Teacher(network, model.classes, model.spec, path.resolve())
+
+
+def check_classes(teacher: Teacher, classes: tuple[str, ...], channels: int) -> None:
+    """Raises UserError where the teacher knows other classes, or was trained on pictures of another kind."""
+    if teacher.classes != classes:
+        raise UserError(
+            f"--teacher {teacher.folder.name}: trained for the classes {', '.join(teacher.classes[:5])}; the data has {', '.join(classes[:5])}."
+        )
+    if teacher.spec.channels != channels:
+        raise UserError(
+            f"--teacher {teacher.folder.name}: trained on {teacher.spec.channels} channel(s), the data has {channels}: --channels {teacher.spec.channels}."
+        )
+
+
+def distillation(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
+    """(B,) T² · KL(teacher ∥ student) at temperature T (Hinton et al. 2015, section 2.1), without the label's own loss.
+
+    Added to it the label loss made compressed networks worse (Puzzle, Bercovich et al. 2024, table of losses).
+    """
+    log_student_BC = F.log_softmax(student_BC / TEMPERATURE, dim=-1)
+    probability_BC = F.softmax(teacher_BC / TEMPERATURE, dim=-1)
+    return TEMPERATURE**2 * F.kl_div(log_student_BC, probability_BC, reduction="none").sum(-1)
+
+
+def distil(network: nn.Module, teacher: Teacher, batches: list[Tensor], rate: float) -> None:
+    """A short training of the whole network towards the teacher's outputs, one step a batch of images; in place."""
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=len(batches) + 1)
+    network.train()
+    for image_BCHW in batches:
+        with torch.no_grad():
+            wanted_BC = teacher.network(image_BCHW)
+        loss = distillation(network(image_BCHW), wanted_BC).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+    network.eval()

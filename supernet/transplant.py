@@ -1,0 +1,139 @@
+"""Blocks of a trained network made smaller without training: the best channels stay, and the last convolution is fitted anew.
+
+Of an inverted residual block the expansion channels that matter least are left out, a kernel is cropped to its middle, batch
+statistics are measured anew, and the projection is the least-squares solution that reproduces the trained block's output (He et al.,
+"Channel pruning", ICCV 2017, eq. 2, in closed form). So a candidate block costs a matrix solve instead of a training.
+
+Shapes: N images, E expansion channels kept, L layers of the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from timm.models.efficientnet import EfficientNet
+from torch import Tensor, nn
+
+from supernet.blocks.ops import build_op
+from supernet.spaces import SearchSpace
+
+ROWS = 40_000  # pixels that a projection is fitted to
+RIDGE = 1e-3  # of the mean variance of a channel
+
+
+def blocks_of(network: EfficientNet) -> list[nn.Module]:
+    """The blocks in order, one a layer of the space that the network is the largest path of."""
+    return [block for stage in cast(nn.Sequential, network.blocks) for block in stage]
+
+
+def stem(network: EfficientNet, image_NCHW: Tensor) -> Tensor:
+    """What the first block is fed."""
+    return cast(Tensor, network.bn1(network.conv_stem(image_NCHW)))
+
+
+def head(network: EfficientNet, x_NCHW: Tensor) -> Tensor:
+    """(N, classes) logits of what the last block gives."""
+    return cast(Tensor, network.classifier(network.global_pool(network.bn2(network.conv_head(x_NCHW)))))
+
+
+def block_inputs(network: EfficientNet, image_NCHW: Tensor) -> Iterator[Tensor]:
+    """The input of each block, then the last one's output; L + 1 tensors, one at a time."""
+    x = stem(network, image_NCHW)
+    for block in blocks_of(network):
+        yield x
+        x = block(x)
+    yield x
+
+
+@torch.no_grad()
+def channel_order(block: Any, x_NCHW: Tensor) -> Tensor:
+    """(E,) expansion channels, those first whose outputs vary most in what the projection makes of them."""
+    hidden = _hidden(block, x_NCHW)
+    return (hidden.std((0, 2, 3)) * block.conv_pwl.weight.flatten(1).norm(dim=0)).argsort(descending=True)
+
+
+@torch.no_grad()
+def smaller(space: SearchSpace, layer: int, op: str, block: Any, order_E: Tensor) -> nn.Module:
+    """A block of the operation with the trained block's weights: its first channels by `order_E`, the middle of its kernel."""
+    new: Any = build_op(op, *space.layers[layer].shape, style=space.style)
+    if not hasattr(new, "conv_pwl"):  # the operation has nothing to leave out
+        new.load_state_dict(block.state_dict())
+        return cast(nn.Module, new.eval())
+    keep_E = order_E[: new.conv_pw.out_channels]
+    new.conv_pw.weight.copy_(block.conv_pw.weight[keep_E])
+    crop = (block.conv_dw.kernel_size[0] - new.conv_dw.kernel_size[0]) // 2
+    end = block.conv_dw.kernel_size[0] - crop
+    new.conv_dw.weight.copy_(block.conv_dw.weight[keep_E, :, crop:end, crop:end])
+    new.conv_pwl.weight.copy_(block.conv_pwl.weight[:, keep_E])
+    for name in ("bn1", "bn2"):
+        for key, value in getattr(block, name).state_dict().items():
+            getattr(getattr(new, name), key).copy_(value[keep_E] if value.dim() else value)
+    new.bn3.load_state_dict(block.bn3.state_dict())
+    return cast(nn.Module, new.eval())
+
+
+@torch.no_grad()
+def fit(new: Any, x_NCHW: Tensor, target_NCHW: Tensor) -> None:
+    """Measures the block's batch statistics anew on `x`, and fits its projection so that the block gives `target`; in place."""
+    if not hasattr(new, "conv_pwl"):
+        return
+    for norm in (new.bn1, new.bn2):
+        momentum, norm.momentum = norm.momentum, 1.0
+        norm.train()
+        _hidden(new, x_NCHW)
+        norm.eval()
+        norm.momentum = momentum
+    residual = target_NCHW - x_NCHW if new.has_skip else target_NCHW
+    norm = new.bn3
+    scale_C = norm.weight / (norm.running_var + norm.eps).sqrt()
+    scale_C = torch.where(scale_C.abs() < 1e-6, 1e-6, scale_C)  # a channel that batch norm shut off stays as it is
+    wanted_RC = _rows((residual - norm.bias[:, None, None]) / scale_C[:, None, None]).double()
+    hidden_RE = _rows(_hidden(new, x_NCHW)).double()
+    mean_E, mean_C = hidden_RE.mean(0), wanted_RC.mean(0)
+    centred_RE = hidden_RE - mean_E
+    gram_EE = centred_RE.T @ centred_RE
+    gram_EE += RIDGE * gram_EE.diagonal().mean().clamp_min(1e-12) * torch.eye(len(gram_EE), dtype=gram_EE.dtype)
+    weight_EC = torch.linalg.solve(gram_EE, centred_RE.T @ (wanted_RC - mean_C))
+    new.conv_pwl.weight.copy_(weight_EC.T[:, :, None, None])
+    norm.running_mean.copy_(mean_E @ weight_EC - mean_C)  # conv(h) − running_mean has the wanted mean
+
+
+def assemble(
+    space: SearchSpace, ops: Sequence[str], teacher: EfficientNet, orders: Sequence[Tensor | None], image_NCHW: Tensor,
+    network: EfficientNet,
+) -> EfficientNet:  # fmt: skip
+    """Fills the derived network of `ops` from the teacher's blocks, each fitted to what the teacher has there; in place.
+
+    A block is fed what the blocks before it give, so that it makes up for what they lost. Inputs: as the teacher takes them.
+    """
+    for name in ("conv_stem", "bn1", "conv_head", "bn2", "classifier"):
+        getattr(network, name).load_state_dict(getattr(teacher, name).state_dict())
+    own = iter(blocks_of(network))
+    with torch.no_grad():
+        targets = block_inputs(teacher, image_NCHW)
+        x = next(targets)
+        for layer, (op, block) in enumerate(zip(ops, blocks_of(teacher), strict=True)):
+            target = next(targets)
+            if op == "skip":
+                continue
+            order = orders[layer]
+            made = smaller(space, layer, op, block, order if order is not None else torch.arange(0))
+            fit(made, x, target)
+            mine = next(own)
+            mine.load_state_dict(made.state_dict())
+            x = mine.eval()(x)
+    assert next(own, None) is None, "every block has been filled"
+    return network.eval()
+
+
+def _hidden(block: Any, x_NCHW: Tensor) -> Tensor:
+    """What the projection is fed."""
+    return cast(Tensor, block.bn2(block.conv_dw(block.bn1(block.conv_pw(x_NCHW)))))
+
+
+def _rows(x_NCHW: Tensor) -> Tensor:
+    """(R, C): a row a pixel, at most ROWS of them, evenly taken."""
+    rows_RC = x_NCHW.permute(0, 2, 3, 1).flatten(0, 2)
+    return rows_RC[:: -(-len(rows_RC) // ROWS)]
