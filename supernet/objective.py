@@ -91,12 +91,17 @@ class DataObjective(nn.Module):
         self.penalties, self.weightings = built(penalty=True), built(penalty=False)  # by attribute
         self.others = nn.ModuleList(chain(*self.penalties, *self.weightings))
 
-    def forward(self, logits_NBC: Tensor, batch: Batch) -> Loss:
-        """Losses of N ≥ 1 predictions for the same batch; then the batch joins the running sums, once."""
+    def forward(self, logits_NBC: Tensor, batch: Batch, loss_NB: Tensor | None = None) -> Loss:
+        """Losses of N ≥ 1 predictions for the same batch; then the batch joins the running sums, once.
+
+        loss_NB: what counts as each sample's loss, the cross-entropy if None (a teacher's distance takes its place).
+        """
         label_NB = batch.label.expand(len(logits_NBC), -1)
-        entropy_NB = F.cross_entropy(
-            logits_NBC.flatten(0, 1), label_NB.flatten(), reduction="none", label_smoothing=self.smoothing
-        ).view(label_NB.shape)
+        entropy_NB = loss_NB
+        if entropy_NB is None:
+            entropy_NB = F.cross_entropy(
+                logits_NBC.flatten(0, 1), label_NB.flatten(), reduction="none", label_smoothing=self.smoothing
+            ).view(label_NB.shape)
         per_image = self._per_image(entropy_NB.shape[1])
         task_N = per_image * (batch.weight * entropy_NB).sum(1)
         factor_B = self._factor_B(entropy_NB.detach().mean(0), batch)

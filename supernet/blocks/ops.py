@@ -19,7 +19,7 @@ from torch import nn
 from supernet.blocks import primitives
 from supernet.blocks.primitives import BlockPrimitives
 from supernet.errors import UserError, nearest
-from supernet.spaces import SearchSpace, Style
+from supernet.spaces import PLAIN, SearchSpace, Style
 
 
 class Label(NamedTuple):
@@ -113,7 +113,7 @@ def arch_string(op: str, c_in: int, c_out: int, stride: int) -> str | None:
     return entry.arch(c_in, c_out, stride)
 
 
-def build_op(op: str, c_in: int, c_out: int, stride: int, style: Style = Style()) -> nn.Module:
+def build_op(op: str, c_in: int, c_out: int, stride: int, style: Style = PLAIN) -> nn.Module:
     """The operation as a module: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
     string = arch_string(op, c_in, c_out, stride)
     return nn.Identity() if string is None else build_block(string, c_in, style)
@@ -129,7 +129,7 @@ def style_arguments(style: Style) -> dict[str, Any]:
     }
 
 
-def build_block(string: str, c_in: int, style: Style = Style()) -> nn.Module:
+def build_block(string: str, c_in: int, style: Style = PLAIN) -> nn.Module:
     """One timm block of an architecture string, fresh weights: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
     builder = EfficientNetBuilder(**style_arguments(style))
     block = cast(nn.Module, builder(c_in, decode_arch_def([[string]]))[0][0])

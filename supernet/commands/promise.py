@@ -14,6 +14,7 @@ from supernet.costs.latency import LatencyTable, load_table
 from supernet.errors import UserError
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
+from supernet.transfer.kernel_model import table_for
 
 CLOSE = 1e-6  # relative: a sum in another order
 ROUNDING = 0.1  # relative: versions round the default budget differently
@@ -29,7 +30,7 @@ def priced(config: TrainConfig, arch: Architecture, given: Collection[str]) -> t
         return arch, []
     asked = "device" in given or config.resume is not None  # a resumed run's device was settled when it began
     try:
-        table = load_table(config.device)
+        table, _ = table_for(load_table(config.device), get_space(arch.space))
         latency = table.cost(get_space(arch.space))
     except UserError as error:
         if "device" in given:

@@ -31,7 +31,9 @@ from supernet.options import check_values, from_options, with_file
 from supernet.problem import Problem
 from supernet.spaces import SearchSpace, get_space
 from supernet.spaces.architecture import LONGEST_NAME
+from supernet.teacher import check_classes, read_teacher
 from supernet.transfer.adapt import quantile_margin_ms
+from supernet.transfer.kernel_model import table_for
 
 Config = TypeVar("Config", bound=CommonConfig)
 LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
@@ -151,17 +153,21 @@ def check_measurable(data: GroupedData) -> None:
 def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
     device = use_machine(config)
-    space = get_space(config.space)
+    teacher = None if config.teacher is None else read_teacher(config.teacher)
+    space = get_space(config.space if teacher is None else f"lite{teacher.spec.size}")
     table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
     table = load_table(str(table_file))
     require_good(table, config.accept_poor_table)
-    notes = []
+    table, notes = table_for(table, space)
     if config.accept_poor_table and table.error is not None:
         notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")
     latency = table.cost(space)
     budget_ms, limit_ms, told = latency_budget(config, space, table, latency)
     notes += told
     data = read_data(config, space.resolution)
+    if teacher is not None:
+        check_classes(teacher, data.classes, data.channels)
+        data = replace(data, preprocessing=teacher.spec)
     costs = {
         "latency": latency,
         "macs": macs_table(space, data.channels, len(data.classes)),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from supernet.config import INHERITED, TrainConfig, is_file, with_epochs
 from supernet.errors import UserError
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         again = folder.save_options("train", to_file(config))
         print("\n".join((*asked.notes, *folder.notes, folder.words(), again)), flush=True)
     try:
-        network = train_network(config, data, asked.network, folder, asked.device)
+        network = train_network(config, data, asked.network, folder, asked.device, asked.teacher)
     except Interrupted as interrupted:
         raise UserError(f"{interrupted}. Go on with: {called('train')} --resume {folder.path}") from None
     if not folder.writes:
@@ -115,9 +115,11 @@ def set_up(options: argparse.Namespace) -> Training:
     from supernet.commands.trained import Training
     from supernet.costs.latency import load_table
     from supernet.objective import class_weights
-    from supernet.pretrained import find_weights, load_weights
+    from supernet.pretrained import INHERITED_WEIGHTS, Pretrained, find_weights, load_weights, read_weights
     from supernet.refit import check_coverage, linear_classifier
+    from supernet.spaces import SIZED
     from supernet.spaces.architecture import Architecture
+    from supernet.teacher import check_classes, read_teacher
 
     config, given = open_run(options, "train", TrainConfig)
     if not config.arch:
@@ -141,7 +143,22 @@ def set_up(options: argparse.Namespace) -> Training:
     weights = None if config.pretrained is None else find_weights(config.pretrained, config.arch)
     if weights is not None:
         data = replace(data, preprocessing=weights.preprocessing(data.preprocessing))
+    if arch is not None and arch.space in SIZED:  # trained weights keep the scale that they are used to
+        data = replace(data, preprocessing=replace(data.preprocessing, mean=arch.input.mean, std=arch.input.std))
     network = build(config, arch, data)
+    inherited = (
+        None if arch is None or arch_file is None or config.from_scratch else inherited_weights(config, arch_file)
+    )
+    if arch is not None and inherited is not None:
+        state, digest = read_weights(inherited)
+        load_weights(network, Pretrained(state, arch.input.mean, arch.input.std, str(inherited), None, digest))
+        config = tuned(config, given)
+        notes.append("Begun with the weights that the search left, which are the teacher's (--from-scratch: without).")
+    teacher = None
+    if config.teacher is not None and not config.from_scratch:
+        teacher = read_teacher(config.teacher)
+        check_classes(teacher, data.classes, data.channels)
+        notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.")
     if weights is not None:
         anew = load_weights(network, weights)
         notes.append(f"Begun with trained weights: {weights.source}; anew: {', '.join(anew) or 'nothing'}.")
@@ -150,9 +167,42 @@ def set_up(options: argparse.Namespace) -> Training:
         linear_classifier(network)  # now rather than after the training
         check_coverage(data, data.val)
     inputs = {} if arch_file is None else {"derived.json": arch_file}
+    if inherited is not None:
+        inputs[INHERITED_WEIGHTS] = inherited
     return Training(
-        config, arch, data, network, device, inputs, baseline, notes, None if weights is None else weights.facts()
+        config,
+        arch,
+        data,
+        network,
+        device,
+        inputs,
+        baseline,
+        notes,
+        None if weights is None else weights.facts(),
+        teacher,
     )
+
+
+def inherited_weights(config: TrainConfig, arch_file: Path) -> Path | None:
+    """The weights that the search left beside derived.json, of a resumed run its own copy."""
+    from supernet.engine.claim import read_content, run_input
+    from supernet.pretrained import INHERITED_WEIGHTS
+
+    path = arch_file.parent / INHERITED_WEIGHTS
+    if config.resume is None:
+        return path if path.exists() else None
+    if INHERITED_WEIGHTS not in read_content(Path(config.resume))["inputs"]:
+        return None
+    return run_input(config.resume, INHERITED_WEIGHTS, path)
+
+
+def tuned(config: TrainConfig, given: Collection[str]) -> TrainConfig:
+    """The options of a training that begins with trained weights, where the user left them open."""
+    usual = {"lr": 1e-3, "layer_decay": 1.0, "head_steps": 0, "augmentation": "trivial"}
+    open_ones: dict[str, Any] = {
+        name: value for name, value in usual.items() if name not in given and config.resume is None
+    }
+    return replace(config, **open_ones)
 
 
 def find_architecture(config: TrainConfig) -> Path | None:

@@ -32,6 +32,7 @@ from supernet.refit import advice, refit_classifier
 from supernet.report.classes import class_lines, other_class_words
 from supernet.report.words import estimate, estimate_and_verdict, number_name
 from supernet.spaces.architecture import Architecture
+from supernet.teacher import Teacher
 from supernet.transfer.kernel_model import estimate_network
 
 
@@ -42,6 +43,7 @@ class Training(NamedTuple):
     inputs:   files that the run keeps a copy of, by the copy's name
     baseline: the arrays of an earlier run to compare with
     pretrained: where the weights that it began with are from
+    teacher:  whose outputs it learns
     """
 
     config: TrainConfig
@@ -53,6 +55,7 @@ class Training(NamedTuple):
     baseline: dict[str, np.ndarray] | None
     notes: list[str]
     pretrained: dict[str, Any] | None
+    teacher: Teacher | None
 
 
 def finish(trained: Training, folder: RunFolder) -> list[str]:
@@ -69,7 +72,7 @@ def finish(trained: Training, folder: RunFolder) -> list[str]:
 
 def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> dict[str, Any]:
     """The facts of report.json, save the exports; writes predictions.npz."""
-    config, arch, data, network, device, _, baseline, notes, pretrained = trained
+    config, arch, data, network, device, _, baseline, notes, pretrained, _ = trained
     spec = data.preprocessing
     val_prob_VC, prob_NC = (
         predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())

@@ -47,7 +47,7 @@ class LatencyTable:
 
     @property
     def error(self) -> float | None:
-        return self._validation.get("mape")
+        return self._validation.get("mape", self.content.get("estimated_error"))
 
     def cost(self, space: SearchSpace) -> Cost:
         """Latency of `space` as an (L, K) table in ms.

@@ -22,14 +22,22 @@ from supernet.engine.finetuning import HeadFirst, head_steps, trivial_augment
 from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
 from supernet.kernels import fast_cpu
 from supernet.objective import data_objective, least_share
+from supernet.teacher import Distance, Teacher
 
 LOG_EVERY = 20
 
 
 def train_network(
-    config: TrainConfig, data: GroupedData, network: nn.Module, folder: RunFolder, device: torch.device
+    config: TrainConfig,
+    data: GroupedData,
+    network: nn.Module,
+    folder: RunFolder,
+    device: torch.device,
+    teacher: Teacher | None = None,
 ) -> nn.Module:
     """Trains on search-train, validates on search-val, returns the averaged network.
+
+    With a teacher its outputs take the place of the labels (`teacher.distillation`); fairness penalties stay.
 
     Validates, logs and writes a checkpoint after each epoch; where search-train is small, after so many that it takes less time than
     the training. Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, or by `keep` the best
@@ -58,6 +66,7 @@ def train_network(
         fused["layer_decay"] = config.layer_decay
     optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay, **fused)
     total_steps = config.epochs * len(train)
+    distance = Distance(teacher, device)
     head_first = HeadFirst(network, head_steps(config, len(train), total_steps))
     scheduler = CosineLRScheduler(
         optimizer, t_initial=total_steps, lr_min=config.lr / 100, t_in_epochs=False,
@@ -88,7 +97,7 @@ def train_network(
             head_first.at(step)
             with precision(config.precision, device):
                 logits_BC = network(batch.image)
-            loss = objective(logits_BC.float()[None], batch)
+            loss = objective(logits_BC.float()[None], batch, distance(logits_BC, batch.image))
             optimizer.zero_grad(set_to_none=True)
             loss.total_N.sum().backward()
             distributed.average_gradients(weights)

@@ -6,9 +6,9 @@ from supernet.errors import UserError, nearest
 from supernet.spaces.fbnet import FBNET32, FBNET224
 from supernet.spaces.lite import LITE_SIZES, lite
 from supernet.spaces.micro import MICRO32
-from supernet.spaces.space import LayerSpec, SearchSpace, Style
+from supernet.spaces.space import PLAIN, LayerSpec, SearchSpace, Style
 
-__all__ = ["SIZED", "SPACES", "TABLE_SPACES", "LayerSpec", "SearchSpace", "Style", "get_space"]
+__all__ = ["PLAIN", "SIZED", "SPACES", "TABLE_SPACES", "LayerSpec", "SearchSpace", "Style", "get_space"]
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in (FBNET32, FBNET224, MICRO32)}
 TABLE_SPACES = sorted(name for name, space in SPACES.items() if space.parent is None)  # that tables are made for

@@ -7,6 +7,8 @@ Source of the stages: Tan & Le, "EfficientNet" (ICML 2019), table 1, without squ
 
 from __future__ import annotations
 
+import numpy as np
+
 from supernet.spaces.space import LayerSpec, SearchSpace, Style
 
 TEACHER = "tf_efficientnet_lite0"  # whose blocks these are
@@ -14,6 +16,17 @@ LITE_SIZES = (64, 96, 128, 160, 192, 224)
 EXPANSIONS = (1, 2, 3, 4, 6)
 _STAGES = ((3, 2, 24, 2), (5, 2, 40, 2), (3, 2, 80, 3), (5, 1, 112, 3), (5, 2, 192, 4), (3, 1, 320, 1))  # k s c n
 _OPS = ("ds_k3", *(f"k{kernel}_e{expansion}" for kernel in (3, 5) for expansion in EXPANSIONS), "skip")
+
+
+def uniform_sizes(space: SearchSpace) -> np.ndarray:
+    """(L, K) expansion of each operation with the teacher's own kernel; NaN for the others. For `derive.uniform`."""
+    sizes_LK = np.full(space.valid_LK.shape, np.nan)
+    for row, layer in enumerate(space.layers):
+        kernel = 5 if "k5_e6" in layer.ops else 3
+        for column, op in enumerate(space.ops):
+            if op in layer.ops and op.startswith((f"k{kernel}_e", "ds_")):
+                sizes_LK[row, column] = 1 if op.startswith("ds_") else int(op.rpartition("e")[2])
+    return sizes_LK
 
 
 def lite(size: int) -> SearchSpace:

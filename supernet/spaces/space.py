@@ -49,6 +49,9 @@ class Style:
     norm_eps: float = 1e-5
 
 
+PLAIN = Style()
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """L layers, K operations, and the fixed stem and head around them.
@@ -65,7 +68,7 @@ class SearchSpace:
     stem_stride: int
     head_channels: int
     parent: str | None = None
-    style: Style = Style()
+    style: Style = PLAIN
 
     @property
     def table_space(self) -> str:

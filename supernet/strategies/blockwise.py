@@ -30,16 +30,18 @@ from supernet.costs.factors import Cost
 from supernet.data import Batches
 from supernet.derive import best_first, uniform
 from supernet.network import build_path
+from supernet.pretrained import INHERITED_WEIGHTS
 from supernet.problem import Candidate, Outcome, Problem
 from supernet.schema import write_json
 from supernet.scoring import compared_images, gaps_by_attribute, marked, val_scores
+from supernet.spaces.lite import uniform_sizes
 from supernet.teacher import Teacher, distil, read_teacher
 from supernet.transplant import assemble, block_inputs, blocks_of, channel_order, fit, head, smaller
 
 FITTED = 256  # images that blocks are fitted to
 POOL = 3  # architectures for each weighting of the groups
 RATE = 5e-4  # of the short training
-INHERITED_WEIGHTS, QUALITY = "inherited.safetensors", "quality.json"
+QUALITY = "quality.json"
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
@@ -52,16 +54,16 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     fitted = _images(problem, config)
     torch.set_grad_enabled(False)
     try:
-        orders, base_G, added_LKG = scores(config, problem, teacher, fitted)
+        orders, names, base_G, added_LKG = scores(config, problem, teacher, fitted)
     finally:
         torch.set_grad_enabled(True)
     scored = time.monotonic()
-    write_json(problem.folder.path / QUALITY, facts(problem, teacher, base_G, added_LKG))
+    write_json(problem.folder.path / QUALITY, facts(problem, teacher, names, base_G, added_LKG))
     found = pool(problem, order, added_LKG, config.candidates)
-    by_hand = problem.space.names(uniform(problem.space, problem.costs, problem.budgets))
-    ranked = compared(
-        config, problem, teacher, orders, fitted, [*(problem.space.names(index_L) for index_L in found), by_hand]
-    )
+    control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
+    by_hand = None if control_L is None else problem.space.names(control_L)
+    named = [problem.space.names(index_L) for index_L in found] + ([] if by_hand is None else [by_hand])
+    ranked = compared(config, problem, teacher, orders, fitted, named)
     write_whole(
         problem.folder.path / INHERITED_WEIGHTS, save({k: v.contiguous() for k, v in ranked[0][1].state_dict().items()})
     )
@@ -83,11 +85,12 @@ def group_members(problem: Problem, index_V: np.ndarray) -> tuple[list[str], np.
 
 def scores(
     config: SearchConfig, problem: Problem, teacher: Teacher, fitted_NCHW: Tensor
-) -> tuple[list[Tensor | None], np.ndarray, np.ndarray]:
-    """(channel order of each block, (G,) the teacher's cross-entropy, (L, K, G) what each operation alone adds to it)."""
+) -> tuple[list[Tensor | None], list[str], np.ndarray, np.ndarray]:
+    """(channel order of each block, names of the groups, (G,) the teacher's cross-entropy, (L, K, G) what each operation alone adds to it)."""
     space, val = problem.space, problem.data.val
     index_V = compared_images(val.group_NA, min(config.eval_images, 512))
-    member_GV = torch.from_numpy(group_members(problem, index_V)[1]).float()
+    names, members = group_members(problem, index_V)
+    member_GV = torch.from_numpy(members).float()
     shown_VCHW = torch.from_numpy(teacher.spec.normalised(np.asarray(val.images_NCHW[index_V])))
     label_V = torch.from_numpy(val.label_N[index_V])
 
@@ -118,7 +121,7 @@ def scores(
                     added_LKG[layer, space.ops.index(op)] = loss_G(head(teacher.network, y)) - base_G
                 bar.update()
             x, seen = target, next(shown)
-    return orders, base_G, added_LKG
+    return orders, names, base_G, added_LKG
 
 
 def _is_whole(op: str, block: Any) -> bool:
@@ -197,9 +200,10 @@ def compared(
     return sorted(rows, key=merit)
 
 
-def facts(problem: Problem, teacher: Teacher, base_G: np.ndarray, added_LKG: np.ndarray) -> dict[str, Any]:
+def facts(
+    problem: Problem, teacher: Teacher, names: list[str], base_G: np.ndarray, added_LKG: np.ndarray
+) -> dict[str, Any]:
     """quality.json: what any later budget or device can be answered from."""
-    names, _ = group_members(problem, np.arange(len(problem.data.val)))
     return {
         "schema_version": 1,
         "space": problem.space.name,

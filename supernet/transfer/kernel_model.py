@@ -19,7 +19,7 @@ from supernet.blocks.ops import OPS, build_op
 from supernet.costs.latency import EntryKey, LatencyTable
 from supernet.errors import UserError
 from supernet.network import build_path
-from supernet.spaces import TABLE_SPACES, SearchSpace, get_space
+from supernet.spaces import SIZED, TABLE_SPACES, SearchSpace, get_space
 from supernet.transfer.kernels import Kernel, kernels_of
 
 PRICED_AS = {
@@ -177,3 +177,43 @@ def _left_out_error(X: np.ndarray, ms: np.ndarray, groups: Sequence[object]) -> 
         predicted[mine] = X[mine] @ _prices(X[~mine], ms[~mine])
     counted = ms > 0.05 * np.median(ms)
     return float(np.abs(predicted[counted] / ms[counted] - 1).mean())
+
+
+def table_for(table: LatencyTable, space: SearchSpace) -> tuple[LatencyTable, list[str]]:
+    """(the table of a space, what to tell the person): the table itself, or one estimated from the kernels of its blocks.
+
+    The estimate has the hash of the table that it is made from: it is a function of it. Raises UserError where the kernels cannot
+    be priced.
+    """
+    made_for = table.content["space"]
+    if space.table_space == made_for or space.name not in SIZED:
+        return table, []
+    model = kernel_model(table)
+
+    def ms(kernels: Sequence[Kernel]) -> float:
+        return float(features(kernels) @ model.price_F)
+
+    entries = {
+        layer.key(op): ms(
+            kernels_of(build_op(op, layer.c_in, layer.c_out, layer.stride, space.style), layer.c_in, layer.resolution)
+        )
+        for layer in space.layers
+        for op in layer.ops
+    }
+    largest = [layer.ops[0] for layer in space.layers]
+    whole = model.estimate(kernels_of(build_path(space, largest, 10, 3), 3, space.resolution), space.resolution)
+    blocks_ms = sum(entries[layer.key(op)] for layer, op in zip(space.layers, largest, strict=True))
+    told = f"estimated for {space.name} from the kernels of the {made_for} table"
+    content = table.content | {
+        "space": space.table_space,
+        "provenance": "estimated",
+        "base_ms": whole.ms - blocks_ms,
+        "notes": " ".join(filter(None, (table.content.get("notes"), f"{told}.", *whole.notes))),
+        "validation": None,
+        "estimated_error": whole.error,
+    }
+    note = (
+        f"No table of {table.device} was made for {space.name}: its latency is {told}, and may be off by some {whole.error:.0%}"
+        f"{''.join(f' ({words})' for words in whole.notes[-1:])}. Measured: supernet lut build --space {space.name}."
+    )
+    return LatencyTable(content, entries, table.hash), [note]
