@@ -1,0 +1,232 @@
+"""A trained network made smaller: it is the space's largest path, its parts fit, and the whole way from teacher to product."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise, product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from timm.models.efficientnet import EfficientNet
+from torch import nn
+from torch.nn import functional as F
+
+from supernet.commands.main import main
+from supernet.costs.analytic import macs_table
+from supernet.costs.factors import Cost
+from supernet.costs.latency import load_table
+from supernet.derive import best_first, uniform
+from supernet.errors import UserError
+from supernet.models import create_network
+from supernet.network import Supernet, build_path
+from supernet.preprocessing import Preprocessing
+from supernet.spaces import get_space
+from supernet.spaces.architecture import Architecture
+from supernet.spaces.lite import LITE_SIZES, TEACHER, uniform_sizes
+from supernet.strategies.blockwise import depth_order, pool
+from supernet.teacher import distillation, read_teacher
+from supernet.transfer.kernel_model import table_for
+from supernet.transplant import assemble, block_inputs, blocks_of, channel_order, fit, smaller
+
+SPACE = get_space("lite64")
+CLASSES = ("a", "b", "c")
+WHOLE = tuple("ds_k3" if "ds_k3" in x.ops else f"k{5 if 'k5_e6' in x.ops else 3}_e6" for x in SPACE.layers)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> EfficientNet:
+    """Random weights with random batch statistics, so that nothing is trivially alike."""
+    torch.manual_seed(0)
+    network = cast(EfficientNet, create_network(TEACHER, CLASSES, Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3)))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+    network.train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(16, 3, 64, 64))
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("size", LITE_SIZES)
+def test_the_teacher_is_the_largest_path_of_its_space(size: int, teacher: EfficientNet) -> None:
+    space, x = get_space(f"lite{size}"), torch.randn(2, 3, size, size)
+    network = build_path(space, WHOLE, 3, 3).eval()
+    network.load_state_dict(teacher.state_dict())
+    assert torch.equal(network(x), teacher(x))
+    sides = [y.shape[-1] for y in block_inputs(teacher, x)]
+    assert sides[:-1] == [layer.resolution for layer in space.layers]
+
+
+def test_a_whole_block_transplanted_is_the_teachers(teacher: EfficientNet, images: torch.Tensor) -> None:
+    for layer, (block, x) in enumerate(zip(blocks_of(teacher), block_inputs(teacher, images), strict=False)):
+        order = channel_order(block, x) if hasattr(block, "conv_pwl") else torch.arange(0)
+        torch.testing.assert_close(smaller(SPACE, layer, WHOLE[layer], block, order)(x), block(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("layer", "op"), [(1, "k3_e3"), (3, "k3_e6"), (4, "k5_e2"), (6, "k3_e1")])
+def test_a_fitted_block_is_nearer_to_the_teachers_than_a_cut_one(
+    layer: int, op: str, teacher: EfficientNet, images: torch.Tensor
+) -> None:
+    inputs = list(block_inputs(teacher, images))
+    block, x, target = blocks_of(teacher)[layer], inputs[layer], inputs[layer + 1]
+    made = smaller(SPACE, layer, op, block, channel_order(block, x))
+    before = F.mse_loss(made(x), target)
+    fit(made, x, target)
+    assert F.mse_loss(made(x), target) < 0.7 * before
+    fresh = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    inputs = list(block_inputs(teacher, fresh))
+    assert F.mse_loss(made(inputs[layer]), inputs[layer + 1]) < before, "on images that it was not fitted to"
+
+
+def test_an_assembled_network_of_whole_blocks_is_the_teacher(teacher: EfficientNet, images: torch.Tensor) -> None:
+    orders = [channel_order(b, x) if hasattr(b, "conv_pwl") else None
+              for b, x in zip(blocks_of(teacher), block_inputs(teacher, images), strict=False)]  # fmt: skip
+    network = assemble(SPACE, WHOLE, teacher, orders, images, build_path(SPACE, WHOLE, 3, 3))
+    torch.testing.assert_close(network(images), teacher(images), atol=0.05, rtol=0.05)
+    cut = tuple("skip" if layer in (4, 7, 13) else op for layer, op in enumerate(WHOLE))
+    shallow = assemble(SPACE, cut, teacher, orders, images, build_path(SPACE, cut, 3, 3))
+    assert len(blocks_of(shallow)) == len(WHOLE) - 3 and torch.isfinite(shallow(images)).all()
+
+
+def test_the_supernet_of_the_space_runs_each_operation() -> None:
+    supernet = Supernet(SPACE, 3, 3).eval()
+    for column in range(len(SPACE.ops)):
+        weights = torch.zeros(SPACE.valid_LK.shape)
+        for row, valid_K in enumerate(SPACE.valid_LK):
+            weights[row, column if valid_K[column] else int(np.flatnonzero(valid_K)[0])] = 1
+        assert supernet(torch.randn(1, 3, 64, 64), weights).shape == (1, 3)
+
+
+def test_depth_is_cut_from_a_stages_end_alone() -> None:
+    problem: Any = SimpleNamespace(space=SPACE)
+    order, skip = depth_order(problem), SPACE.ops.index("skip")
+    cuttable = [3, 4, 5, 6, 7, 8]  # some layers, of three stages
+    for cuts in product([False, True], repeat=len(cuttable)):
+        index_L = SPACE.index_L(WHOLE)
+        for layer, cut in zip(cuttable, cuts, strict=True):
+            if cut and SPACE.valid_LK[layer, skip]:
+                index_L[layer] = skip
+        names = SPACE.names(index_L)
+        contiguous = all(
+            not (names[i] == "skip" and names[i + 1] != "skip" and SPACE.layers[i].stage == SPACE.layers[i + 1].stage)
+            for i in range(len(names) - 1)
+        )
+        assert (order.total(index_L) == 0) == contiguous
+
+
+def test_the_pool_keeps_budgets_and_depth_and_finds_a_planted_optimum() -> None:
+    costs = {"macs": macs_table(SPACE, 3, 10)}
+    whole_L = SPACE.index_L(WHOLE)
+    budget = 0.5 * costs["macs"].total(whole_L)
+    problem: Any = SimpleNamespace(space=SPACE, costs=costs, budgets={"macs": budget})
+    rng = np.random.default_rng(0)
+    added_LKG = rng.uniform(0.1, 1, (*SPACE.valid_LK.shape, 2))
+    planted_L = next(best_first(rng.normal(size=SPACE.valid_LK.shape), SPACE.valid_LK, [costs["macs"], depth_order(problem)],
+                                {"macs": budget, "depth_order": 0.0}))  # fmt: skip
+    added_LKG[np.arange(len(planted_L)), planted_L] = 0
+    found = pool(problem, depth_order(problem), added_LKG, 6)
+    assert np.array_equal(found[0], planted_L) and 1 < len(found) <= 6
+    for index_L in found:
+        assert costs["macs"].total(index_L) <= budget and depth_order(problem).total(index_L) == 0
+
+
+def test_the_uniform_control_is_as_large_as_the_budget_holds() -> None:
+    macs = macs_table(SPACE, 3, 10)
+    sizes_LK = uniform_sizes(SPACE)
+    for share in (0.3, 0.5, 0.9, 1.0):
+        budget = share * macs.total(SPACE.index_L(WHOLE))
+        index_L = uniform(sizes_LK, [macs], {"macs": budget})
+        assert index_L is not None and macs.total(index_L) <= budget
+        sizes = sizes_LK[np.arange(len(index_L)), index_L][1:]
+        assert len(set(sizes.tolist())) <= 2, "one size, and one step more in the last layers"
+        assert all(a <= b for a, b in pairwise(sizes))
+    assert SPACE.names(index_L) == WHOLE
+    assert uniform(sizes_LK, [Cost("macs", "", 1.0, np.zeros(sizes_LK.shape))], {"macs": 0.5}) is None
+
+
+def test_distillation_is_zero_at_the_teacher_and_has_its_gradient() -> None:
+    teacher = torch.randn(4, 3, dtype=torch.float64)
+    assert distillation(teacher, teacher).abs().max() < 1e-12
+    student = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert (distillation(student, teacher) > 0).all()
+    assert torch.autograd.gradcheck(lambda s: distillation(s, teacher), student)
+
+
+def test_a_table_of_another_space_prices_kernels_and_says_so() -> None:
+    table, notes = table_for(load_table("rpi4"), SPACE)
+    assert table.provenance == "estimated" and table.error is not None and table.error >= 0.1
+    assert len(notes) == 1 and "may be off by some" in notes[0]
+    latency = table.cost(SPACE)
+    low, high = latency.bounds(SPACE.valid_LK)
+    assert 0 < low < latency.total(SPACE.index_L(WHOLE)) <= high
+    same, nothing = table_for(load_table("rpi4"), get_space("fbnet32"))
+    assert same.provenance == "published" and nothing == []
+
+
+def photos(folder: Path) -> None:
+    from PIL import Image
+
+    rng, rows = np.random.default_rng(0), ["file_name,label,group,split"]
+    for split, number in (("train", 48), ("val", 24), ("test", 24)):
+        for i in range(number):
+            label, group = "xy"[i % 2], "uv"[i // 2 % 2]
+            picture = rng.integers(0, 90, (64, 64, 3))
+            picture[:, (0 if label == "x" else 32) :][:, :32] += 120
+            Image.fromarray(picture.astype(np.uint8)).save(folder / f"{split}{i}.png")
+            rows.append(f"{split}{i}.png,{label},{group},{split}")
+    (folder / "metadata.csv").write_text("\n".join(rows))
+
+
+def test_from_a_teacher_to_a_product(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "photos"
+    data.mkdir()
+    photos(data)
+    common = ["--data", str(data), "--batch-size", "16", "--threads", "1"]
+    training = [*common, "--epochs", "1", "--export", "none", "--bootstrap", "10"]
+    run = {name: str(tmp_path / name) for name in ("teacher", "search", "student", "control")}
+    main(["train", "--arch", TEACHER, "--resolution", "64", *training, "--out", run["teacher"]])
+    teacher = read_teacher(run["teacher"])
+    whole = table_for(load_table("rpi4"), SPACE)[0].cost(SPACE).total(SPACE.index_L(WHOLE))
+    main(["search", "--device", "rpi4", "--teacher", run["teacher"], *common, "--budget-ms", f"{0.5 * whole:.3f}",
+          "--candidates", "2", "--distil-steps", "1", "--eval-images", "24", "--out", run["search"]])  # fmt: skip
+    arch = Architecture.load(run["search"])
+    assert arch.space == "lite64" and arch.predicted_ms is not None and arch.predicted_ms <= 0.5 * whole
+    assert arch.input == teacher.spec and (tmp_path / "search" / "inherited.safetensors").exists()
+    quality = json.loads((tmp_path / "search" / "quality.json").read_text())
+    assert quality["groups"] == ["group: u", "group: v"] and np.array(quality["added_LKG"]).shape == (
+        16,
+        len(SPACE.ops),
+        2,
+    )
+    front = json.loads((tmp_path / "search" / "front.json").read_text())
+    assert any(row["by_hand"] for row in front), "the uniform control is always compared"
+    capsys.readouterr()
+    main(["train", "--arch", run["search"], *training, "--out", run["student"]])
+    told = capsys.readouterr().out
+    assert "the weights that the search left" in told and "teacher's outputs are learned" in told
+    main(["train", "--arch", run["search"], *training, "--from-scratch", "--out", run["control"]])
+    assert "weights that the search left" not in capsys.readouterr().out
+    inherited = load_file(tmp_path / "search" / "inherited.safetensors")
+    distance = {}
+    for name in ("student", "control"):
+        weights = load_file(Path(run[name]) / "model.safetensors")
+        assert weights.keys() == inherited.keys()
+        distance[name] = float((weights["conv_stem.weight"] - inherited["conv_stem.weight"]).abs().mean())
+    assert distance["student"] < 0.1 * distance["control"]
+
+
+def test_a_teacher_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_teacher(str(tmp_path / "missing"))
