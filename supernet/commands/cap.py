@@ -20,6 +20,15 @@ from supernet.scoring import undefined_gaps
 MARGIN, LAST = 0.1, 3
 
 
+def scored_how(config: SearchConfig) -> str:
+    """Whose weights the candidates had on search-val."""
+    return (
+        "after a short training towards the teacher"
+        if config.strategy == "blockwise"
+        else "with the supernet's weights"
+    )
+
+
 def soft_gap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each attribute whose soft gap ends above the cap: there dual ascent found no way to hold it."""
     if config.max_gap is None or not rows:
@@ -62,7 +71,7 @@ def derived_gap_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
         ]
     if best.gap <= config.max_gap:
         return []
-    scored = "trained alone" if found is not None and found["evaluator"] == "scratch" else "with the supernet's weights"
+    scored = "trained alone" if found is not None and found["evaluator"] == "scratch" else scored_how(config)
     least = "" if found is None else ", the smallest of the front"
     by = f" by {max(best.gaps, key=lambda name: best.gaps[name] or 0.0)}" if best.gaps else ""
     return [

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     folder = problem.folder
     problem = replace(problem, notes=(*problem.notes, *unknown_gap_notes(config, problem.data)))
     config = replace(
-        with_epochs(config, len(problem.data.train)), resume=None
+        with_epochs(config, len(problem.data.train)), resume=None, space=problem.space.name
     )  # what it leaves is what one call leaves
     if folder.writes:
         print("\n".join((*problem.notes, folder.words(), folder.save_options("search", to_file(config)))), flush=True)
@@ -188,10 +188,11 @@ def report_content(
 
 def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, folder: RunFolder) -> str:
     """What the terminal shows at the end."""
+    from supernet.commands.cap import scored_how
     from supernet.commands.dominance import dominated_notes
     from supernet.report.words import number_name, told
 
-    best, found, scored, asked = outcome.candidates[0], outcome.evaluations, "with the supernet's weights", ""
+    best, found, scored, asked = outcome.candidates[0], outcome.evaluations, scored_how(config), ""
     if found is not None:
         scored = "trained alone" if found["evaluator"] == "scratch" else scored
         asked = (
@@ -199,6 +200,8 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
             f"{len(outcome.candidates)}, hypervolume {found['hypervolume']:.4f}.\n"
         )
     error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
+    if (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None:
+        error = f"estimated, may be off by {arch.predicted_error:.0%}"
     by_hand = "No candidate did better than the network one would build by hand.\n" if best.by_hand else ""
     dominated = "".join(f"{line}\n" for line in dominated_notes(config, outcome))
     entropy = "" if best.cross_entropy is None else f"cross-entropy {best.cross_entropy:.4f}, "

@@ -154,6 +154,12 @@ def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
     device = use_machine(config)
     teacher = None if config.teacher is None else read_teacher(config.teacher)
+    if teacher is not None and config.space not in (SearchConfig.space, f"lite{teacher.spec.size}"):
+        raise UserError(
+            f"--space {config.space}: the teacher was trained at {teacher.spec.size} px, which is lite{teacher.spec.size}: leave --space out."
+        )
+    if (teacher is not None) != (config.strategy == "blockwise"):
+        raise UserError("--teacher and --strategy blockwise belong together: give both, or neither.")
     space = get_space(config.space if teacher is None else f"lite{teacher.spec.size}")
     table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
     table = load_table(str(table_file))

@@ -64,7 +64,8 @@ def search_view(content: Content) -> Content:
         "facts": words.model_facts(derived),
         "number": number,
         "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
-        "shared_weights": not evaluations or evaluations["evaluator"] == "supernet",
+        "shared_weights": content["asked"]["strategy"] != "blockwise"
+        and (not evaluations or evaluations["evaluator"] == "supernet"),
         "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
         "curves": list(_search_curves(content["history"], derived["budget_ms"], number)),
         "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],

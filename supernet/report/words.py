@@ -192,7 +192,9 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     }
     if command == "train":
         return {"architecture": asked["arch"], **told}
-    how = f"{asked['relaxation']} relaxation" if asked["strategy"] == "differentiable" else "by ask/tell"
+    how = {"differentiable": f"{asked['relaxation']} relaxation", "blockwise": "from a teacher"}.get(
+        asked["strategy"], "by ask/tell"
+    )
     return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
 
 
