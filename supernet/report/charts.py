@@ -94,7 +94,7 @@ def _block(layer: Layer, x: int, widest: int) -> list[Markup]:
     if label.weight == "identity":
         return [
             rect(x, MIDDLE - 2, 32, 4, "identity", hover),
-            text(x + 16, MIDDLE - 8, *label.lines, "muted", "middle"),
+            text(x + 16, MIDDLE - 8, " ".join(label.lines), "muted", "middle"),
         ]
     half = 20 + 26 * (layer["c_out"] / widest) ** 0.5
     lines = [*label.lines, f"/{layer['stride']}"] if layer["stride"] > 1 else label.lines
