@@ -11,6 +11,7 @@ from supernet.options import option as _option
 from supernet.spaces import SPACES
 
 FEW_LAYERS = 10  # measured with 5 and with 22
+FROM_TEACHER = ("blockwise", "uniform")  # strategies that need --teacher
 ASK_TELL = ("random", "evolution", "nsga2", "motpe", "reinforce", "progressive", "exhaustive")
 PENALTIES = ("gap", "hsic", "adversary")  # fairness methods that a weight or a cap belongs to
 COMPUTE_DEVICES = r"auto|cpu|cuda|cuda:\d{1,2}|mps|xpu|xpu:\d{1,2}|hpu|npu|npu:\d{1,2}"
@@ -83,7 +84,7 @@ class SearchConfig(CommonConfig):
     latency_quantile: float | None = _option(None, "keep the budget with this probability (adapted tables)", within="[0.5, 1)", group="task", more=True)  # fmt: skip
     accept_poor_table: bool = _option(False, "search with a table that failed its own validation", group="task", more=True)  # fmt: skip
     teacher: str | None = _option(None, "a run of train --arch tf_efficientnet_lite0: search its smaller variants", group="task")  # fmt: skip
-    strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", "blockwise", *ASK_TELL), group="task")  # fmt: skip
+    strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", *FROM_TEACHER, *ASK_TELL), group="task")  # fmt: skip
     evaluations: int = _option(100, "networks to evaluate at most", 4, within="[1, 10000000]", where=[_ASK_TELL], group="ask/tell strategies")  # fmt: skip
     max_seconds: float | None = _option(None, "seconds for the evaluations; the last may run over", within="(0, 1e8]", where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
     evaluator: str = _option("supernet", "supernet (trained once), or scratch (each network alone: slow)", choices=("supernet", "scratch"), where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
@@ -99,7 +100,7 @@ class SearchConfig(CommonConfig):
     temperature: float = _option(5.0, "first temperature τ of the relaxation", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
     temperature_end: float = _option(0.5, "last temperature τ", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
     candidates: int = _option(8, "probable networks compared at the end, beside the hand-made one", 2, within="[1, 100000]", where=[needs("strategy", "differentiable", "blockwise")], more=True)  # fmt: skip
-    distil_steps: int = _option(30, "steps that each compared network learns from the teacher", 4, within="[0, 100000]", where=[needs("strategy", "blockwise")], more=True)  # fmt: skip
+    distil_steps: int = _option(30, "steps that each compared network learns from the teacher", 4, within="[0, 100000]", where=[needs("strategy", *FROM_TEACHER)], more=True)  # fmt: skip
     eval_images: int = _option(2048, "search-val images for comparing networks at most", 256, within="[1, 1000000000]", more=True)  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from supernet.config import CommonConfig, SearchConfig
+from supernet.config import FROM_TEACHER, CommonConfig, SearchConfig
 from supernet.data import GroupedData
 from supernet.problem import Outcome
 from supernet.report import words
@@ -24,7 +24,7 @@ def scored_how(config: SearchConfig) -> str:
     """Whose weights the candidates had on search-val."""
     return (
         "after a short training towards the teacher"
-        if config.strategy == "blockwise"
+        if config.strategy in FROM_TEACHER
         else "with the supernet's weights"
     )
 

@@ -24,7 +24,8 @@ EPILOG = """\
   and how classes are (worst, mean, sum), e.g. equalized_odds:mean:worst.
 --fairness-method: penalties, with --fairness-weight or --max-gap: gap, hsic, adversary. Weights of groups: dro, minimax,
   reweigh, balance.
---strategy: differentiable; ask/tell ones: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive.
+--strategy: differentiable; ask/tell ones: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive;
+  with --teacher: blockwise, or uniform (the control: every block smaller by the same share).
 
 examples:
   supernet search --device rpi4
@@ -39,6 +40,8 @@ examples:
       your own device's table, your own images
   torchrun --nproc-per-node 2 -m supernet search --device rpi4
       on two GPUs (or CPUs): each step's batch is shared out
+  supernet search --device rpi4 --teacher runs/teacher --data photos/ --budget-ms 12
+      a trained EfficientNet-Lite0 made smaller; train then inherits its weights and learns its outputs
   supernet search --device rpi4 --strategy nsga2 --evaluations 200
       NSGA-II on a supernet's scores instead of the differentiable search; also random, evolution, motpe, reinforce, …
   supernet search --resume runs/search-rpi4-1

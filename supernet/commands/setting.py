@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from supernet.config import CommonConfig, SearchConfig, TrainConfig
+from supernet.config import FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
@@ -158,8 +158,8 @@ def prepare(config: SearchConfig) -> Problem:
         raise UserError(
             f"--space {config.space}: the teacher was trained at {teacher.spec.size} px, which is lite{teacher.spec.size}: leave --space out."
         )
-    if (teacher is not None) != (config.strategy == "blockwise"):
-        raise UserError("--teacher and --strategy blockwise belong together: give both, or neither.")
+    if (teacher is not None) != (config.strategy in FROM_TEACHER):
+        raise UserError("--teacher is for --strategy blockwise or uniform, and these need it: give both, or neither.")
     space = get_space(config.space if teacher is None else f"lite{teacher.spec.size}")
     table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
     table = load_table(str(table_file))

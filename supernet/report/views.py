@@ -64,7 +64,7 @@ def search_view(content: Content) -> Content:
         "facts": words.model_facts(derived),
         "number": number,
         "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
-        "shared_weights": content["asked"]["strategy"] != "blockwise"
+        "shared_weights": content["asked"]["strategy"] not in ("blockwise", "uniform")
         and (not evaluations or evaluations["evaluator"] == "supernet"),
         "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
         "curves": list(_search_curves(content["history"], derived["budget_ms"], number)),

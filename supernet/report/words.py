@@ -192,9 +192,11 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     }
     if command == "train":
         return {"architecture": asked["arch"], **told}
-    how = {"differentiable": f"{asked['relaxation']} relaxation", "blockwise": "from a teacher"}.get(
-        asked["strategy"], "by ask/tell"
-    )
+    how = {
+        "differentiable": f"{asked['relaxation']} relaxation",
+        "blockwise": "from a teacher",
+        "uniform": "from a teacher",
+    }.get(asked["strategy"], "by ask/tell")
     return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
 
 

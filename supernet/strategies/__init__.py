@@ -27,5 +27,6 @@ ASK_TELL: dict[str, Callable[[Setting], Strategy]] = {
 STRATEGIES: dict[str, Callable[[SearchConfig, Problem], Outcome]] = {
     "differentiable": differentiable.search,
     "blockwise": blockwise.search,
+    "uniform": blockwise.control,
     **{name: partial(asktell.search, make=make) for name, make in ASK_TELL.items()},
 }

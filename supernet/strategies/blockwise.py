@@ -29,6 +29,7 @@ from supernet.config import SearchConfig
 from supernet.costs.factors import Cost
 from supernet.data import Batches
 from supernet.derive import best_first, uniform
+from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.pretrained import INHERITED_WEIGHTS
 from supernet.problem import Candidate, Outcome, Problem
@@ -64,11 +65,36 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     by_hand = None if control_L is None else problem.space.names(control_L)
     named = [problem.space.names(index_L) for index_L in found] + ([] if by_hand is None else [by_hand])
     ranked = compared(config, problem, teacher, orders, fitted, named)
-    write_whole(
-        problem.folder.path / INHERITED_WEIGHTS, save({k: v.contiguous() for k, v in ranked[0][1].state_dict().items()})
-    )
+    keep_weights(problem, ranked[0][1])
     candidates = marked([replace(one, by_hand=one.ops == by_hand) for one, _ in ranked])
     return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
+
+
+def control(config: SearchConfig, problem: Problem) -> Outcome:
+    """The uniform network of the budgets from the same teacher, with the same steps: what a search must beat.
+
+    Raises UserError where not even the smallest uniform network keeps the budgets.
+    """
+    assert config.teacher is not None, "checked with the options"
+    started = time.monotonic()
+    teacher, fitted = read_teacher(config.teacher), _images(problem, config)
+    control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
+    if control_L is None:
+        raise UserError(
+            "No uniform network keeps the budgets: even the smallest blocks at full depth are too slow. Raise them."
+        )
+    with torch.no_grad():
+        inputs = zip(blocks_of(teacher.network), block_inputs(teacher.network, fitted), strict=False)
+        orders = [channel_order(block, x) if hasattr(block, "conv_pwl") else None for block, x in inputs]
+    (row,) = compared(config, problem, teacher, orders, fitted, [problem.space.names(control_L)])
+    keep_weights(problem, row[1])
+    return Outcome(marked([replace(row[0], by_hand=True)]), None, {"compare": time.monotonic() - started}, 1)
+
+
+def keep_weights(problem: Problem, network: EfficientNet) -> None:
+    """Beside derived.json, for `train` to begin with."""
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    write_whole(problem.folder.path / INHERITED_WEIGHTS, save(state))
 
 
 def group_members(problem: Problem, index_V: np.ndarray) -> tuple[list[str], np.ndarray]:
