@@ -25,6 +25,7 @@ from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import NOTIONS
 from supernet.metrics import evaluate_predictions
 from supernet.report import render, write_report
+from supernet.report.advice import advice
 from supernet.report.card import model_card
 from supernet.report.svg import Scale, scale_of, spread, tag
 from supernet.report.words import (
@@ -327,6 +328,47 @@ def test_a_network_that_finds_hardly_any_of_the_rare_class_is_called_no_better_t
     better = imbalanced(46)
     for told in (check(render(better)).text, model_card(better), closing_words(better, Path("run"))):
         assert "no better than" not in told.lower()
+
+
+def test_what_to_do_next_follows_from_the_figures() -> None:
+    told = advice(imbalanced(6))
+    assert any(line.startswith("The network ranks") or line.startswith("Do not ship it") for line in told)
+    assert "What to do next" in check(render(imbalanced(6))).text
+    content = imbalanced(48)
+    assert not any("ship it" in line or "Too few" in line for line in advice(content))
+    content["metrics"]["attributes"]["writer"]["groups"]["student"]["recall"]["sound"]["too_few"] = 7
+    assert any('"sound" with writer student (7)' in line for line in advice(content))
+    gap = content["metrics"]["attributes"]["writer"]["gaps"]["accuracy_parity"]
+    gap |= {"value": 0.1, "low": 0.0, "high": 0.35}
+    assert any("may be 0 and may be 0.35" in line for line in advice(content))
+    gap |= {"low": 0.01}
+    assert not any("is open" in line for line in advice(content)), "it is shown"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "gap", "said"),
+    [
+        ("not shown", "not shown", "ship the cheaper one"),
+        ("B", "not shown", "ship that one"),
+        ("A", "B", None),
+        ("A", "A", None),
+    ],
+)
+def test_a_baseline_that_is_as_good_is_said_to_be(accuracy: str, gap: str, said: str | None) -> None:
+    content = json.loads(json.dumps(train_content(compared=True)))
+    content["baseline"]["accuracy"]["verdict"] = accuracy
+    content["baseline"]["as_trained"]["writer"]["gap"]["verdict"] = gap
+    told = [line for line in advice(content) if "ship" in line]
+    assert (len(told) == 1 and said in told[0]) if said else told == []
+
+
+def test_an_int8_file_that_loses_is_said_to() -> None:
+    content = imbalanced(48)
+    for lost, said in ((0.05, True), (0.005, False)):
+        test = {"float32": {"accuracy": 0.9}, "int8": {"accuracy": 0.9 - lost}}
+        assert (
+            any("The int8 file loses 5.0 points" in line for line in advice(content | {"int8": {"test": test}})) == said
+        )
 
 
 def test_what_was_written_before_classes_were_told_still_has_a_report() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from supernet.report import charts, plots, words
+from supernet.report.advice import advice
 from supernet.report.classes import class_view, other_class_words, positive_words
 from supernet.report.comparisons import adjusted_view, baseline_view
 from supernet.report.groups import attribute_view
@@ -95,6 +96,7 @@ def train_view(content: Content) -> Content:
             "cross-entropy": words.estimate(metrics["cross_entropy"], digits=3),
         },
         "classes": class_view(metrics),
+        "advice": advice(content),
         "attributes": [
             attribute_view(name, metrics, notion)
             | {"other_class": other_class_words(found["gaps"][notion], content["data"], notion)}
