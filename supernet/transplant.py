@@ -25,7 +25,7 @@ RIDGE = 1e-3  # of the mean variance of a channel
 
 def blocks_of(network: EfficientNet) -> list[nn.Module]:
     """The blocks in order, one a layer of the space that the network is the largest path of."""
-    return [block for stage in cast(nn.Sequential, network.blocks) for block in stage]
+    return [block for stage in cast(nn.Sequential, network.blocks) for block in cast(nn.Sequential, stage)]
 
 
 def stem(network: EfficientNet, image_NCHW: Tensor) -> Tensor:

@@ -43,13 +43,14 @@ def priced(config: TrainConfig, arch: Architecture, given: Collection[str]) -> t
         raise UserError(f"{config.arch}: device: {arch.device}, but its search's table {config.device} is of {table.device}.")  # fmt: skip
     other = arch.device != table.device
     budget_ms = config.budget_ms if other else arch.budget_ms
+    predicted_ms = latency.total(get_space(arch.space).index_L(arch.ops))
     found = replace(
-        arch, device=table.device, predicted_ms=latency.total(get_space(arch.space).index_L(arch.ops)),
+        arch, device=table.device, predicted_ms=predicted_ms,
         predicted_error=table.error, budget_ms=budget_ms, table=table_identity(table),
     )  # fmt: skip
     why = f"for {arch.device}" if other else "with another table"
-    over = "" if budget_ms is None or found.predicted_ms <= budget_ms else f", OVER the budget of {budget_ms:g} ms"
-    return found, [f"{config.arch} was derived {why} ({arch.predicted_ms:.2f} ms). With the table of {table.device} here: {found.predicted_ms:.2f} ms{over}."]  # fmt: skip
+    over = "" if budget_ms is None or predicted_ms <= budget_ms else f", OVER the budget of {budget_ms:g} ms"
+    return found, [f"{config.arch} was derived {why} ({arch.predicted_ms:.2f} ms). With the table of {table.device} here: {predicted_ms:.2f} ms{over}."]  # fmt: skip
 
 
 def _check(name: str, arch: Architecture, table: LatencyTable, latency: Cost) -> None:

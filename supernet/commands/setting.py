@@ -98,7 +98,7 @@ def check_optimizer(name: str) -> None:
         network(torch.ones(1, 1)).sum().backward()
         optimizer.step()
     except Exception as error:  # each optimiser has its own way to say that it cannot
-        close = difflib.get_close_matches(name, [n for n in list_optimizers() if n != name], n=3)
+        close = difflib.get_close_matches(name, [n for n in list_optimizers() if isinstance(n, str) and n != name], n=3)
         raise UserError(
             f'--opt: "{name[:60]}" cannot be used here ({str(error)[:100] or type(error).__name__}). '
             f"Try {', '.join(dict.fromkeys([*close, 'adamw', 'sgd', 'lamb']))}."

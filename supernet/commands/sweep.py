@@ -264,8 +264,8 @@ def join(trials: list[Trial], out: Path) -> str:
 
 def spread(values: list[float | None], form: str) -> str:
     """Mean, and standard deviation where there are several; unknown if one is."""
-    values = [value for value in values if value is not None] if None not in values else []
-    if not values:
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
         return "unknown"
-    mean = format(statistics.fmean(values), form)
-    return mean if len(values) == 1 else f"{mean} ± {format(statistics.stdev(values), form)}"
+    mean = format(statistics.fmean(known), form)
+    return mean if len(known) == 1 else f"{mean} ± {format(statistics.stdev(known), form)}"

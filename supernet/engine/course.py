@@ -33,7 +33,7 @@ class Course:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes over a checkpoint's state. Raises ValueError where it is not one that this class writes."""
-        kinds = {"step": int, "best": (list, type(None)), "weights": (dict, type(None)), "over": bool}
+        kinds: dict[str, tuple[type, ...]] = {"step": (int,), "best": (list, type(None)), "weights": (dict, type(None)), "over": (bool,)}  # fmt: skip
         if any(not isinstance(value, kinds.get(name, ())) for name, value in state.items()):
             raise ValueError("not the course of a training")
         self.state |= state
