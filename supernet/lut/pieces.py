@@ -14,7 +14,7 @@ from torch import nn
 from supernet.blocks.ops import arch_string, arch_strings, build_op
 from supernet.costs.analytic import macs_table
 from supernet.network import build_efficientnet
-from supernet.spaces import SearchSpace
+from supernet.spaces import PLAIN, SearchSpace, Style
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -46,8 +46,9 @@ def pieces(space: SearchSpace, in_chans: int, num_classes: int) -> list[Piece]:
     for key in _keys(space):
         if arch_string(key["op"], key["c_in"], key["c_out"], key["stride"]) is not None:
             hw = key["resolution"]
-            name = f"{key['op']}_{key['c_in']}x{key['c_out']}s{key['stride']}_{hw}"
-            found.append(Piece(name, "op", _builder(key), (1, key["c_in"], hw, hw), {"key": key}))
+            style = "" if space.style == PLAIN else f"_{space.style.act}{space.style.padding}"
+            name = f"{key['op']}_{key['c_in']}x{key['c_out']}s{key['stride']}_{hw}{style}"
+            found.append(Piece(name, "op", _builder(key, space.style), (1, key["c_in"], hw, hw), {"key": key}))
     return found
 
 
@@ -89,7 +90,7 @@ def build(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: 
         torch.manual_seed(0)
         return repeat_weights(build_efficientnet(
             arch_strings(space, ops), stem_channels=space.stem_channels, stem_stride=space.stem_stride,
-            head_channels=space.head_channels, num_classes=num_classes, in_chans=in_chans,
+            head_channels=space.head_channels, num_classes=num_classes, in_chans=in_chans, style=space.style,
         )).eval()  # fmt: skip
 
 
@@ -125,11 +126,11 @@ def _keys(space: SearchSpace) -> list[dict[str, Any]]:
     return [dict(zip(("op", "c_in", "c_out", "stride", "resolution"), key, strict=True)) for key in distinct]
 
 
-def _builder(key: dict[str, Any]) -> Callable[[], nn.Module]:
+def _builder(key: dict[str, Any], style: Style) -> Callable[[], nn.Module]:
     def build_piece() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return repeat_weights(build_op(key["op"], key["c_in"], key["c_out"], key["stride"])).eval()
+            return repeat_weights(build_op(key["op"], key["c_in"], key["c_out"], key["stride"], style)).eval()
 
     return build_piece
 

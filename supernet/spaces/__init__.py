@@ -11,11 +11,13 @@ from supernet.spaces.space import PLAIN, LayerSpec, SearchSpace, Style
 __all__ = ["PLAIN", "SIZED", "SPACES", "TABLE_SPACES", "LayerSpec", "SearchSpace", "Style", "get_space"]
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in (FBNET32, FBNET224, MICRO32)}
-TABLE_SPACES = sorted(name for name, space in SPACES.items() if space.parent is None)  # that tables are made for
 
 
 SIZED = {f"lite{size}": size for size in LITE_SIZES}  # one space for each input size, made when it is asked for
 _lite = cache(lite)
+TABLE_SPACES = sorted(
+    [*(name for name, space in SPACES.items() if space.parent is None), *SIZED]
+)  # that tables are made for
 
 
 def get_space(name: str) -> SearchSpace:
