@@ -61,10 +61,13 @@ def generate(folder: Path, scale: float = 1.0, seed: int = 0) -> Path:
 
 
 def call(folder: Path, *arguments: str) -> str:
-    """One command in a process of its own → what the terminal showed. A finished one is read, not run again."""
+    """One command in a process of its own → what the terminal showed. A finished one is read, an interrupted one goes on."""
     told = folder / "terminal.txt"
     if not told.exists():
-        command = [sys.executable, "-m", "supernet", *arguments, "--out", str(folder)]
+        asked = [*arguments, "--out", str(folder)]
+        if (folder / "config.json").exists():  # an interrupted one goes on
+            asked = [arguments[0], "--resume", str(folder)]
+        command = [sys.executable, "-m", "supernet", *asked]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
