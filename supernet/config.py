@@ -84,6 +84,7 @@ class SearchConfig(CommonConfig):
     latency_quantile: float | None = _option(None, "keep the budget with this probability (adapted tables)", within="[0.5, 1)", group="task", more=True)  # fmt: skip
     accept_poor_table: bool = _option(False, "search with a table that failed its own validation", group="task", more=True)  # fmt: skip
     teacher: str | None = _option(None, "a run of train --arch tf_efficientnet_lite0: search its smaller variants", group="task")  # fmt: skip
+    quality: str | None = _option(None, "an earlier blockwise run: its losses answer this budget and device", where=[needs("strategy", "blockwise")], group="task", more=True)  # fmt: skip
     strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", *FROM_TEACHER, *ASK_TELL), group="task")  # fmt: skip
     evaluations: int = _option(100, "networks to evaluate at most", 4, within="[1, 10000000]", where=[_ASK_TELL], group="ask/tell strategies")  # fmt: skip
     max_seconds: float | None = _option(None, "seconds for the evaluations; the last may run over", within="(0, 1e8]", where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -19,12 +20,13 @@ TEMPERATURE = 2.0  # of the teacher's and the student's probabilities
 
 
 class Teacher(NamedTuple):
-    """network: in evaluation mode, on the CPU, without gradient.  size: pixels that it was trained at."""
+    """network: in evaluation mode, on the CPU, without gradient.  sha256: of its weights."""
 
     network: EfficientNet
     classes: tuple[str, ...]
     spec: Preprocessing
     folder: Path
+    sha256: str
 
 
 def read_teacher(folder: str) -> Teacher:
@@ -42,7 +44,9 @@ def read_teacher(folder: str) -> Teacher:
             f"--teacher {folder}: trained at {model.spec.size} px; the space lite has {sizes}: train it at one of these."
         )
     network = cast(EfficientNet, model.network.eval().requires_grad_(False).to(memory_format=torch.channels_last))
-    return Teacher(network, model.classes, model.spec, path.resolve())
+    weights = (path if path.is_dir() else path.parent) / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return Teacher(network, model.classes, model.spec, path.resolve(), digest)
 
 
 def check_classes(teacher: Teacher, classes: tuple[str, ...], channels: int) -> None:

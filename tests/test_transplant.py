@@ -212,7 +212,15 @@ def test_from_a_teacher_to_a_product(tmp_path: Path, capsys: pytest.CaptureFixtu
     )
     front = json.loads((tmp_path / "search" / "front.json").read_text())
     assert any(row["by_hand"] for row in front), "the uniform control is always compared"
-    capsys.readouterr()
+    tighter = ["--budget-ms", f"{0.4 * whole:.3f}", "--candidates", "1", "--distil-steps", "0", "--eval-images", "24"]
+    again = ["search", "--device", "rpi4", "--teacher", run["teacher"], *common, *tighter, "--quality"]
+    main([*again, run["search"], "--out", str(tmp_path / "again")])
+    assert json.loads((tmp_path / "again" / "quality.json").read_text()) == quality
+    assert (Architecture.load(tmp_path / "again").predicted_ms or 1e9) <= 0.4 * whole
+    (tmp_path / "wrong.json").write_text(json.dumps(quality | {"teacher_sha256": "0"}))
+    with pytest.raises(SystemExit):
+        main([*again, str(tmp_path / "wrong.json"), "--out", str(tmp_path / "refused")])
+    assert "teacher_sha256: it is of another run's" in capsys.readouterr().err
     main(["train", "--arch", run["search"], *training, "--out", run["student"]])
     told = capsys.readouterr().out
     assert "the weights that the search left" in told and "teacher's outputs are learned" in told

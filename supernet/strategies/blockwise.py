@@ -36,13 +36,13 @@ from supernet.problem import Candidate, Outcome, Problem
 from supernet.schema import write_json
 from supernet.scoring import compared_images, gaps_by_attribute, marked, val_scores
 from supernet.spaces.lite import uniform_sizes
+from supernet.strategies.quality import QUALITY, facts, read_quality
 from supernet.teacher import Teacher, distil, read_teacher
 from supernet.transplant import assemble, block_inputs, blocks_of, channel_order, fit, head, smaller
 
 FITTED = 256  # images that blocks are fitted to
 POOL = 3  # architectures for each weighting of the groups
 RATE = 5e-4  # of the short training
-QUALITY = "quality.json"
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
@@ -53,11 +53,12 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     teacher = read_teacher(config.teacher)
     order = depth_order(problem)
     fitted = _images(problem, config)
-    torch.set_grad_enabled(False)
-    try:
-        orders, names, base_G, added_LKG = scores(config, problem, teacher, fitted)
-    finally:
-        torch.set_grad_enabled(True)
+    orders = channel_orders(teacher, fitted)
+    if config.quality is None:
+        with torch.no_grad():
+            names, base_G, added_LKG = scores(config, problem, teacher, fitted, orders)
+    else:
+        names, base_G, added_LKG = read_quality(config.quality, problem, teacher)
     scored = time.monotonic()
     write_json(problem.folder.path / QUALITY, facts(problem, teacher, names, base_G, added_LKG))
     found = pool(problem, order, added_LKG, config.candidates)
@@ -83,12 +84,18 @@ def control(config: SearchConfig, problem: Problem) -> Outcome:
         raise UserError(
             "No uniform network keeps the budgets: even the smallest blocks at full depth are too slow. Raise them."
         )
-    with torch.no_grad():
-        inputs = zip(blocks_of(teacher.network), block_inputs(teacher.network, fitted), strict=False)
-        orders = [channel_order(block, x) if hasattr(block, "conv_pwl") else None for block, x in inputs]
-    (row,) = compared(config, problem, teacher, orders, fitted, [problem.space.names(control_L)])
+    (row,) = compared(
+        config, problem, teacher, channel_orders(teacher, fitted), fitted, [problem.space.names(control_L)]
+    )
     keep_weights(problem, row[1])
     return Outcome(marked([replace(row[0], by_hand=True)]), None, {"compare": time.monotonic() - started}, 1)
+
+
+@torch.no_grad()
+def channel_orders(teacher: Teacher, fitted_NCHW: Tensor) -> list[Tensor | None]:
+    """`channel_order` of each of the teacher's blocks; None of one that has nothing to leave out."""
+    inputs = zip(blocks_of(teacher.network), block_inputs(teacher.network, fitted_NCHW), strict=False)
+    return [channel_order(block, x) if hasattr(block, "conv_pwl") else None for block, x in inputs]
 
 
 def keep_weights(problem: Problem, network: EfficientNet) -> None:
@@ -110,9 +117,9 @@ def group_members(problem: Problem, index_V: np.ndarray) -> tuple[list[str], np.
 
 
 def scores(
-    config: SearchConfig, problem: Problem, teacher: Teacher, fitted_NCHW: Tensor
-) -> tuple[list[Tensor | None], list[str], np.ndarray, np.ndarray]:
-    """(channel order of each block, names of the groups, (G,) the teacher's cross-entropy, (L, K, G) what each operation alone adds to it)."""
+    config: SearchConfig, problem: Problem, teacher: Teacher, fitted_NCHW: Tensor, orders: list[Tensor | None]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """(names of the groups, (G,) the teacher's cross-entropy, (L, K, G) what each operation alone adds to it)."""
     space, val = problem.space, problem.data.val
     index_V = compared_images(val.group_NA, min(config.eval_images, 512))
     names, members = group_members(problem, index_V)
@@ -128,14 +135,12 @@ def scores(
     fitted, shown = block_inputs(teacher.network, fitted_NCHW), block_inputs(teacher.network, shown_VCHW)
     base_G = loss_G(teacher.network(shown_VCHW))
     added_LKG = np.zeros((*space.valid_LK.shape, len(member_GV)))
-    orders: list[Tensor | None] = []
     x, seen = next(fitted), next(shown)
     with progress_bar(
         total=int(space.valid_LK.sum()), desc="blocks", unit="block", disable=not problem.folder.writes
     ) as bar:
         for layer, (block, spec) in enumerate(zip(blocks, space.layers, strict=True)):
             target = next(fitted)
-            orders.append(channel_order(block, x) if hasattr(block, "conv_pwl") else None)
             for op in spec.ops:
                 order = orders[layer]
                 if order is not None and not _is_whole(op, block):
@@ -147,7 +152,7 @@ def scores(
                     added_LKG[layer, space.ops.index(op)] = loss_G(head(teacher.network, y)) - base_G
                 bar.update()
             x, seen = target, next(shown)
-    return orders, names, base_G, added_LKG
+    return names, base_G, added_LKG
 
 
 def _is_whole(op: str, block: Any) -> bool:
@@ -224,22 +229,6 @@ def compared(
         return excess, one.cross_entropy or 0.0
 
     return sorted(rows, key=merit)
-
-
-def facts(
-    problem: Problem, teacher: Teacher, names: list[str], base_G: np.ndarray, added_LKG: np.ndarray
-) -> dict[str, Any]:
-    """quality.json: what any later budget or device can be answered from."""
-    return {
-        "schema_version": 1,
-        "space": problem.space.name,
-        "ops": list(problem.space.ops),
-        "teacher": teacher.folder.name,
-        "groups": names,
-        "unit": "nats of cross-entropy on search-val",
-        "base_G": base_G.tolist(),
-        "added_LKG": np.round(added_LKG, 6).tolist(),
-    }
 
 
 def _images(problem: Problem, config: SearchConfig) -> Tensor:
