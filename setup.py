@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TEST = ["pytest>=8", "hypothesis>=6.100", "fairret>=0.1.3", "moocore>=0.1.7", "build>=1.2", "wheel"]
+LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5"]  # a minor version: the next may ask for other code
 OPTUNA = ["optuna>=4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"]
 
@@ -41,7 +42,8 @@ setup(
     ],
     extras_require={
         "test": TEST + OPTUNA + ONNX,
-        "dev": TEST + OPTUNA + ONNX + ["ruff>=0.6", "mypy>=1.10", "pre-commit>=3.5"],
+        "lint": LINT,
+        "dev": TEST + OPTUNA + ONNX + LINT + ["pre-commit>=3.5"],
         "onnx": ONNX,
         "optuna": OPTUNA,
         "tensorboard": ["tensorboard>=2.14"],
