@@ -1,6 +1,6 @@
 """Accuracy of NAS-Bench-201 cells from few trained ones, by the same encoding and predictor as latency.
 
-    python benchmarks/accuracy_transfer.py [--data nb201.npz] [--architectures 400]
+    python benchmarks/accuracy_transfer.py [--data nb201.npz] [--architectures 240] [--quick]
 
 In place of source devices stand zero-cost proxies of the untrained network (one cell a stage instead of five, one
 batch of 16 noise images; `seconds_per_architecture` is what they cost). Spearman against accuracy after 200 epochs.
@@ -114,7 +114,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--architectures", type=int, default=240)
+    parser.add_argument("--quick", action="store_true", help="30 architectures, one draw; nothing is written")
     options = parser.parse_args()
+    if options.quick:
+        options.architectures = 30
+    sizes, draws = ((20,), 1) if options.quick else ((20, 50, 100), 10)
     with np.load(options.data, allow_pickle=False) as file:
         rows = np.random.default_rng(0).choice(len(file["ops"]), options.architectures, replace=False)
         index_NL, accuracy_NT = file["ops"][rows].astype(int), file["acc200_test"][rows]
@@ -137,8 +141,8 @@ def main() -> None:
         for what, basis in bases.items():
             mean_std = max(float(basis.source_NS.mean(1).std()), 1e-3) if basis.source_NS.shape[1] else 1.0
             for sampler in ("random", "d_optimal"):
-                for n in (20, 50, 100):
-                    for draw in range(10):
+                for n in sizes:
+                    for draw in range(draws):
                         rng = np.random.default_rng([draw, n])
                         pool = rng.permutation(len(truth))[: 3 * len(truth) // 4]
                         picked = pool[:n] if sampler == "random" else pool[d_optimal(basis[pool], n, rng)]
@@ -147,9 +151,10 @@ def main() -> None:
                         value = spearmanr(fitted.predict(basis[rest])[0], truth[rest]).statistic
                         records.append({"task": task, "basis": what, "sampler": sampler, "n": n, "draw": draw,
                                         "spearman": round(float(value), 4)})  # fmt: skip
-                    found = [r["spearman"] for r in records[-10:]]
+                    found = [r["spearman"] for r in records[-draws:]]
                     summary[f"{task}_{what}_{sampler}_{n}"] = round(float(np.mean(found)), 3)
-    write_results("accuracy_transfer", summary, records)
+    if not options.quick:
+        write_results("accuracy_transfer", summary, records)
     for key, value in summary.items():
         print(f"{key:45} {value}")
 

@@ -1,6 +1,7 @@
 """The ground truth of `micro32`: every one of its 432 architectures, trained alike on `writers` with rare students.
 
     python benchmarks/build_truth.py [--processes 2] [--seeds 2] [--folder runs/truth]
+    python benchmarks/build_truth.py --quick      # one architecture, one epoch; the table is not written
 
 2,000 training images, 5% of them by students (the same draw for all, so that differences are paired), 4 epochs of batch
 64, AdamW; a seed changes the initial weights and the order of the images. Resumable: a finished run is a line in
@@ -206,8 +207,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "truth")
     parser.add_argument("--collect", action="store_true", help="only write the table from the runs so far")
+    parser.add_argument("--quick", action="store_true", help="one architecture, one epoch; nothing is written")
     options = parser.parse_args()
+    options.folder /= "quick" if options.quick else ""
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.quick:
+        work(options.folder / "part-0.jsonl", [(0, 0)], 1)
+        return
     if not options.collect:
         # seed by seed, architectures in random order: an early table is a sample of all
         order = np.random.default_rng(0).permutation(len(architectures())).tolist()

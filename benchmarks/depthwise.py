@@ -1,7 +1,7 @@
 """What supernet.kernels saves of a CPU training step: per shape, and of a whole network's step.
 
     python benchmarks/depthwise.py            # fbnet32 at batch 64 and fbnet224 at batch 8; the whole step at batch 64
-    python benchmarks/depthwise.py --quick    # fewer shapes and repeats
+    python benchmarks/depthwise.py --quick    # fewer shapes and repeats, nothing written
 
 One thread. Every variant of a comparison is run in turn, and the ratio is taken within a turn; the time is the thread's
 CPU time (user and system), since other work on the machine stretches wall time; both are recorded. The network
@@ -218,7 +218,9 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="every fifth shape, few repeats, four variants")
+    parser.add_argument(
+        "--quick", action="store_true", help="every fifth shape, few repeats, four variants; nothing is written"
+    )
     parser.add_argument("--only-step", action="store_true", help="the whole step alone")
     parser.add_argument("--repeats", type=int, default=None, help="turns (default 7, quick 3)")
     options = parser.parse_args()
@@ -235,7 +237,8 @@ def main() -> None:
             records += per_shape(space, batch, repeats, options.quick)
     summary = {"compile_s": compile_s, **summarise(records)}
     print("\n" + "\n".join(f"{name}: {value:.3f}" for name, value in summary.items()))
-    write_results("depthwise", summary, records)
+    if not options.quick:
+        write_results("depthwise", summary, records)
 
 
 if __name__ == "__main__":

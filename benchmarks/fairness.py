@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--estimate", action="store_true", help="only tell how many CPU seconds a seed takes")
     parser.add_argument("--collect", action="store_true", help="only write the results from the runs so far")
     parser.add_argument(
-        "--tiny", action="store_true", help="128 images and one epoch each, results into FOLDER: does it run?"
+        "--quick", action="store_true", help="128 images and one epoch each, results into FOLDER: does it run?"
     )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -275,8 +275,8 @@ def main() -> None:
     def collect() -> None:
         stamps = {part: stamp_of(setting) for part, setting in PARTS.items()}
         rows = [row for journal in sorted(options.folder.glob("*-*.jsonl")) for row in read_rows(journal)]
-        records = [row for row in rows if options.tiny or row["setting"] == stamps[row["part"]]]
-        where = {"folder": options.folder} if options.tiny else {}
+        records = [row for row in rows if options.quick or row["setting"] == stamps[row["part"]]]
+        where = {"folder": options.folder} if options.quick else {}
         summary = summarise(records, PARTS)
         write_results("fairness", summary, records, "python benchmarks/fairness.py", **where)
         print(json.dumps(summary, indent=1), flush=True)
@@ -284,7 +284,7 @@ def main() -> None:
     if not options.collect:
         jobs = [(part, seed) for seed in range(options.seeds) for part in parts]
         with ProcessPoolExecutor(options.processes) as pool:
-            futures = [pool.submit(one_seed, part, seed, options.folder, options.tiny) for part, seed in jobs]
+            futures = [pool.submit(one_seed, part, seed, options.folder, options.quick) for part, seed in jobs]
             for future in as_completed(futures):
                 future.result()
                 collect()

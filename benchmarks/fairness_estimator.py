@@ -10,6 +10,7 @@
 2. Coverage of the 95% bootstrap intervals of a reported gap: percentile against basic.
 
     python benchmarks/fairness_estimator.py      # 7 minutes of one core; writes results/fairness_estimator.json
+    python benchmarks/fairness_estimator.py --quick   # a hundredth of the draws, nothing written
 """
 
 from __future__ import annotations
@@ -134,7 +135,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=30, help="independent runs a line (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=200, help="batches a run (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=400, help="trials a coverage line (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="two runs a line, few trials; nothing is written")
     options = parser.parse_args()
+    if options.quick:
+        options.runs, options.steps, options.trials = 2, WARM + EVERY, 10
     torch.set_num_threads(1)
     records: list[dict[str, Any]] = []
     print(
@@ -164,8 +168,9 @@ def main() -> None:
                 records.append(r)
                 print(f"{count_G!s:>18}{classes:8}{gap:9.2f}{r['percentile']:11.3f}{r['basic']:7.3f}", flush=True)
     summary = summarise(records)
-    path = write_results("fairness_estimator", summary, records)
-    print("\n".join(f"{key} {value:.3f}" for key, value in summary.items()), f"→ {path.name}", sep="\n")
+    print("\n".join(f"{key} {value:.3f}" for key, value in summary.items()))
+    if not options.quick:
+        print(f"→ {write_results('fairness_estimator', summary, records).name}")
 
 
 if __name__ == "__main__":

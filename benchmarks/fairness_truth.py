@@ -1,6 +1,6 @@
 """Is it the architecture? What a fair search changes on `micro32`, where every architecture's true gap is known.
 
-    python benchmarks/fairness_truth.py [--seeds 5] [--processes 2] [--folder runs/fairness_truth]
+    python benchmarks/fairness_truth.py [--seeds 5] [--processes 2] [--folder runs/fairness_truth] [--quick]
 
 The same search with the soft gap's weight at 0 and at 5, rpi4, three budgets. No network is trained for it: true gap and accuracy of
 what was derived are looked up in the ground truth, where all were trained alike, twice, by plain cross-entropy. Intervals: bootstrap over
@@ -30,26 +30,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "fairness_truth")
+    parser.add_argument("--quick", action="store_true", help="two budgets, one seed, one epoch; nothing is written")
     options = parser.parse_args()
+    options.folder /= "quick" if options.quick else ""
     options.folder.mkdir(parents=True, exist_ok=True)
+    effort = {"warmup_epochs": 1, "epochs": 1, "candidates": 2} if options.quick else {}
     file, truth = options.folder / "searches.jsonl", Truth.load()
     rows: list[Row] = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     done = {(row["weight"], row["budget_ms"], row["seed"]) for row in rows}
     asked = [
         (weight, budget_ms, seed)
-        for seed in range(options.seeds)
-        for budget_ms in truth.budgets_ms(DEVICE)
+        for seed in range(1 if options.quick else options.seeds)
+        for budget_ms in truth.budgets_ms(DEVICE)[: 2 if options.quick else None]
         for weight in WEIGHTS
         if (weight, budget_ms, seed) not in done
     ]
     with ProcessPoolExecutor(options.processes) as pool:
-        jobs = [(DEVICE, budget_ms, seed, 0, {"fairness_weight": weight}) for weight, budget_ms, seed in asked]
+        jobs = [(DEVICE, budget_ms, seed, 0, {"fairness_weight": weight} | effort) for weight, budget_ms, seed in asked]
         for (weight, *_), found in zip(asked, pool.map(search_job, jobs), strict=True):
             rows.append({"weight": weight, **found})
             with file.open("a") as stream:
                 stream.write(json.dumps(rows[-1]) + "\n")
-            summary = summarise(truth, rows)
-            write_results("fairness_truth", summary, rows, "python benchmarks/fairness_truth.py")
+            if not options.quick:
+                write_results("fairness_truth", summarise(truth, rows), rows, "python benchmarks/fairness_truth.py")
     print(json.dumps(summarise(truth, rows), indent=1))
 
 

@@ -1,6 +1,6 @@
 """How far each relaxation's gradient of α is from the true one, on real supernets small enough to enumerate.
 
-    python benchmarks/gradient_estimators.py
+    python benchmarks/gradient_estimators.py [--quick]
 
 The truth is ∇_α E_p[loss(path)], p = softmax(α), over all 81 paths of a supernet of 4 layers × 3 operations, trained
 on uniform paths on scikit-learn's 8×8 digits. Told for each relaxation: the cosine between the truth and the mean of
@@ -9,6 +9,7 @@ many draws (below 1: bias, up to sampling noise, which `noise_cosine` bounds), a
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from typing import Any
 
@@ -60,11 +61,12 @@ def gradients(
     loss_by_path: dict[Any, float],
     temperature: float,
     generator: torch.Generator,
+    draws: int,
 ) -> torch.Tensor:
     """(draws, L, K) gradients of α."""
     found = []
     score = ScoreFunction(torch.ones(alpha_LK.shape, dtype=torch.bool))
-    for _ in range(DRAWS):
+    for _ in range(draws):
         alpha = alpha_LK.clone().requires_grad_()
         if name == "score":
             path_NL = sample_paths(alpha, PATHS_A_STEP, generator)
@@ -81,11 +83,14 @@ def gradients(
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed, ten draws; nothing is written")
+    quick = parser.parse_args().quick
     images, labels = load_digits(return_X_y=True)
     images = torch.tensor(images / 16, dtype=torch.float32).reshape(-1, 1, 8, 8) - 0.3
     labels = torch.tensor(labels)
     records = []
-    for seed in range(3):
+    for seed in range(1 if quick else 3):
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         supernet = Supernet(SPACE, num_classes=10, in_chans=1)
@@ -103,7 +108,9 @@ def main() -> None:
             truth = torch.autograd.grad((log_p_N.exp() * torch.tensor(list(loss_by_path.values()))).sum(), alpha)[0]
             for name, temperature in (("score", 1.0), ("softmax", 1.0), ("gumbel", 1.0), ("gumbel", 0.3),
                                       ("gumbel-hard", 1.0), ("gumbel-hard", 0.3)):  # fmt: skip
-                drawn = gradients(name, supernet, x, y, alpha_LK, loss_by_path, temperature, generator)
+                drawn = gradients(
+                    name, supernet, x, y, alpha_LK, loss_by_path, temperature, generator, 10 if quick else DRAWS
+                )
                 half = len(drawn) // 2
                 records.append({
                     "seed": seed, "alpha_spread": spread, "relaxation": name, "temperature": temperature,
@@ -120,7 +127,8 @@ def main() -> None:
         summary[f"{label}_mean_cosine_least"] = min(r["mean_cosine"] for r in mine)
         summary[f"{label}_mean_cosine"] = float(np.mean([r["mean_cosine"] for r in mine]))
         summary[f"{label}_step_cosine"] = float(np.mean([r["step_cosine"] for r in mine]))
-    write_results("gradient_estimators", summary, records)
+    if not quick:
+        write_results("gradient_estimators", summary, records)
     print(summary)
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/latency_fidelity.py --work /var/tmp/fidelity                  onnxruntime fp32, int8, torch eager
     python benchmarks/latency_fidelity.py --work /var/tmp/fidelity --what litert    adds LiteRT (needs litert-torch)
+    python benchmarks/latency_fidelity.py --work FOLDER --quick                     two networks, one round; nothing written
 
 For each runtime: a bundle of fbnet32 with 12 validation networks and 40 uniformly random ones, measured in the same
 rounds on one thread; scale and offset are fitted to the 12, the error is told on the 40. Compared on the same 40:
@@ -139,8 +140,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--networks", type=int, default=40)
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="HELP's whole-network times (npz)")
+    parser.add_argument(
+        "--quick", action="store_true", help="onnxruntime, two networks, two rounds; nothing is written"
+    )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.quick:
+        options.what, options.rounds, options.networks = ["ort_fp32"], 2, 2
     held_out = random_networks(options.networks)
     if "build" in options.what:
         build_seconds(options.work)
@@ -176,7 +182,8 @@ def main() -> None:
     command = (
         f"python benchmarks/latency_fidelity.py --work WORK --rounds {options.rounds} --what build {' '.join(tables)}"
     )
-    print(write_results("latency_fidelity", summary, records, command))
+    if not options.quick:
+        print(write_results("latency_fidelity", summary, records, command))
 
 
 if __name__ == "__main__":

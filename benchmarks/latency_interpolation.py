@@ -1,6 +1,6 @@
 """Makes the fbnet224 tables from public 224-pixel measurements of other shapes, and tells how far off that is.
 
-    python benchmarks/latency_interpolation.py ../shared/data/latency/lut
+    python benchmarks/latency_interpolation.py ../shared/data/latency/lut [--quick]
 
 The models of latency_models.py are compared by leaving one shape (channels, stride, resolution) out at a time and
 predicting its operations k3/k5 × e3/e6; the best makes latency_luts/{pixel1,xeon_6130,titan_rtx_32}_224.json.
@@ -9,8 +9,8 @@ Shapes that the source did measure keep their measured value.
 
 from __future__ import annotations
 
+import argparse
 import csv
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,10 +211,15 @@ DEVICES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def main(folder: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the public measurements")
+    parser.add_argument("--quick", action="store_true", help="one device; nothing is written")
+    options = parser.parse_args()
+    folder = options.folder
     summary: dict[str, Any] = {}
     records: list[dict[str, Any]] = []
-    for device, about in DEVICES.items():
+    for device, about in list(DEVICES.items())[: 1 if options.quick else None]:
         timed, frame = about["read"](folder)
         by_model = {name: left_out_errors(timed, build) for name, build in MODELS.items()}
         scores = {name: figures(found) for name, found in by_model.items()}
@@ -234,6 +239,8 @@ def main(folder: Path) -> None:
         )
         summary[f"{device}_entries_interpolated"] = sum("provenance" in entry for entry in entries)
         notes = NOTES.format(model=best, number=len(MODELS), e1=about["e1"], frame=about["frame"], own=about["own"])
+        if options.quick:
+            return
         write_json(LUTS / f"{device}.json", {
             "schema_version": 1, "device": device, "space": "fbnet224", "runtime": about["runtime"], "dtype": "float32",
             "batch": about["batch"], "threads": about["threads"], "resolution": 224, "unit": "ms",
@@ -250,4 +257,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -62,7 +62,7 @@ def published() -> list[tuple[str, str, int, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the Pixel 3 only")
+    parser.add_argument("--quick", action="store_true", help="the Pixel 3 only; nothing is written")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the results")
     options = parser.parse_args()
     summary: dict[str, Any] = {"network_error_told": NETWORK_ERROR}
@@ -92,7 +92,8 @@ def main() -> None:
             summary[f"{short}_bias"] = round(float(ratio.mean() - 1), 4)
             pairs = [[record["ms"], record["estimated_ms"]] for record in mine]
             summary[f"{short}_spearman"] = round(float(spearmanr(pairs).statistic), 4)
-    write_results("latency_kernels", summary, records, folder=options.out)
+    if not options.quick:
+        write_results("latency_kernels", summary, records, folder=options.out)
     print("\n".join(f"{key} {value}" for key, value in summary.items()))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # runs from a checkout that is not installed
 
-from results_io import write_results  # noqa: E402
+from results_io import read_records, read_results, write_results  # noqa: E402
 from transfer_data import Measurements, load, space_name  # noqa: E402
 
 from supernet.errors import UserError  # noqa: E402
@@ -124,10 +125,9 @@ class Book:
 
     def __init__(self, name: str, folder: Path, settings: Record, fresh: bool) -> None:
         self.name, self.folder, self.settings, self.saved = name, folder, settings, time.monotonic()
-        path = folder / f"{name}.json"
-        old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not fresh else {"records": []}
-        same = old.get("summary", {}).get("settings") == json.dumps(settings)
-        self.records: list[Record] = old["records"] if same else []
+        there = (folder / f"{name}.json").is_file() and not fresh
+        same = there and read_results(name, folder)["summary"].get("settings") == json.dumps(settings)
+        self.records: list[Record] = read_records(name, folder) if same else []
         self.done = {self.key(record) for record in self.records}
 
     @staticmethod
@@ -329,11 +329,14 @@ def main() -> None:
         nargs="+",
         default=[DATA / "bench" / "nb201.npz", DATA / "bench" / "fbnet_c100_latency.npz"],
     )
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the results")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results (default: results/; a temporary one with --quick)"
+    )
     parser.add_argument("--name", default="latency_transfer", help="results go to OUT/NAME.json")
     parser.add_argument("--quick", action="store_true", help="3 draws, 10 and 20 samples, no comparisons")
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     options = parser.parse_args()
+    out = options.out or (Path(tempfile.mkdtemp(prefix="latency_transfer-")) if options.quick else HERE / "results")
     try:
         tasks = json.loads(options.tasks.read_text(encoding="utf-8"))
         tasks = tasks.get("tasks", tasks)
@@ -343,7 +346,7 @@ def main() -> None:
             "draws": 3 if options.quick else 20,
             "data": [path.name for path in options.data],
         }
-        book = Book(options.name, options.out, settings, options.fresh)
+        book = Book(options.name, out, settings, options.fresh)
         spaces = load(options.data)
         for name, task in tqdm(tasks.items(), unit="task"):
             run_task(book, name, task, spaces, options.quick)

@@ -1,6 +1,7 @@
 """The main job as a user runs it: both commands at their defaults, three seeds, wall time, memory, accuracy and gap.
 
     python benchmarks/main_job.py [--seeds 3] [--folder runs/main_job]
+    python benchmarks/main_job.py --quick       # one seed, one budget, all of it with --quick; nothing written
 
 Also: the derived architecture's predicted latency over its budget, for budgets from 9 to 30 ms (quick searches: the
 integer programme keeps the budget whatever α is). Resumable: finished runs are read, not run again.
@@ -42,13 +43,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "main_job")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed and one budget, with --quick; nothing is written"
+    )
     options = parser.parse_args()
-    folder = options.folder.resolve()
-    records = []
-    for seed in range(options.seeds):
-        search = run(folder / f"search-{seed}", "search.py", "--device", "rpi4", "--seed", str(seed))
+    folder = options.folder.resolve() / ("quick" if options.quick else "")
+    effort = ["--quick"] if options.quick else []
+    records: list[dict[str, Any]] = []
+
+    def save() -> None:
+        if not options.quick:
+            write_results("main_job", summarise(records), records, "python benchmarks/main_job.py")
+
+    for seed in range(1 if options.quick else options.seeds):
+        search = run(folder / f"search-{seed}", "search.py", "--device", "rpi4", "--seed", str(seed), *effort)
         arch = folder / f"search-{seed}" / "derived.json"
-        train = run(folder / f"train-{seed}", "train.py", "--arch", str(arch), "--seed", str(seed))
+        train = run(folder / f"train-{seed}", "train.py", "--arch", str(arch), "--seed", str(seed), *effort)
         derived, metrics = search["report"]["derived"], train["report"]["metrics"]
         writer = metrics["attributes"]["writer"]
         records.append(
@@ -67,14 +77,14 @@ def main() -> None:
             }
         )
         print(records[-1], flush=True)
-    for budget in BUDGETS:
-        write_results("main_job", summarise(records), records, "python benchmarks/main_job.py")
+    for budget in BUDGETS[:1] if options.quick else BUDGETS:
+        save()
         report = run(
             folder / f"budget-{budget}", "search.py", "--device", "rpi4", "--quick", "--budget-ms", str(budget)
         )
         derived = report["report"]["derived"]
         records.append({"budget_ms": budget, "predicted_ms": derived["predicted_ms"], "seconds": report["seconds"]})
-    write_results("main_job", summarise(records), records, "python benchmarks/main_job.py")
+    save()
     print(json.dumps(summarise(records), indent=1))
 
 

@@ -5,10 +5,11 @@ python benchmarks/plot_latency_fidelity.py
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from results_io import read_records
 
 HERE = Path(__file__).resolve().parent
 SIZE, MARGIN = 300, 48
@@ -44,7 +45,7 @@ def panel(title: str, records: list[dict[str, Any]], left: int) -> Iterator[str]
 
 
 def main() -> None:
-    records = json.loads((HERE / "results" / "latency_fidelity.json").read_text())["records"]
+    records = read_records("latency_fidelity")
     parts = [part for part in NAMES if any(r["part"] == part for r in records)]
     body = [
         line

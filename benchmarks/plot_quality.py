@@ -5,7 +5,6 @@ python benchmarks/plot_quality.py
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from nb201_regret import RIVALS
+from results_io import read_records
 from search_quality import curve
 from truth_table import Truth
 
@@ -78,7 +78,7 @@ def nb201(records: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def main() -> None:
-    records = json.loads((HERE / "results" / "search_quality.json").read_text())["records"]
+    records = read_records("search_quality")
     colours = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")
     style = (
         "text{font:11px sans-serif;fill:#666}.title{font-size:12px;font-weight:600}.axis{fill:none;stroke:#888}"

@@ -1,10 +1,13 @@
-"""One writer for benchmarks/results/NAME.json: a claim carries its command, date, commit, machine and versions.
+"""One writer and reader of benchmarks/results: a claim carries its command, date, commit, machine and versions.
 
+``NAME.json`` has these and the ``summary``; ``NAME.records.json.gz`` beside it has every single run.
 From a script in this folder: ``from results_io import write_results`` (Python puts the script's folder on the path).
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import platform
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
 PACKAGES = ("torch", "timm", "numpy", "fairlearn")
 
 
@@ -25,14 +29,15 @@ def write_results(
     summary: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     command: str | None = None,
-    folder: Path = HERE / "results",
+    folder: Path = RESULTS,
 ) -> Path:
-    """Write ``folder/NAME.json`` whole or not at all, and return its path.
+    """Write ``folder/NAME.records.json.gz`` and ``folder/NAME.json``, each whole or not at all; the latter's path.
 
     ``summary`` is flat (figure's name → number or text), ``records`` holds every single run. ``command`` defaults to
-    the command line of this process. Call it again as runs end: each call replaces the file.
+    the command line of this process. Call it again as runs end: each call replaces the files.
     Raises ValueError where a number is not finite, since JSON has none: use None for "undefined".
     """
+    packed = gzip.compress(_lines(records).encode(), mtime=0)  # no time of day: the same records are the same file
     result = {
         "command": command or " ".join(["python", _relative(sys.argv[0]), *sys.argv[1:]]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -40,14 +45,39 @@ def write_results(
         "machine": machine(),
         "versions": versions(),
         "summary": dict(summary),
-        "records": [dict(record) for record in records],
+        "records": {"number": len(records), "sha256": hashlib.sha256(packed).hexdigest()},
     }
+    text = json.dumps(result, indent=1, default=_plain, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    _replace(folder / f"{name}.records.json.gz", packed)
+    _replace(folder / f"{name}.json", text.encode())
+    return folder / f"{name}.json"
+
+
+def read_results(name: str, folder: Path = RESULTS) -> dict[str, Any]:
+    """What ``NAME.json`` says. Raises FileNotFoundError where there is none."""
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def read_records(name: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """Every single run behind ``NAME.json``. Raises ValueError where the records are not those of its summary."""
+    path = folder / f"{name}.records.json.gz"
+    packed = path.read_bytes()
+    if hashlib.sha256(packed).hexdigest() != read_results(name, folder)["records"]["sha256"]:
+        raise ValueError(f"{path} and {name}.json are not of one run of the benchmark: run it anew")
+    return json.loads(gzip.decompress(packed))
+
+
+def _lines(records: Sequence[Mapping[str, Any]]) -> str:
+    """A JSON list with one record a line."""
+    rows = (json.dumps(record, default=_plain, allow_nan=False, separators=(",", ":")) for record in records)
+    return "[\n" + ",\n".join(rows) + "\n]\n"
+
+
+def _replace(path: Path, content: bytes) -> None:
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(result, indent=1, default=_plain, allow_nan=False) + "\n", encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(path)
-    return path
 
 
 def versions() -> dict[str, str]:

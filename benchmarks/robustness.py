@@ -33,7 +33,7 @@ import torch
 from listed import listed_changes
 from mutants import changed
 from readers import Kind, make_samples, wrong_state
-from results_io import HERE, write_results
+from results_io import RESULTS, read_results, write_results
 
 from latency_luts.errors import BundleError
 from supernet.commands.main import main as supernet
@@ -164,8 +164,7 @@ def options() -> list[dict[str, Any]]:
 
 def of_runs() -> dict[str, Any]:
     """The summary of robustness_runs.json, if it is there."""
-    path = HERE / "results" / "robustness_runs.json"
-    return json.loads(path.read_text())["summary"] if path.is_file() else {}
+    return read_results("robustness_runs")["summary"] if (RESULTS / "robustness_runs.json").is_file() else {}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Does the search find the best? Regret against the ground truth of `micro32`, beside rivals, and on NAS-Bench-201.
 
-    python benchmarks/search_quality.py [--seeds 5] [--folder runs/search_quality] [--nb201 FILE.npz]
+    python benchmarks/search_quality.py [--seeds 5] [--folder runs/search_quality] [--nb201 FILE.npz] [--quick]
 
 *micro32*: two devices × three budgets (the latencies that ¼, ½ and ¾ of the architectures keep). The differentiable search is
 really run, its CPU seconds counted (in those of the machine that made the table: a few of the table's trainings are run again here to
@@ -117,7 +117,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "search_quality")
     parser.add_argument("--nb201", type=Path, default=NB201, help="folder of the NAS-Bench-201 data (see docs/data.md)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one budget, one seed, one epoch, no NAS-Bench-201; nothing is written"
+    )
     options = parser.parse_args()
+    options.folder /= "quick" if options.quick else ""
+    seeds, devices, positions = (1, DEVICES[:1], (1,)) if options.quick else (options.seeds, DEVICES, (0, 1, 2))
+    every, effort = (100, {"warmup_epochs": 1, "epochs": 1}) if options.quick else (EVERY, {})
     options.folder.mkdir(parents=True, exist_ok=True)
     truth = Truth.load()
 
@@ -125,26 +131,26 @@ def main() -> None:
     done = {(row["device"], row["budget_ms"], row["seed"]) for row in read(searches)}
     # the supernet's ranking: at the middle budget of the first device, where it costs no search of its own
     jobs = [
-        (device, budget_ms, seed, EVERY * (device == DEVICES[0] and position == 1), {})
-        for seed in range(options.seeds)
-        for device in DEVICES
-        for position, budget_ms in enumerate(truth.budgets_ms(device))
-        if (device, budget_ms, seed) not in done
+        (device, truth.budgets_ms(device)[position], seed, every * (device == DEVICES[0] and position == 1), effort)
+        for seed in range(seeds)
+        for device in devices
+        for position in positions
+        if (device, truth.budgets_ms(device)[position], seed) not in done
     ]
     with ProcessPoolExecutor(options.processes) as pool:
         for row in pool.map(search_job, jobs):
             append(searches, row)
             print(row["device"], row["budget_ms"], row["seed"], f"{row['seconds']:.0f} s", tuple(regret(truth, row["device"], row["budget_ms"], row["derived"])), flush=True)  # fmt: skip
-    speed = pace(truth, options.folder / "pace.json")
+    speed = 1.0 if options.quick else pace(truth, options.folder / "pace.json")
     ours = [row | {"seconds_here": row["seconds"], "seconds": row["seconds"] / speed} for row in read(searches)]
 
     rivals = options.folder / "rivals.jsonl"
     done = {(row["strategy"], row["device"], row["budget_ms"], row["seed"]) for row in read(rivals)}
     seconds = float(np.mean([row["seconds"] for row in ours]))
-    for device in DEVICES:
-        for budget_ms in truth.budgets_ms(device):
+    for device in devices:
+        for budget_ms in (truth.budgets_ms(device)[position] for position in positions):
             for strategy in RIVALS:
-                for seed in range(2 * options.seeds):
+                for seed in range(2 * seeds):
                     if (strategy, device, budget_ms, seed) not in done:
                         row = run_rival(truth, strategy, device, budget_ms, seed, seconds)
                         append(
@@ -153,12 +159,13 @@ def main() -> None:
                         )
 
     cells = options.folder / "nb201.jsonl"
-    if (options.nb201 / "bench" / "nb201.npz").exists():
+    if not options.quick and (options.nb201 / "bench" / "nb201.npz").exists():
         known = {row["key"] for row in read(cells)}
-        nb201_rows(options.nb201, options.seeds, known, lambda row: append(cells, row))
+        nb201_rows(options.nb201, seeds, known, lambda row: append(cells, row))
     summary, records = summarise(truth, ours, read(rivals), read(cells))
     summary["pace"] = speed
-    write_results("search_quality", summary, records, "python benchmarks/search_quality.py")
+    if not options.quick:
+        write_results("search_quality", summary, records, "python benchmarks/search_quality.py")
     print(json.dumps(summary, indent=1))
 
 

@@ -1,6 +1,6 @@
 """Which settings make the supernet rank well: one change at a time, on `micro32` against the ground truth.
 
-    python benchmarks/search_settings.py [--seeds 2] [--folder runs/search_settings] [--only NAME …]
+    python benchmarks/search_settings.py [--seeds 2] [--folder runs/search_settings] [--only NAME …] [--quick]
 
 Each variant changes one thing of the benchmark's recipe (`micro_search.RECIPE`); rpi4, the middle budget. Shown: Kendall τ of the
 supernet's cross-entropy on search-val with the true error (all; the truly best tenth) and with the true gap, and the
@@ -50,15 +50,22 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "search_settings")
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="names of variants")
+    parser.add_argument(
+        "--quick", action="store_true", help="one variant, one epoch, few architectures ranked; nothing is written"
+    )
     options = parser.parse_args()
+    options.folder /= "quick" if options.quick else ""
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.quick:
+        options.only, options.seeds = options.only[:1], 1
+    effort, every = ({"warmup_epochs": 1, "epochs": 1}, 100) if options.quick else ({}, EVERY)
     file, truth = options.folder / "runs.jsonl", Truth.load()
     budget_ms = truth.budgets_ms("rpi4")[1]
     rows: list[Row] = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     done = {(row["variant"], row["seed"]) for row in rows}
     asked = [(name, seed) for seed in range(options.seeds) for name in options.only if (name, seed) not in done]
     with ProcessPoolExecutor(options.processes) as pool:
-        jobs = [("rpi4", budget_ms, seed, EVERY, VARIANTS[name]) for name, seed in asked]
+        jobs = [("rpi4", budget_ms, seed, every, VARIANTS[name] | effort) for name, seed in asked]
         for (name, _), found in zip(asked, pool.map(search_job, jobs), strict=True):
             own = regret_without_luck(truth, "rpi4", budget_ms, found["derived"])
             rows.append({"variant": name, **found, **{f"regret_{key}": value for key, value in own._asdict().items()}})
@@ -71,7 +78,8 @@ def main() -> None:
                 *(f"{value:6.2f}" for value in own),
                 flush=True,
             )
-            write_results("search_settings", summarise(rows), rows, "python benchmarks/search_settings.py")
+            if not options.quick:
+                write_results("search_settings", summarise(rows), rows, "python benchmarks/search_settings.py")
 
 
 def summarise(rows: list[Row]) -> Row:

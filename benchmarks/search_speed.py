@@ -25,7 +25,7 @@ import time
 from typing import Any
 
 import numpy as np
-from results_io import HERE, commit, write_results
+from results_io import HERE, RESULTS, commit, read_records, write_results
 
 VARIANTS = {
     "a": "standalone, our kernels",
@@ -171,8 +171,8 @@ def main() -> None:
         "default search": lambda: ask("whole", warmup_steps=40, steps=40),
         **{f"growth: {axis}": lambda axis=axis: growth(axis) for axis in GROWTH},
     }  # fmt: skip
-    path = HERE / "results" / "search_speed.json"
-    records = [] if options.fresh or not path.exists() else json.loads(path.read_text())["records"]
+    path = RESULTS / "search_speed.json"
+    records = [] if options.fresh or not path.exists() else read_records("search_speed")
     records = [record for record in records if record["task"] in tasks]
     for name, task in tasks.items():
         if name not in {record["task"] for record in records}:

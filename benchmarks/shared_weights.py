@@ -1,6 +1,6 @@
 """What a supernet learns in the same steps when the operations of a layer share their weights, and when each has its own.
 
-    python benchmarks/shared_weights.py [--seeds 3] [--processes 2] [--folder runs/shared_weights]
+    python benchmarks/shared_weights.py [--seeds 3] [--processes 2] [--folder runs/shared_weights] [--quick]
 
 Own weights: `share_weights` switched off, with the learning rate that was their default (1e-3 for `fbnet32`, 1e-2 for
 `micro32`) and with today's. `fbnet32`, rpi4, 10 ms, 2,000 training images of which 5% are by students, 6 epochs of warm-up
@@ -48,17 +48,18 @@ VARIANTS: dict[str, tuple[str, bool, float]] = {  # space, shared?, learning rat
 }
 
 
-def one_run(variant: str, seed: int) -> Row:
+def one_run(variant: str, seed: int, quick: bool) -> Row:
     space, shared, lr = VARIANTS[variant]
     supernet.network.share_weights = share_weights if shared else lambda ops: nn.ModuleList()
-    found = _micro(seed, lr) if space == "micro32" else _deep(seed, lr)
+    found = _micro(seed, lr, quick) if space == "micro32" else _deep(seed, lr)
     return {"variant": variant, "seed": seed, **found}
 
 
-def _micro(seed: int, lr: float) -> Row:
+def _micro(seed: int, lr: float, quick: bool) -> Row:
     truth = Truth.load()
     budget_ms = truth.budgets_ms("rpi4")[1]
-    found = search_job(("rpi4", budget_ms, seed, EVERY, {"lr": lr}))
+    every, effort = (100, {"warmup_epochs": 1, "epochs": 1}) if quick else (EVERY, {})
+    found = search_job(("rpi4", budget_ms, seed, every, {"lr": lr, **effort}))
     own = regret_without_luck(truth, "rpi4", budget_ms, found["derived"])
     names = (
         "kendall_all",
@@ -101,19 +102,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "shared_weights")
+    parser.add_argument(
+        "--quick", action="store_true", help="micro32 with shared weights, one epoch; nothing is written"
+    )
     options = parser.parse_args()
+    options.folder /= "quick" if options.quick else ""
+    seeds, variants = (1, ["micro32 shared"]) if options.quick else (options.seeds, list(VARIANTS))
     options.folder.mkdir(parents=True, exist_ok=True)
     file = options.folder / "runs.jsonl"
     rows: list[Row] = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     done = {(row["variant"], row["seed"]) for row in rows}
-    asked = [(name, seed) for seed in range(options.seeds) for name in VARIANTS if (name, seed) not in done]
+    asked = [(name, seed) for seed in range(seeds) for name in variants if (name, seed) not in done]
     with ProcessPoolExecutor(options.processes) as pool:
-        for found in pool.map(one_run, *zip(*asked, strict=True)) if asked else ():
+        for found in pool.map(one_run, *zip(*asked, strict=True), [options.quick] * len(asked)) if asked else ():
             rows.append(found)
             with file.open("a") as stream:
                 stream.write(json.dumps(found) + "\n")
             print(found, flush=True)
-            write_results("shared_weights", summarise(rows), rows, "python benchmarks/shared_weights.py")
+            if not options.quick:
+                write_results("shared_weights", summarise(rows), rows, "python benchmarks/shared_weights.py")
     print(json.dumps(summarise(rows), indent=1))
 
 
