@@ -34,7 +34,7 @@ from supernet.objective import cell_counts
 FOLDS, STEPS = 4, 100
 RARE = 0.25
 PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # λ, from hardly any change to as good as none
-BIAS = 3.0  # β: the bias is penalised a ninth as much (docs/decisions.md)
+BIAS = 3.0  # β: the bias is penalised a ninth as much (docs/log.md)
 STAND_INS, STAND_IN_WEIGHT = 64, 2.0  # images of search-train at most for one group × class, and how much they count
 NAMED = 5
 

@@ -1,7 +1,7 @@
 """The warm-up of a supernet: where α starts, and which paths teach the weights before α moves.
 
 From scratch the operations of a layer pull the next layers apart, and nothing is learned for hundreds of steps; beside
-one path that works (the anchor), the others learn to fit in. docs/decisions.md has what each part brought.
+one path that works (the anchor), the others learn to fit in. docs/log.md has what each part brought.
 """
 
 from __future__ import annotations

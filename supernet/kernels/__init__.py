@@ -5,7 +5,7 @@
 compiled at first use by the machine's own compiler; without one, and on every input it is not made for (CUDA, autocast,
 export, other memory formats), torch's own code runs. `keep_freed_memory()` spares the process the price of fresh pages.
 
-`benchmarks/depthwise.py` measures each; `docs/decisions.md` says what else was tried.
+`benchmarks/depthwise.py` measures each; `docs/log.md` says what else was tried.
 """
 
 from __future__ import annotations
