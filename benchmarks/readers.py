@@ -21,6 +21,7 @@ from PIL import Image
 
 from latency_luts.manifest import read_manifest
 from supernet.arrays import read_npz
+from supernet.command_line import from_options, with_file
 from supernet.commands import lut, sweep
 from supernet.commands.comparison import FILE, read_baseline
 from supernet.commands.main import main
@@ -35,7 +36,7 @@ from supernet.engine.retraining import train_network
 from supernet.engine.runs import RunFolder, read_config
 from supernet.models import read_model
 from supernet.network import build_network
-from supernet.options import check_effect, from_options, with_file
+from supernet.options import check_effect
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 from supernet.strategies.driver import read_journal

@@ -110,6 +110,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--group-mix", "pupil=0.1"], ["pupil", "student"]),
         (["--latency-quantile", "0.9"], ["rpi4", "supernet lut adapt"]),
         (["--latency-quantile", "2"], ["--latency-quantile", "below 1"]),
+        (["--accept-poor-table"], ["--accept-poor-table has no effect", "rpi4"]),
         (["--strategy", "magic"], ["magic", "differentiable"]),
         (["--relaxation", "magic"], ["magic", "score"]),
         (["--compute-device", "warp"], ["warp"]),

@@ -12,7 +12,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
-    {"arrays", "bars", "errors", "options", "program", "programme", "schema", "preprocessing", "spaces", "config"},
+    {
+        "arrays",
+        "bars",
+        "command_line",
+        "errors",
+        "options",
+        "program",
+        "programme",
+        "schema",
+        "preprocessing",
+        "spaces",
+        "config",
+    },
     {"blocks", "costs", "fairness", "data", "kernels", "front"},
     {
         "transfer",

@@ -13,23 +13,14 @@ from typing import Any
 import pytest
 
 from supernet import bars
+from supernet.command_line import described, from_options, to_file, with_file
 from supernet.commands.main import main
 from supernet.commands.setting import check
 from supernet.commands.train import inherit
 from supernet.config import ASK_TELL, INHERITED, PENALTIES, SearchConfig, TrainConfig
 from supernet.errors import UserError
 from supernet.fairness import METHODS
-from supernet.options import (
-    check_effect,
-    check_values,
-    described,
-    flag,
-    from_options,
-    interval,
-    kinds,
-    to_file,
-    with_file,
-)
+from supernet.options import check_effect, check_values, flag, interval, kinds
 from supernet.spaces.architecture import Architecture
 from supernet.strategies import ASK_TELL as ASK_TELL_STRATEGIES
 from supernet.strategies import STRATEGIES

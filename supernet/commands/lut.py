@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_luts.runtimes import RUNTIMES
+from supernet.command_line import ranged
 from supernet.commands import lut_transfer
 from supernet.errors import UserError
-from supernet.options import ranged
 from supernet.spaces import SPACES, TABLE_SPACES, get_space
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from supernet.options import ranged
+from supernet.command_line import ranged
 from supernet.spaces import TABLE_SPACES, get_space
 
 SHEET = "measured.csv"

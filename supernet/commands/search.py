@@ -7,9 +7,10 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from supernet.command_line import add_options, to_file
 from supernet.config import SearchConfig, with_epochs
 from supernet.errors import UserError
-from supernet.options import add_options, check_effect, to_file
+from supernet.options import check_effect
 from supernet.program import called, examples
 
 if TYPE_CHECKING:

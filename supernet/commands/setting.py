@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from supernet.command_line import from_options, with_file
 from supernet.config import FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.factors import Cost, least_text
@@ -27,7 +28,7 @@ from supernet.engine.runs import RunFolder, compute_device, read_config
 from supernet.errors import UserError
 from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
-from supernet.options import check_values, from_options, with_file
+from supernet.options import check_values
 from supernet.problem import Problem
 from supernet.spaces import SearchSpace, get_space
 from supernet.spaces.architecture import LONGEST_NAME
@@ -164,6 +165,10 @@ def prepare(config: SearchConfig) -> Problem:
     table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
     table = load_table(str(table_file))
     require_good(table, config.accept_poor_table)
+    if config.accept_poor_table and table.content["validation"] is None:
+        raise UserError(
+            f"--accept-poor-table has no effect: the table of {table.device} was never validated; leave it out."
+        )
     table, notes = table_for(table, space)
     if config.accept_poor_table and table.error is not None:
         notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_luts.files import write_whole
+from supernet.command_line import from_options
 from supernet.config import SearchConfig
 from supernet.errors import UserError, nearest
-from supernet.options import check_effect, check_values, from_options
+from supernet.options import check_effect, check_values
 from supernet.schema import check_schema, is_plain, read_json, read_yaml, write_json
 
 if TYPE_CHECKING:

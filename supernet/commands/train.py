@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supernet.command_line import add_options, to_file
 from supernet.config import INHERITED, TrainConfig, is_file, with_epochs
 from supernet.errors import UserError
-from supernet.options import add_options, check_effect, check_values, to_file
+from supernet.options import check_effect, check_values
 from supernet.program import called, examples
 
 if TYPE_CHECKING:

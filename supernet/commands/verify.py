@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_luts.runtimes import RUNTIMES
+from supernet.command_line import ranged
 from supernet.errors import UserError
-from supernet.options import ranged
 
 if TYPE_CHECKING:
     from supernet.costs.latency import LatencyTable

@@ -76,7 +76,5 @@ def parse_methods(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in METHODS:
-            raise UserError(
-                f'No fairness method is called "{name}".{nearest(name, METHODS)} There are: {", ".join(METHODS)}.'
-            )
+            raise UserError(f'No fairness method is called "{name}".{nearest(name, METHODS)}')
     return names
