@@ -139,8 +139,8 @@ class TrainConfig(CommonConfig):
         None, "balanced: every class weighs the same in the loss; works without groups", pattern="balanced",
         where=[needs_other("fairness_method", "balance")], group="task",
     )  # fmt: skip
-    keep: str = _option("last", "weights that are kept: last, or best by search-val accuracy", pattern="last|best", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
-    patience: int | None = _option(None, "stop after so many epochs without a better search-val accuracy", within="[1, 1000000]", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
+    keep: str = _option("last", "weights that are kept: last, or best by search-val", pattern="last|best", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
+    patience: int | None = _option(None, "stop after so many epochs without a better search-val", within="[1, 1000000]", where=[_VAL_HELD_OUT], more=True)  # fmt: skip
     train_on_val: bool = _option(False, "train on search-train and search-val together, once all is decided", group="task", more=True)  # fmt: skip
     refit_classifier: bool = _option(False, "fit the classifier anew on search-val: each group × class weighs the same", group="task")  # fmt: skip
     export: str = _option("onnx,int8", "files for a runtime: onnx, int8, litert, executorch, or none", choices=("onnx", "int8", "litert", "executorch", "none"), group="run")  # fmt: skip

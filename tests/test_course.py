@@ -16,7 +16,7 @@ from supernet.commands.main import main
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData, load_data
 from supernet.engine import retraining
-from supernet.engine.course import Course, course_words
+from supernet.engine.course import Course, course_words, figure, mean_recall
 from supernet.engine.evaluate import brief_scores, predict
 from supernet.engine.runs import Interrupted, RunFolder
 from supernet.errors import UserError
@@ -30,19 +30,19 @@ def scores(accuracy: float, cross_entropy: float = 1.0) -> dict[str, float]:
 
 
 def test_the_best_weights_are_remembered_as_they_were() -> None:
-    course, network = Course(keep_weights=True, patience_steps=None), nn.Linear(1, 1)
+    course, network = Course("accuracy", keep_weights=True, patience_steps=None), nn.Linear(1, 1)
     for step, (accuracy, loss) in enumerate([(0.5, 1.0), (0.8, 0.9), (0.8, 0.7), (0.8, 0.8), (0.6, 0.1)], 1):
         nn.init.constant_(network.weight, step)
         course.note(step, scores(accuracy, loss), network)
     assert course.best_weights is not None and course.best_weights["weight"].item() == 3, "equal: the smaller loss"
     assert course.state["step"] == 3 and not course.over
-    without = Course(keep_weights=False, patience_steps=None)
+    without = Course("accuracy", keep_weights=False, patience_steps=None)
     without.note(1, scores(0.5), network)
     assert without.best_weights is None
 
 
 def test_patience_runs_out_so_many_steps_after_the_best() -> None:
-    course, over = Course(keep_weights=False, patience_steps=20), []
+    course, over = Course("accuracy", keep_weights=False, patience_steps=20), []
     for step, accuracy in ((10, 0.5), (20, 0.6), (30, 0.6), (40, 0.59)):
         course.note(step, scores(accuracy), nn.Linear(1, 1))
         over.append(course.over)
@@ -62,7 +62,19 @@ def test_a_fall_of_search_val_is_said_with_its_size() -> None:
     stopped, _ = course_words(TrainConfig(epochs=30, patience=1), rows, 500)
     assert "--patience 1: the training stopped after epoch 3 of 30" in stopped and "best after epoch 2" in stopped
     assert course_words(TrainConfig(epochs=2), rows[:2], 500) == [], "it did not fall"
+    recalls = [one | {"val_mean_recall": recall} for one, recall in zip(rows, (0.9, 0.5, 0.6), strict=True)]
+    (line,) = course_words(TrainConfig(epochs=3, class_weight="balanced"), recalls, 500)
+    assert (
+        "Search-val mean recall of the classes was 0.9000 at its best, after epoch 1" in line and "images" not in line
+    )
     assert course_words(TrainConfig(epochs=3, train_on_val=True), rows, 500) == [], "it was trained on"
+
+
+def test_where_classes_weigh_the_same_the_rare_ones_decide() -> None:
+    label_N = np.array([0] * 98 + [1, 1])
+    always, half = np.zeros(100, int), np.where(np.arange(100) > 80, 1, 0)
+    assert mean_recall(always, label_N) == 0.5 and mean_recall(half, label_N) == pytest.approx((81 / 98 + 1) / 2)
+    assert figure(TrainConfig()) == "accuracy" and figure(TrainConfig(class_weight="balanced")) == "mean_recall"
 
 
 # --- in a training ---

@@ -5,25 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from supernet.config import TrainConfig
 
 
-class Course:
-    """Remembers where search-val was best: by accuracy, of equal ones by cross-entropy. Its `state` goes into the checkpoint.
+def figure(config: TrainConfig) -> str:
+    """By which of search-val's figures a training is followed: where every class weighs the same, accuracy would not see the rare ones."""
+    return "accuracy" if config.class_weight is None else "mean_recall"
 
+
+WORDS = {"accuracy": "accuracy", "mean_recall": "mean recall of the classes"}
+
+
+def mean_recall(predicted_N: np.ndarray, label_N: np.ndarray) -> float:
+    """The mean recall of the classes that there are."""
+    return float(np.mean([(predicted_N[label_N == k] == k).mean() for k in np.unique(label_N)]))
+
+
+class Course:
+    """Remembers where search-val was best: by its `figure`, of equal ones by cross-entropy. Its `state` goes into the checkpoint.
+
+    figure:         the name of a score, of which more is better
     keep_weights:   also remember the network's weights there
     patience_steps: training is over after so many steps without a better one; None: it never is
     """
 
-    def __init__(self, keep_weights: bool, patience_steps: int | None) -> None:
+    def __init__(self, figure: str, keep_weights: bool, patience_steps: int | None) -> None:
+        self.figure = figure
         self.keep_weights, self.patience_steps = keep_weights, patience_steps
         self.state: dict[str, Any] = {"step": 0, "best": None, "weights": None, "over": False}
 
     def note(self, step: int, scores: Mapping[str, float], network: nn.Module) -> None:
         """Scores of `network` on search-val after `step` steps."""
-        rank = [scores["accuracy"], -scores["cross_entropy"]]
+        rank = [scores[self.figure], -scores["cross_entropy"]]
         if self.state["best"] is None or rank > self.state["best"]:
             self.state |= {"step": step, "best": rank}
             if self.keep_weights:
@@ -55,24 +71,24 @@ def course_words(config: TrainConfig, rows: Sequence[Mapping[str, Any]], images:
     """
     if not rows or config.train_on_val:  # search-val was trained on: its accuracy says nothing
         return []
-    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_cross_entropy"]))
-    last, lines = rows[-1], []
+    name = figure(config)
+    key, told = f"val_{name}", f"search-val {WORDS[name]}"
+    best, last, lines = max(rows, key=lambda row: (row[key], -row["val_cross_entropy"])), rows[-1], []
     if config.patience is not None and last["epoch"] < (config.epochs or 0):
         lines.append(
-            f"--patience {config.patience}: the training stopped after epoch {last['epoch']} of {config.epochs}; search-val accuracy was "
-            f"best after epoch {best['epoch']}."
+            f"--patience {config.patience}: the training stopped after epoch {last['epoch']} of {config.epochs}; {told} was best after "
+            f"epoch {best['epoch']}."
         )
-    fallen = best["val_accuracy"] - last["val_accuracy"]
-    told = (
-        f"Search-val accuracy was {best['val_accuracy']:.4f} at its best, after epoch {best['epoch']}, and {last['val_accuracy']:.4f} at "
-        f"the end: {100 * fallen:.1f} points lower, {round(fallen * images)} of {images:,} images."
-    )
+    fallen = best[key] - last[key]
     if config.keep == "best":
         lines.append(
-            f"--keep best: the weights are those after epoch {best['epoch']}, the best of {len(rows)} by search-val accuracy "
-            f"({best['val_accuracy']:.4f}; the last {last['val_accuracy']:.4f}). What was chosen by search-val looks too good on "
-            f"search-val; test had no part in the choice."
+            f"--keep best: the weights are those after epoch {best['epoch']}, the best of {len(rows)} by {told} ({best[key]:.4f}; the last "
+            f"{last[key]:.4f}). What was chosen by search-val looks too good on search-val; test had no part in the choice."
         )
     elif fallen > 0:
-        lines.append(f"{told} The last weights are kept (--keep best: the best ones).")
+        counted = f", {round(fallen * images)} of {images:,} images" if name == "accuracy" else ""
+        lines.append(
+            f"S{told[1:]} was {best[key]:.4f} at its best, after epoch {best['epoch']}, and {last[key]:.4f} at the end: "
+            f"{100 * fallen:.1f} points lower{counted}. The last weights are kept (--keep best: the best ones)."
+        )
     return lines

@@ -16,7 +16,7 @@ from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
 from supernet.engine import distributed
 from supernet.engine.checkpoint import progress_of
-from supernet.engine.course import Course
+from supernet.engine.course import Course, figure, mean_recall
 from supernet.engine.evaluate import brief_scores, predict, signed, worst_gap
 from supernet.engine.finetuning import HeadFirst, head_steps, trivial_augment
 from supernet.engine.runs import Interrupted, RunFolder, StopSignal, check_finite, precision
@@ -73,7 +73,9 @@ def train_network(
         warmup_t=min(config.warmup_steps, total_steps // 2), warmup_lr_init=config.lr / 100,
     )  # fmt: skip
     state = nn.ModuleDict({"network": network, "averaged": averaged.module, "objective": objective})
-    course = Course(config.keep == "best", None if config.patience is None else config.patience * len(train))
+    course = Course(
+        figure(config), config.keep == "best", None if config.patience is None else config.patience * len(train)
+    )
     step = 0
     sums: dict[str, Any] = {}
     checkpoint = folder.load_checkpoint()
@@ -122,6 +124,7 @@ def train_network(
             if row_due:
                 prob_NC = predict(averaged.module, val.epoch())
                 scores = brief_scores(prob_NC, data.val.label_N, data.val.group_NA, data, config.fairness)
+                scores["mean_recall"] = mean_recall(prob_NC.argmax(1), data.val.label_N)
                 row = {
                     "step": step,
                     "epoch": step // len(train),
