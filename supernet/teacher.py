@@ -35,6 +35,12 @@ def read_teacher(folder: str) -> Teacher:
     Raises UserError for another network or input size than the space `lite` has.
     """
     path = Path(folder)
+    if not path.exists():
+        raise UserError(f"--teacher {folder} does not exist: it is the run folder of train --arch {TEACHER}.")
+    if path.is_dir() and not (path / "model.json").is_file():
+        raise UserError(
+            f"--teacher {folder}: a folder without model.json is no finished run of train --arch {TEACHER}."
+        )
     model = read_model(path / "model.json" if path.is_dir() else path)
     if model.name != TEACHER:
         raise UserError(f"--teacher {folder}: a run of {model.name}; the space lite is made around {TEACHER}.")

@@ -18,7 +18,7 @@ from supernet.commands.comparison import (
     save_predictions,
     trade_warnings,
 )
-from supernet.commands.dominance import dominated_notes
+from supernet.commands.dominance import apart, dominated_notes
 from supernet.config import SearchConfig, TrainConfig
 from supernet.data import GroupedData, Split, with_intersections
 from supernet.data.grouped import Augment
@@ -255,3 +255,8 @@ def test_a_hard_gap_on_test_above_the_cap_is_said_for_each_attribute_with_its_in
     unknown, line = trained_gap_notes(TrainConfig(max_gap=0.02), metrics((None, None), (0.05, None)))
     assert unknown.startswith("--max-gap 0.02 was not checked on test") and "by sex" in unknown
     assert line.endswith("by age is 0.0500.")
+
+
+def test_figures_that_decide_are_told_apart() -> None:
+    assert apart(0.625214, 0.625236) == ("0.62521", "0.62524")
+    assert apart(0.1, 0.2) == ("0.1000", "0.2000")

@@ -673,3 +673,35 @@ def test_comparisons_are_sections_where_there_are_any() -> None:
     assert "this run is better" in page.text and "must be known at prediction time" in page.text
     without = check(render({**train_content(), "adjusted": {}}))
     assert not {"adjusted", "baseline"} & set(without.sections)
+
+
+def test_a_search_from_a_teacher_is_not_told_as_a_supernets() -> None:
+    content = search_content()
+    content["asked"] = asdict(SearchConfig(teacher="runs/teacher", distil_steps=7, epochs=1, warmup_epochs=1))
+    content["history"] = []
+    content["candidates"][0]["by_hand"] = False
+    text = " ".join(Page(render(content)).words)
+    assert "learned the teacher's outputs for 7 steps" in text and "7 steps towards the teacher" in text
+    assert "supernet's shared weights" not in text and "warm-up" not in text and "penalty" not in asked(content)
+    assert ("uniform control" in text) == any(one["by_hand"] for one in content["candidates"])
+
+
+def asked(content: dict[str, Any]) -> str:
+    return asked_words("search", content["asked"], 9.0)["fairness is held by"]
+
+
+def test_a_distilled_trainings_course_is_no_cross_entropy() -> None:
+    content = train_content()
+    assert "Cross-entropy, training" in render(content)
+    content["asked"] |= {"teacher": "runs/teacher"}
+    told = render(content)
+    assert "Distance to the teacher" in told and "Cross-entropy, training" not in told
+    content["asked"] |= {"from_scratch": True}
+    assert "Cross-entropy, training" in render(content)
+
+
+def test_an_estimated_latency_is_told_as_one_everywhere(tmp_path: Path) -> None:
+    content = train_content()
+    content["arch"] |= {"predicted_error": 0.3, "estimated": "estimated from the times of other networks' blocks"}
+    assert "Estimated latency" in closing_words(content, tmp_path) and "(± 30%)" in closing_words(content, tmp_path)
+    assert "on whole networks that were measured" not in model_card(content)

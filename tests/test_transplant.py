@@ -29,6 +29,7 @@ from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 from supernet.spaces.lite import LITE_SIZES, TEACHER, uniform_sizes
 from supernet.strategies.blockwise import depth_order, pool
+from supernet.strategies.uniform import no_control
 from supernet.teacher import distillation, read_teacher
 from supernet.transfer.kernel_model import table_for
 from supernet.transplant import assemble, block_inputs, blocks_of, channel_order, fit, smaller
@@ -224,6 +225,13 @@ def test_from_a_teacher_to_a_product(tmp_path: Path, capsys: pytest.CaptureFixtu
     main(["train", "--arch", run["search"], *training, "--out", run["student"]])
     told = capsys.readouterr().out
     assert "the weights that the search left" in told and "teacher's outputs are learned" in told
+    assert "Estimated latency" in told and "(± 30%)" in told
+    report = json.loads((tmp_path / "student" / "report.json").read_text())
+    assert sum(layer["ms"] for layer in report["layers"]) + report["base_ms"] == pytest.approx(arch.predicted_ms)
+    assert report["table"]["provenance"] == "estimated"
+    main(["lut", "predict", "--device", "rpi4", "--arch", run["search"]])
+    told = capsys.readouterr().out
+    assert f"{arch.predicted_ms:.4f} ms (estimated, may be off by 30%)" in told
     main(["train", "--arch", run["search"], *training, "--from-scratch", "--out", run["control"]])
     assert "weights that the search left" not in capsys.readouterr().out
     inherited = load_file(tmp_path / "search" / "inherited.safetensors")
@@ -236,5 +244,15 @@ def test_from_a_teacher_to_a_product(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_teacher_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match=r"--teacher .*missing does not exist"):
         read_teacher(str(tmp_path / "missing"))
+    with pytest.raises(UserError, match=r"--teacher .* without model\.json"):
+        read_teacher(str(tmp_path))
+
+
+def test_why_there_is_no_uniform_control_is_said_before_the_run() -> None:
+    macs = macs_table(SPACE, 3, 10)
+    smallest = macs.total(SPACE.index_L(tuple(op.replace("e6", "e1") for op in WHOLE)))
+    assert no_control(SPACE, [macs], {"macs": smallest}) is None
+    told = no_control(SPACE, [macs], {"macs": smallest - 1})
+    assert told is not None and f"{smallest:.0f}" in told

@@ -35,9 +35,10 @@ def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> 
     entropies = [one.cross_entropy for one in better if one.cross_entropy is not None]
     if best.cross_entropy is not None and entropies:
         weighed = f" + {config.latency_weight:g} · latency / budget" if config.latency_weight else ""
+        own, theirs = apart(best.cross_entropy, min(entropies))
         return (
-            f"It was derived for the smallest cross-entropy{weighed} there: its cross-entropy is {best.cross_entropy:.4f}, the least of "
-            f"theirs {min(entropies):.4f}. That counts how sure each answer is, and so is steadier than an error on the same images. "
+            f"It was derived for the smallest cross-entropy{weighed} there: its cross-entropy is {own}, the least of "
+            f"theirs {theirs}. That counts how sure each answer is, and so is steadier than an error on the same images. "
             "Look at the others, too."
         )
     least = (
@@ -47,3 +48,12 @@ def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> 
     )
     front = f" on the front of {', '.join(found['objectives'])}" if found is not None else ""
     return f"It was derived for the smallest {least}{front}. Look at the others, too."
+
+
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Two figures with four decimals, or as many more as it takes to tell them apart."""
+    for digits in range(4, 17):
+        told = f"{one:.{digits}f}", f"{other:.{digits}f}"
+        if told[0] != told[1]:
+            break
+    return told

@@ -160,6 +160,7 @@ def run_predict(options: argparse.Namespace) -> None:
     """Prints the table's latency of an architecture, layer by layer."""
     from supernet.costs.latency import load_table
     from supernet.spaces.architecture import Architecture
+    from supernet.transfer.kernel_model import table_for
 
     table = load_table(options.device)
     if not Path(options.arch).exists() and not options.arch.endswith(".json"):
@@ -167,6 +168,7 @@ def run_predict(options: argparse.Namespace) -> None:
         return
     arch = Architecture.load(Path(options.arch))
     space = get_space(arch.space)
+    table, notes = table_for(table, space)
     cost = table.cost(space)
     index_L = space.index_L(arch.ops)
     total_ms = cost.total(index_L)
@@ -176,7 +178,9 @@ def run_predict(options: argparse.Namespace) -> None:
     for number, (op, layer, ms) in enumerate(zip(arch.ops, space.layers, cost.by_decision(index_L), strict=True)):
         print(f"{number:>5}  {op:<10} {layer.block_type:<16} {ms:9.4f}  {ms / total_ms:5.1%}")
     error = "error unknown: never validated on whole networks" if table.error is None else f"± {table.error:.1%}"
-    print(f"total  {total_ms:.4f} ms ({error})")
+    if table.provenance == "estimated" and table.error is not None:
+        error = f"estimated, may be off by {table.error:.0%}"
+    print(f"total  {total_ms:.4f} ms ({error})", *notes, sep="\n")
     if arch.budget_ms is not None:
         inside = "inside" if total_ms <= arch.budget_ms else "OVER"
         print(f"budget {arch.budget_ms:g} ms: predicted {inside}; only a measurement proves it (supernet verify)")

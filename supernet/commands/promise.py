@@ -88,7 +88,8 @@ def latency_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, A
     if arch is None or arch.device is None:
         return {}
     try:
-        table, space = load_table(config.device), get_space(arch.space)
+        space = get_space(arch.space)
+        table, _ = table_for(load_table(config.device), space)
         latency = table.cost(space)
     except UserError:
         return {}

@@ -32,6 +32,7 @@ from supernet.options import check_values
 from supernet.problem import Problem
 from supernet.spaces import SearchSpace, get_space
 from supernet.spaces.architecture import LONGEST_NAME
+from supernet.strategies.uniform import no_control
 from supernet.teacher import check_classes, read_teacher
 from supernet.transfer.adapt import quantile_margin_ms
 from supernet.transfer.kernel_model import table_for
@@ -187,6 +188,11 @@ def prepare(config: SearchConfig) -> Problem:
     asked = {"latency": limit_ms, "macs": config.max_macs, "params": config.max_params}
     budgets = {name: budget for name, budget in asked.items() if budget is not None}
     check_feasible(space, costs, budgets)
+    missing = None if teacher is None else no_control(space, list(costs.values()), budgets)
+    if missing is not None and config.strategy == "uniform":
+        raise UserError(f"{missing} Raise them, or leave out --strategy uniform: the search may leave out blocks.")
+    if missing is not None:
+        notes.append(f"{missing} So there is no uniform control among the candidates.")
     folder = RunFolder.open(config, "search", data.fingerprint, {"latency_table.json": table_file})
     return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes, *folder.notes))
 

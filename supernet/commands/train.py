@@ -27,7 +27,7 @@ EPILOG = """\
 
 examples:
   supernet train --arch runs/search-rpi4-1/derived.json
-      trains what the search found, from scratch, on the search's data
+      trains what the search found, on the search's data: from scratch, or after search --teacher from the weights that it left
   supernet train --arch runs/search-rpi4-1/derived.json --group-mix student=0.05 --fairness-method gap --fairness-weight 0
       a biased training set, and plain training
   supernet train --arch mobilenetv2_050
@@ -53,9 +53,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds the command to the console script."""
     parser = subparsers.add_parser(
         "train",
-        help="train a derived architecture from scratch",
-        description="Trains an architecture from scratch on search-train, validates on search-val after each epoch, and\n"
-        "measures accuracy and fairness on test. What is not given is taken from derived.json's search.",
+        help="train a derived architecture",
+        description="Trains an architecture on search-train, from scratch or from trained weights, validates on search-val after each\n"
+        "epoch, and measures accuracy and fairness on test. What is not given is taken from derived.json's search.",
         epilog=examples(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -125,14 +125,18 @@ def exportable(trained: Training) -> Exportable:
 def arch_facts(
     config: TrainConfig, arch: Architecture | None, network: nn.Module, spec: Preprocessing
 ) -> dict[str, Any]:
-    """What the report says of the architecture. A timm baseline has no entries in a table: its latency is an estimate from the
-    table's blocks (`estimated` says how good), or unknown (`estimated` says why).
+    """What the report says of the architecture. A timm baseline has no entries in a table, and a space may have no table of
+    its own: the latency is then an estimate from the table's blocks (`estimated` says how good), or unknown (`estimated` says why).
     """
     if arch is None:
         facts = {"name": config.arch, **dict.fromkeys(("ops", "arch_def")), "budget_ms": config.budget_ms}
         return facts | estimated_facts(config.device, network, spec)
     names = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
-    return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": config.budget_ms or arch.budget_ms}
+    told = {}
+    if (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None:
+        told["estimated"] = "estimated from the times of other networks' blocks"
+    budget_ms = config.budget_ms or arch.budget_ms
+    return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": budget_ms, **told}
 
 
 def estimated_facts(device: str, network: nn.Module, spec: Preprocessing) -> dict[str, Any]:

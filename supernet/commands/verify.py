@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
 def _prediction(table: LatencyTable, metadata: dict[str, str]) -> dict[str, str]:
     """What this table predicts for the architecture that the model (or derived.json) states."""
     from supernet.spaces import get_space
+    from supernet.transfer.kernel_model import table_for
 
     try:
         space, ops = metadata["space"], json.loads(metadata["ops"])
@@ -81,6 +82,7 @@ def _prediction(table: LatencyTable, metadata: dict[str, str]) -> dict[str, str]
         ) from error
     if not isinstance(ops, list):
         raise UserError("ops in the model's metadata is not a list of operations.")
+    table, _ = table_for(table, get_space(space))
     before = (table.content.get("protocol") or {}).get("before") or {}
     return _facts(device=table.device, predicted_ms=table.predict_ms(get_space(space), ops), predicted_error=table.error,
                   processor=before.get("processor"))  # fmt: skip

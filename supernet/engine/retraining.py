@@ -119,7 +119,7 @@ def train_network(
                 sums |= {name: distributed.mean(sums[name]) for name in ("loss", "cross_entropy")}
                 check_finite(float(sums["loss"]), f"step {step}", folder)
                 bar.set_postfix_str(
-                    f"ce {float(sums['cross_entropy']) / sums['steps']:.3f} gap {signed(worst_gap(objective.estimate_A()))}"
+                    f"{'ce' if teacher is None else 'distance'} {float(sums['cross_entropy']) / sums['steps']:.3f} gap {signed(worst_gap(objective.estimate_A()))}"
                 )
             if row_due:
                 prob_NC = predict(averaged.module, val.epoch())

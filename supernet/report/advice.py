@@ -59,7 +59,7 @@ def _wide_gaps(content: Content) -> Iterator[str]:
         if gap["low"] is None or words.verdict(notion, gap) != words.NOT_SHOWN or gap["high"] - gap["low"] < WIDE:
             continue
         yield (
-            f"Whether there is a {words.number_name(notion)} by {attribute} is open: it may be 0 and may be {gap['high']:.2f}. An interval "
+            f"The {words.number_name(notion)} by {attribute} is open: it may be 0 and may be {gap['high']:.2f}. An interval "
             "half as wide takes some four times as many test images of the groups and classes it is about."
         )
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from supernet.config import FROM_TEACHER
 from supernet.report import charts, plots, words
 from supernet.report.advice import advice
 from supernet.report.classes import class_view, other_class_words, positive_words
@@ -55,7 +56,7 @@ def page_view(content: Content) -> Content:
 def search_view(content: Content) -> Content:
     """The search's own part: probabilities, the course of the search, the candidates, the next command."""
     layers, derived, number = content["layers"], content["derived"], words.number_name(content["asked"]["fairness"])
-    evaluations = content.get("evaluations")
+    evaluations, from_teacher = content.get("evaluations"), content["asked"]["strategy"] in FROM_TEACHER
     by_latency = sorted(content["candidates"], key=lambda candidate: candidate["costs"]["latency"])
     numbered = [
         {"cross_entropy": None, **candidate, "number": number} for number, candidate in enumerate(by_latency, 1)
@@ -65,8 +66,11 @@ def search_view(content: Content) -> Content:
         "facts": words.model_facts(derived),
         "number": number,
         "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
-        "shared_weights": content["asked"]["strategy"] not in ("blockwise", "uniform")
-        and (not evaluations or evaluations["evaluator"] == "supernet"),
+        "from_teacher": from_teacher,
+        "capped": content["asked"]["max_gap"] is not None,
+        "distilled": words.counted(content["asked"].get("distil_steps", 0), "step"),
+        "by_hand": any(candidate.get("by_hand") for candidate in numbered),
+        "shared_weights": not from_teacher and (not evaluations or evaluations["evaluator"] == "supernet"),
         "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
         "curves": list(_search_curves(content["history"], derived["budget_ms"], number)),
         "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],
@@ -102,7 +106,7 @@ def train_view(content: Content) -> Content:
             | {"other_class": other_class_words(found["gaps"][notion], content["data"], notion)}
             for name, found in metrics["attributes"].items()
         ],
-        "curves": list(_train_curves(content["history"], number)),
+        "curves": list(_train_curves(content["history"], number, words.distilled(content["asked"]))),
         "arch": content["arch"],
         "model_json": words.run_folder(content) + "/model.json",
         "files": content.get("files") or {},
@@ -175,8 +179,9 @@ def _search_curves(rows: Rows, budget_ms: float | None, number: str) -> Iterable
     yield from _curve("Indecision", note, _lines(rows, {"entropy": "entropy"}), shade=shade, zero=True)
 
 
-def _train_curves(rows: Rows, number: str) -> Iterable[Content]:
-    yield from _curve("Cross-entropy, training", "Mean of each epoch.", _lines(rows, {"loss": "cross_entropy"}))
+def _train_curves(rows: Rows, number: str, distilled: bool) -> Iterable[Content]:
+    title = "Distance to the teacher's outputs, training" if distilled else "Cross-entropy, training"
+    yield from _curve(title, "Mean of each epoch.", _lines(rows, {"loss": "cross_entropy"}))
     yield from _curve(
         "Accuracy, search-val",
         "Of the averaged weights after each epoch. Of the groups: the mean of their accuracies.",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from supernet.config import SearchConfig, TrainConfig, with_epochs
+from supernet.config import FROM_TEACHER, SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import EVENT_WORDS, GROUP_WORDS, METHODS, NOTIONS, get_notion
 
 PROVENANCE = {
@@ -191,13 +191,27 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         "effort": f"{effort}, batches of {asked['batch_size']}",
     }
     if command == "train":
+        if distilled(asked):
+            told["learns"] = f"the outputs of {asked['teacher']}, in place of the labels"
         return {"architecture": asked["arch"], **told}
+    if asked["strategy"] in FROM_TEACHER:
+        told["effort"] = (
+            f"{counted(asked['distil_steps'], 'step')} towards the teacher for each compared network, batches of {asked['batch_size']}"
+        )
+        told["fairness is held by"] = "the choice: losses and the compared cross-entropy are means over groups" + (
+            "" if cap is None else f"; those above a gap of {cap:g} come last"
+        )
     how = {
         "differentiable": f"{asked['relaxation']} relaxation",
         "blockwise": "from a teacher",
         "uniform": "from a teacher",
     }.get(asked["strategy"], "by ask/tell")
     return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
+
+
+def distilled(asked: Mapping[str, Any]) -> bool:
+    """Whether a training learned a teacher's outputs in place of the labels; no run of before did."""
+    return bool(asked.get("teacher")) and not asked.get("from_scratch")
 
 
 ENDED = {

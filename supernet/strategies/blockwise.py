@@ -29,7 +29,6 @@ from supernet.config import SearchConfig
 from supernet.costs.factors import Cost
 from supernet.data import Batches
 from supernet.derive import best_first, uniform
-from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.pretrained import INHERITED_WEIGHTS
 from supernet.problem import Candidate, Outcome, Problem
@@ -52,7 +51,7 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     started = time.monotonic()
     teacher = read_teacher(config.teacher)
     order = depth_order(problem)
-    fitted = _images(problem, config)
+    fitted = fitted_images(problem, config)
     orders = channel_orders(teacher, fitted)
     if config.quality is None:
         with torch.no_grad():
@@ -69,26 +68,6 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     keep_weights(problem, ranked[0][1])
     candidates = marked([replace(one, by_hand=one.ops == by_hand) for one, _ in ranked])
     return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
-
-
-def control(config: SearchConfig, problem: Problem) -> Outcome:
-    """The uniform network of the budgets from the same teacher, with the same steps: what a search must beat.
-
-    Raises UserError where not even the smallest uniform network keeps the budgets.
-    """
-    assert config.teacher is not None, "checked with the options"
-    started = time.monotonic()
-    teacher, fitted = read_teacher(config.teacher), _images(problem, config)
-    control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
-    if control_L is None:
-        raise UserError(
-            "No uniform network keeps the budgets: even the smallest blocks at full depth are too slow. Raise them."
-        )
-    (row,) = compared(
-        config, problem, teacher, channel_orders(teacher, fitted), fitted, [problem.space.names(control_L)]
-    )
-    keep_weights(problem, row[1])
-    return Outcome(marked([replace(row[0], by_hand=True)]), None, {"compare": time.monotonic() - started}, 1)
 
 
 @torch.no_grad()
@@ -231,7 +210,7 @@ def compared(
     return sorted(rows, key=merit)
 
 
-def _images(problem: Problem, config: SearchConfig) -> Tensor:
+def fitted_images(problem: Problem, config: SearchConfig) -> Tensor:
     """Training images that blocks are fitted to, as the teacher takes them."""
     train = problem.data.train
     rng = np.random.default_rng(config.seed)
