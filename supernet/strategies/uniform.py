@@ -40,5 +40,7 @@ def no_control(space: SearchSpace, costs: Sequence[Cost], budgets: Mapping[str, 
         return None
     smallest_L = np.nanargmin(sizes_LK, axis=1)
     taken = [(cost, cost.total(smallest_L)) for cost in costs]
-    over = [f"{least_text(total)} {cost.unit}".rstrip() for cost, total in taken if total > budgets.get(cost.name, np.inf)]
+    over = [
+        f"{least_text(total)} {cost.unit}".rstrip() for cost, total in taken if total > budgets.get(cost.name, np.inf)
+    ]
     return f"No uniform network keeps the budgets: the smallest, which has every block, takes {' and '.join(over)}."
