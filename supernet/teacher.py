@@ -67,6 +67,17 @@ def check_classes(teacher: Teacher, classes: tuple[str, ...], channels: int) -> 
         )
 
 
+def check_input(teacher: Teacher, spec: Preprocessing) -> None:
+    """Raises UserError where the teacher would be shown other inputs than it was trained on: its outputs would mean nothing."""
+    for name in ("size", "mean", "std"):
+        own, shown = getattr(teacher.spec, name), getattr(spec, name)
+        if own != shown:
+            raise UserError(
+                f"--teacher {teacher.folder.name}: its inputs have the {name} {own}, this network's {shown}: take the teacher of the "
+                "search, or leave --teacher out."
+            )
+
+
 def distillation(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
     """(B,) T² · KL(teacher ∥ student) at temperature T (Hinton et al. 2015, section 2.1), without the label's own loss.
 

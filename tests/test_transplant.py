@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,7 @@ from supernet.spaces.architecture import Architecture
 from supernet.spaces.lite import LITE_SIZES, TEACHER, uniform_sizes
 from supernet.strategies.blockwise import depth_order, pool
 from supernet.strategies.uniform import no_control
-from supernet.teacher import distillation, read_teacher
+from supernet.teacher import Teacher, check_input, distillation, read_teacher
 from supernet.transfer.kernel_model import table_for
 from supernet.transplant import assemble, block_inputs, blocks_of, channel_order, fit, smaller
 
@@ -232,6 +233,14 @@ def test_from_a_teacher_to_a_product(tmp_path: Path, capsys: pytest.CaptureFixtu
     main(["lut", "predict", "--device", "rpi4", "--arch", run["search"]])
     told = capsys.readouterr().out
     assert f"{arch.predicted_ms:.4f} ms (estimated, may be off by 30%)" in told
+    weights = tmp_path / "search" / "inherited.safetensors"
+    for damage, words in ((lambda: weights.write_bytes(b"other"), "is not what"), (weights.unlink, "is missing")):
+        whole_file = weights.read_bytes()
+        damage()
+        with pytest.raises(SystemExit):
+            main(["train", "--arch", run["search"], *training, "--out", str(tmp_path / "refused")])
+        assert words in capsys.readouterr().err
+        weights.write_bytes(whole_file)
     main(["train", "--arch", run["search"], *training, "--from-scratch", "--out", run["control"]])
     assert "weights that the search left" not in capsys.readouterr().out
     inherited = load_file(tmp_path / "search" / "inherited.safetensors")
@@ -256,3 +265,12 @@ def test_why_there_is_no_uniform_control_is_said_before_the_run() -> None:
     assert no_control(SPACE, [macs], {"macs": smallest}) is None
     told = no_control(SPACE, [macs], {"macs": smallest - 1})
     assert told is not None and f"{smallest:.0f}" in told
+
+
+def test_a_teacher_of_other_inputs_is_refused(teacher: EfficientNet) -> None:
+    spec = Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3)
+    one = Teacher(teacher, CLASSES, spec, Path("teacher"), "0")
+    check_input(one, spec)
+    for other in (replace(spec, size=32), replace(spec, mean=(0.4,) * 3), replace(spec, std=(0.2,) * 3)):
+        with pytest.raises(UserError, match="its inputs have the"):
+            check_input(one, other)

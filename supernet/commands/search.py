@@ -120,9 +120,12 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
     """What derived.json says of the architecture that was chosen."""
     from supernet.blocks.ops import arch_strings
     from supernet.commands.promise import table_identity
+    from supernet.engine.claim import sha256
     from supernet.engine.runs import commit, versions
+    from supernet.pretrained import INHERITED_WEIGHTS
     from supernet.spaces.architecture import Architecture
 
+    weights = problem.folder.path / INHERITED_WEIGHTS
     space, data, table = problem.space, problem.data, problem.table
     return Architecture(
         space=space.name,
@@ -144,6 +147,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
         seed=config.seed,
         versions=versions(),
         commit=commit(),
+        weights_sha256=sha256(weights) if config.strategy in FROM_TEACHER else None,
     )
 
 

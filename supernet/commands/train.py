@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from supernet.data import GroupedData
     from supernet.spaces.architecture import Architecture
 
+TEACHER_WEIGHTS = "teacher.safetensors"  # a run's copy of what it learns from
 EPILOG = """\
 --data, --fairness and --fairness-method: as in search. What is not given is taken from derived.json's search.
 
@@ -120,7 +121,7 @@ def set_up(options: argparse.Namespace) -> Training:
     from supernet.refit import check_coverage, linear_classifier
     from supernet.spaces import SIZED
     from supernet.spaces.architecture import Architecture
-    from supernet.teacher import check_classes, read_teacher
+    from supernet.teacher import check_classes, check_input, read_teacher
 
     config, given = open_run(options, "train", TrainConfig)
     if not config.arch:
@@ -148,7 +149,9 @@ def set_up(options: argparse.Namespace) -> Training:
         data = replace(data, preprocessing=replace(data.preprocessing, mean=arch.input.mean, std=arch.input.std))
     network = build(config, arch, data)
     inherited = (
-        None if arch is None or arch_file is None or config.from_scratch else inherited_weights(config, arch_file)
+        None
+        if arch is None or arch_file is None or config.from_scratch
+        else inherited_weights(config, arch_file, arch.weights_sha256)
     )
     if arch is not None and inherited is not None:
         state, digest = read_weights(inherited)
@@ -159,6 +162,7 @@ def set_up(options: argparse.Namespace) -> Training:
     if config.teacher is not None and not config.from_scratch:
         teacher = read_teacher(config.teacher)
         check_classes(teacher, data.classes, data.channels)
+        check_input(teacher, data.preprocessing)
         notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.")
     if weights is not None:
         anew = load_weights(network, weights)
@@ -170,6 +174,8 @@ def set_up(options: argparse.Namespace) -> Training:
     inputs = {} if arch_file is None else {"derived.json": arch_file}
     if inherited is not None:
         inputs[INHERITED_WEIGHTS] = inherited
+    if teacher is not None and config.teacher is not None:
+        inputs[TEACHER_WEIGHTS] = teacher_weights(config, Path(config.teacher))
     return Training(
         config,
         arch,
@@ -184,17 +190,36 @@ def set_up(options: argparse.Namespace) -> Training:
     )
 
 
-def inherited_weights(config: TrainConfig, arch_file: Path) -> Path | None:
-    """The weights that the search left beside derived.json, of a resumed run its own copy."""
-    from supernet.engine.claim import read_content, run_input
+def inherited_weights(config: TrainConfig, arch_file: Path, digest: str | None) -> Path | None:
+    """The weights that the search left beside derived.json, of a resumed run its own copy.
+
+    Raises UserError where they are not those of which derived.json states the SHA-256.
+    """
+    from supernet.engine.claim import read_content, run_input, sha256
     from supernet.pretrained import INHERITED_WEIGHTS
 
     path = arch_file.parent / INHERITED_WEIGHTS
     if config.resume is None:
+        if digest is not None and (not path.is_file() or sha256(path) != digest):
+            what = "is not what the search left there" if path.is_file() else "is missing: the search left it there"
+            raise UserError(f"{path} {what}. Restore it beside derived.json, or train with --from-scratch.")
         return path if path.exists() else None
     if INHERITED_WEIGHTS not in read_content(Path(config.resume))["inputs"]:
         return None
     return run_input(config.resume, INHERITED_WEIGHTS, path)
+
+
+def teacher_weights(config: TrainConfig, teacher: Path) -> Path:
+    """The teacher's weights, which a resumed run holds against its own copy: two halves must have one teacher.
+
+    Raises UserError where they are other ones now. A run of before has no copy.
+    """
+    from supernet.engine.claim import read_content, run_input
+
+    path = (teacher if teacher.is_dir() else teacher.parent) / "model.safetensors"
+    if config.resume is not None and TEACHER_WEIGHTS in read_content(Path(config.resume))["inputs"]:
+        run_input(config.resume, TEACHER_WEIGHTS, path)
+    return path
 
 
 def tuned(config: TrainConfig, given: Collection[str]) -> TrainConfig:

@@ -60,6 +60,10 @@ _SCHEMA: dict[str, Any] = {
     },
 }
 _SCHEMA["required"] = list(_SCHEMA["properties"])
+_SCHEMA["properties"]["weights_sha256"] = {
+    "type": ["string", "null"],
+    "pattern": "^[0-9a-f]{64}$",
+}  # files of before have none
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Architecture:
 
     `ops` names the operation of each layer, `arch_def` is the same as timm architecture strings by stage.
     `predicted_ms` is the table's sum, `predicted_error` its relative error (MAPE on held-out networks) where the
-    table tells one. `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
+    table tells one. `weights_sha256` is of the weights that a search from a teacher left beside it. `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
     """
 
     space: str
@@ -90,6 +94,7 @@ class Architecture:
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
+    weights_sha256: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
