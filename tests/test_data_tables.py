@@ -296,3 +296,9 @@ def test_a_group_too_small_for_our_splits_is_named(tmp_path: Path) -> None:
     rows[0][2] = rows[1][2] = "rare"
     with pytest.raises(UserError, match=r'2 images of group "rare" of attribute "group": .* takes 3\.'):
         load_data(write(tmp_path, rows, HEADER[:3]), resolution=6, progress=False)
+
+
+def test_a_missing_column_says_which_options_name_columns(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("picture;diagnosis;sex\n1.png;a;f\n")
+    with pytest.raises(UserError, match=r'has no column "file_name".*Known: .*--file-col, --label-col'):
+        load_data(str(tmp_path), resolution=32, label_col="diagnosis", group_cols=["sex"])

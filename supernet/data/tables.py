@@ -68,7 +68,12 @@ def _separator(header: str, needed: Sequence[str]) -> str:
 
 def _check_header(names: Sequence[str], needed: Sequence[str], table: str) -> None:
     for name in needed:
-        named_column(name, [own for own in names if own], table)
+        try:
+            named_column(name, [own for own in names if own], table)
+        except UserError as error:
+            raise UserError(
+                f"{error} --file-col, --label-col, --group-cols and --cluster-col name the columns."
+            ) from None
         check_name(name, table)
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
