@@ -214,11 +214,8 @@ def estimate(part: str) -> float:
                 step(number)
             return (clock() - started) / steps
 
-        warm = seconds(lambda n: running.weight_step(running.train.at(n), True))
-        running.step = running.warmup_steps
-        search = seconds(
-            lambda n: (running.weight_step(running.train.at(n), False), running.alpha_step(running.val.at(n)))
-        )
+        warm = seconds(running.one_step)
+        search = seconds(lambda n: running.one_step(running.warmup_steps + n))
         few = replace(problem, data=replace(problem.data, train=fewer(problem.data.train, 320)))
         own, ops = setting | {"train_epochs": 1}, fixed(problem)
         started = clock()

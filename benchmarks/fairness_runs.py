@@ -17,6 +17,7 @@ from supernet.config import SearchConfig, TrainConfig
 from supernet.data import Batches, GroupedData, Split
 from supernet.derive import most_probable
 from supernet.engine.evaluate import predict
+from supernet.engine.loop import train
 from supernet.engine.retraining import train_network
 from supernet.engine.runs import RunFolder
 from supernet.network import build_path
@@ -32,19 +33,18 @@ def warmed_up(config: SearchConfig, problem: Problem, folder: Path) -> Different
     """A search at the end of its warm-up."""
     running = DifferentiableSearch(config, problem)
     running.total_steps = running.warmup_steps
-    running.run(RunFolder(make(folder)))
+    train(running, RunFolder(make(folder)))
     return running
 
 
 def searched(config: SearchConfig, problem: Problem, warm: DifferentiableSearch, folder: Path) -> dict[str, Any]:
     """Goes on from the warm-up with another objective; what `supernet search` would derive."""
     running = DifferentiableSearch(config, problem)
-    for name in ("supernet", "architecture_parameters", "score", "penalties"):
-        running.state[name].load_state_dict(warm.state[name].state_dict())
+    for name in ("supernet", "alpha", "score", "cost_terms"):
+        running.modules[name].load_state_dict(warm.modules[name].state_dict())
     running.optimizer.load_state_dict(copy.deepcopy(warm.optimizer.state_dict()))
     running.generator.set_state(warm.generator.get_state())
-    running.step = warm.step
-    running.run(RunFolder(make(folder)))
+    train(running, RunFolder(make(folder)), first=running.warmup_steps)
     derived = ranked_candidates(config, problem, running)[0]
     return {
         "ops": list(derived.ops),

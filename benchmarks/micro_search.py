@@ -19,6 +19,7 @@ from supernet.costs.latency import load_table
 from supernet.data import Batches, GroupedData
 from supernet.derive import most_probable
 from supernet.engine.evaluate import brief_scores, predict, subnet
+from supernet.engine.loop import train
 from supernet.engine.runs import RunFolder
 from supernet.kernels import keep_freed_memory
 from supernet.network import Supernet
@@ -51,11 +52,11 @@ def run_search(
         problem = problem_of(truth, data, device, budget_ms, Path(folder))
         started = time.process_time()
         running = differentiable.DifferentiableSearch(config, problem)
-        running.run(problem.folder)
+        train(running, problem.folder)
         trained = time.process_time() - started
         found = differentiable.ranked_candidates(config, problem, running)
         seconds = time.process_time() - started
-    alpha_LK = running.parameters().detach().double().numpy()
+    alpha_LK = running.alpha().detach().double().numpy()
     probable = next(most_probable(alpha_LK, truth.space.valid_LK, list(problem.costs.values()), problem.budgets))
     row = {
         "seconds": seconds, "search_seconds": trained, "derived": [int(k) for k in truth.space.index_L(found[0].ops)],

@@ -33,7 +33,7 @@ from results_io import write_results
 from scipy.stats import kendalltau
 from truth_table import Truth
 
-from supernet.alpha.warmup import hand_made
+from supernet.derive import hand_made
 from supernet.kernels import keep_freed_memory
 from supernet.strategies import ASK_TELL
 from supernet.strategies.driver import Run, Setting, drive

@@ -9,14 +9,16 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from search_speed_parts import profile, whole
-from search_speed_setting import idle, memory_mb, sampled, seconds, setting
+from search_speed_setting import idle, memory_mb, mixture, sampled, seconds, setting
 from timm.optim import create_optimizer_v2
 
 from supernet.data import Batch
+from supernet.engine.descent import descend
 from supernet.engine.evaluate import standalone
 from supernet.kernels import fast_cpu, keep_freed_memory
 from supernet.spaces import SearchSpace, get_space
@@ -46,15 +48,15 @@ def steps(variant: str, space: str, batch: int, threads: int, seed: int) -> None
             step, own_mb = standalone_step(search, variant, paths[number], weight_batch)
             state_mb = max(state_mb, own_mb)
         elif variant == "d":
-            step = lambda batch=weight_batch: search.weight_step(batch, warm=False)  # noqa: E731
+            step = partial(mixture, search, weight_batch)
         else:
 
             def step(path_L: torch.Tensor = paths[number], batch: Batch = weight_batch) -> None:
                 sampled(search, path_L, batch)
                 if variant == "c":
-                    search.alpha_step(alpha_batch)  # noqa: B023
+                    search.alpha_step(alpha_batch, 1)  # noqa: B023
 
-        search.parameters.logits_LK.data.zero_()  # α's own paths are drawn as the given ones are
+        search.alpha.logits_DK.data.zero_()  # α's own paths are drawn as the given ones are
         if variant != "d" or number == 0:
             step()  # memory and the optimiser's state of this path
         answer = {"seconds": seconds(step), "data_seconds": seconds(lambda: search.train.at(number + 1))}  # noqa: B023
@@ -78,11 +80,8 @@ def standalone_step(
     optimizer = create_optimizer_v2(network, "adamw", lr, decay, **({"fused": True} if variant == "a" else {}))
 
     def step() -> None:
-        loss = search.weight_objective(network(batch.image)[None], batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.total_N.sum().backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
+        loss = search.objective.value(network(batch.image)[None], batch)
+        descend(loss.total_N.sum(), optimizer, list(network.parameters()))
 
     return step, 12 * sum(p.numel() for p in network.parameters()) / 2**20
 
@@ -112,7 +111,7 @@ def growth(stage_layers: int, operations: int, resolution: int, batch: int) -> N
     weight_batch = search.train.at(0)
     path_L = torch.zeros(len(search.supernet.space.layers), dtype=torch.int64)
     found: dict[str, float] = {"parameters": sum(p.numel() for p in search.supernet.parameters())}
-    work = {"sampled": lambda: sampled(search, path_L, weight_batch), "mixture": lambda: search.weight_step(weight_batch, False)}  # fmt: skip
+    work = {"sampled": lambda: sampled(search, path_L, weight_batch), "mixture": lambda: mixture(search, weight_batch)}  # fmt: skip
     for name, step in work.items():
         step()
         found[f"{name}_seconds"] = min(seconds(step) for _ in range(3))

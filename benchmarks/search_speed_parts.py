@@ -16,10 +16,10 @@ from search_speed_setting import sampled, seconds, setting
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig, with_epochs
 from supernet.derive import candidates
+from supernet.engine.loop import train
 from supernet.kernels import keep_freed_memory
 from supernet.scoring import compare
 from supernet.spaces import get_space
-from supernet.strategies import progress
 from supernet.strategies.differentiable import DifferentiableSearch
 
 
@@ -78,12 +78,12 @@ def whole(warmup_steps: int, steps: int) -> None:
     totals: dict[str, float] = defaultdict(float)
     for holder, method, name in (
         (search, "weight_step", "ω steps"), (search, "alpha_step", "α steps"), (search.train, "at", "data"),
-        (search.val, "at", "data"), (progress, "line", "log"),
+        (search.val, "at", "data"), (search, "line", "log"),
     ):  # fmt: skip
         timed(totals, holder, method, name)
-    loop = seconds(lambda: search.run(problem.folder))
+    loop = seconds(lambda: train(search, problem.folder))
     totals["the loop itself"] = loop - sum(totals.values())
-    alpha_LK = search.parameters().detach().double().numpy()
+    alpha_LK = search.alpha().detach().double().numpy()
     space, costs = problem.space, list(problem.costs.values())
     found: Sequence[np.ndarray] = []
 
@@ -93,7 +93,9 @@ def whole(warmup_steps: int, steps: int) -> None:
 
     totals["derive"] = seconds(derive)
     totals["compare"] = seconds(lambda: compare(config, problem, search.supernet, found, None))
-    totals["checkpoints"] = seconds(lambda: problem.folder.save_checkpoint(search._checkpoint()))
+    totals["checkpoints"] = seconds(
+        lambda: problem.folder.save_checkpoint({"modules": search.modules.state_dict(), "rest": search.rest()})
+    )
     by_step = sum(asked.values()) / (warmup_steps + steps)
     scale = {
         **dict.fromkeys(("ω steps", "log", "the loop itself"), by_step),

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
+from supernet.alpha.relaxation import one_hot
 from supernet.config import SearchConfig
 from supernet.costs.analytic import macs_table
 from supernet.costs.latency import load_table
@@ -32,15 +33,17 @@ def setting(space: SearchSpace, **options: Any) -> DifferentiableSearch:
     costs = {"latency": replace(macs_table(space, data.channels, len(data.classes)), name="latency")}
     folder = RunFolder(Path(tempfile.gettempdir()), board=False)  # nothing is written
     asked = {"latency": 1e12}, 1e12, torch.device("cpu"), ()
-    search = DifferentiableSearch(config, Problem(folder, space, data, load_table("rpi4"), costs, *asked))
-    search.step = 1
-    return search
+    return DifferentiableSearch(config, Problem(folder, space, data, load_table("rpi4"), costs, *asked))
+
+
+def mixture(search: DifferentiableSearch, batch: Batch) -> None:
+    """The ω step on weights drawn from the relaxation."""
+    search.weight_step(batch, 1, search.sampled_weights(1))
 
 
 def sampled(search: DifferentiableSearch, path_L: torch.Tensor, batch: Batch) -> None:
     """The ω step on a given path."""
-    search.warmup.paths = [path_L]
-    search.weight_step(batch, warm=True)
+    search.weight_step(batch, 1, one_hot(path_L, search.p_DK))
 
 
 def memory_mb(field: str) -> float:

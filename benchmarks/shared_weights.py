@@ -31,6 +31,7 @@ import supernet.network
 from supernet.blocks.sharing import share_weights
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
+from supernet.engine.loop import train
 from supernet.kernels import keep_freed_memory
 from supernet.scoring import supernet_scores
 from supernet.strategies.differentiable import DifferentiableSearch, ranked_candidates
@@ -83,7 +84,7 @@ def _deep(seed: int, lr: float) -> Row:
         problem = prepare(config)
         running = DifferentiableSearch(config, problem)
         started = time.process_time()
-        running.run(problem.folder)
+        train(running, problem.folder)
         seconds = time.process_time() - started
         derived = ranked_candidates(config, problem, running)[0]
         scores = supernet_scores(config, problem, running.supernet)

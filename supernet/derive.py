@@ -16,6 +16,7 @@ from scipy.special import log_softmax, softmax
 from supernet.costs.factors import Cost, least_text
 from supernet.errors import UserError
 from supernet.programme import Pairs, Programme
+from supernet.spaces import SearchSpace
 
 
 def most_probable(
@@ -104,6 +105,23 @@ def broadest_alpha(cost: Cost, valid_DK: np.ndarray, budget: float) -> np.ndarra
     if excess(0.0) <= 0:
         return np.zeros_like(cost_DK)
     return -cost_DK * (largest if excess(largest) >= 0 else brentq(excess, 0.0, largest))
+
+
+def hand_made(space: SearchSpace, costs: Mapping[str, Cost], budgets: Mapping[str, float]) -> np.ndarray:
+    """(L,) what one would build without a search: the layer's middle operation by latency (of seven, the fourth) in as many
+    layers as the budgets hold, a stage's first layer rather than another, and the fastest operation in the rest.
+
+    Raises UserError where nothing fits.
+    """
+    order_LK = np.where(space.valid_LK, costs["latency"].marginal_DK(space.valid_LK), np.inf).argsort(
+        axis=1, kind="stable"
+    )
+    layers = np.arange(len(order_LK))
+    first_L = np.diff([layer.stage for layer in space.layers], prepend=-1) > 0
+    wish_LK = np.zeros(order_LK.shape)
+    wish_LK[layers, order_LK[:, 0]] = 0.1 / len(layers)  # all of it is less than a layer more
+    wish_LK[layers, order_LK[layers, space.valid_LK.sum(axis=1) // 2]] = 1 + 0.5 / len(layers) * first_L
+    return next(most_probable(wish_LK, space.valid_LK, list(costs.values()), budgets))
 
 
 def candidates(

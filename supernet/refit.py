@@ -172,7 +172,7 @@ def balanced_weights(data: GroupedData, split: Split) -> Tensor:
     label_N, ones_N = torch.from_numpy(split.label_N), torch.ones(len(split))
     factors = []
     for count_GC, group_N in zip(cell_counts(data, split), torch.from_numpy(split.group_NA).T, strict=True):
-        factors.append(CellWeights(count_GC, equal=True)(ones_N, label_N, group_N, ones_N))
+        factors.append(CellWeights(count_GC, equal=True).value(ones_N, label_N, group_N, ones_N))
     return torch.stack(factors).mean(0)
 
 

@@ -32,18 +32,18 @@ def search_steps(folder: str, config: SearchConfig) -> dict[str, Any]:
     config = replace(config, out=folder)
     asked = prepare(config)
     search = DifferentiableSearch(config, asked)
-    search.state.double()
-    search.step = 1
+    search.modules.double()
     for step in range(STEPS):
-        search.weight_step(double(search.train.at(step)), warm=True)
-        search.alpha_step(double(search.val.at(step)))
+        path_LK = search.warmup.weights(search.p_DK, 1, search.generator)
+        search.weight_step(double(search.train.at(step)), step, path_LK)
+        search.alpha_step(double(search.val.at(step)), search.warmup_steps)
     norm = search.supernet.bn1
     return {
-        "alpha": search.parameters.logits_LK.detach().numpy(),
+        "alpha": search.alpha.logits_DK.detach().numpy(),
         "stem": search.supernet.conv_stem.weight.detach().numpy(),
         "mean": norm.running_mean.numpy(),
         "variance": norm.running_var.numpy(),
-        "past": search.alpha_objective.gaps[0].past_HSGE.numpy(),
+        "past": search.alpha_objective.fairness[0].gap.past_HSGE.numpy(),
         "folder": str(asked.folder.path),
         "writes": asked.folder.writes,
     }

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
+from supernet.config import CommonConfig
 from supernet.data import Batch
 from supernet.engine.distributed import all_reduce_sums, average_gradients, mean
-from supernet.objective import DataObjective
+from supernet.objective import fair_objective
+from supernet.task import classification
 
 COUNTS = (torch.tensor([[30, 10, 20], [5, 25, 10]]), torch.tensor([[20, 10, 10], [5, 15, 10], [10, 10, 10]]))
 JOINED = ("gap", "dro", "minimax", "balance,gap", "adversary")  # HSIC is each process's own
@@ -21,9 +23,8 @@ def training(methods: str, rank: int, processes: int) -> np.ndarray:
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 3).double()
-    asked = DataObjective(
-        3, COUNTS, "equalized_odds", 1.0, methods=methods.split(","), reduce_sums=all_reduce_sums
-    ).double()
+    options = CommonConfig(fairness="equalized_odds", fairness_method=methods)
+    asked = fair_objective(options, classification(3), COUNTS, reduce_sums=all_reduce_sums).double()
     for _ in range(25):
         label_B = torch.randint(3, (17,), generator=generator)
         group_BA = torch.stack([torch.randint(-1, n, (17,), generator=generator) for n in (2, 3)], 1)
@@ -31,7 +32,9 @@ def training(methods: str, rank: int, processes: int) -> np.ndarray:
         weight_B = 0.5 + torch.rand(17, generator=generator).double()
         own = Batch(*(part[rank::processes] for part in (image_BF, label_B, group_BA, weight_B)))
         model.zero_grad()
-        loss = asked(model(own.image)[None], own)
+        output = model(own.image)[None]
+        loss = asked.value(output, own)
+        asked.update(output, own)
         loss.total_N.sum().backward()
         average_gradients(model.parameters())
         with torch.no_grad():

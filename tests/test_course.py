@@ -170,7 +170,7 @@ def test_balanced_classes_weigh_the_same_with_any_method(data: GroupedData, meth
     gradient_C = []
     for one in (asked, plain):
         logits = torch.zeros(1, 64, 2, requires_grad=True)
-        data_objective(one, rare, rare.train)(logits, batch).total_N.sum().backward()
+        data_objective(one, rare, rare.train).value(logits, batch).total_N.sum().backward()
         gradient_C.append([float(logits.grad[0, batch.label == k].abs().sum()) for k in (0, 1)])
     (zero, one), (plain_zero, plain_one) = gradient_C
     assert one / zero == pytest.approx(plain_one / plain_zero * 7, rel=1e-4)

@@ -13,12 +13,14 @@ from methods_process import COUNTS, JOINED, methods_process, training
 from torch import Tensor
 from torch.nn import functional as F
 
+from supernet.config import CommonConfig
 from supernet.data import Batch
 from supernet.errors import UserError
 from supernet.fairness import METHODS, parse_methods
 from supernet.fairness.independence import HSIC, Adversary, hsic
 from supernet.fairness.weights import CellWeights, GroupDRO, MinimaxPareto
-from supernet.objective import DataObjective
+from supernet.objective import DataObjective, Loss, fair_objective
+from supernet.task import classification
 
 
 def batch(seed: int, size: int = 24, known: float = 0.8, attributes: int = 2) -> tuple[Tensor, Batch]:
@@ -33,7 +35,15 @@ def batch(seed: int, size: int = 24, known: float = 0.8, attributes: int = 2) ->
 
 def objective(methods: str, weight: float = 1.0, max_gap: float | None = None) -> DataObjective:
     torch.manual_seed(0)
-    return DataObjective(3, COUNTS, "accuracy_parity", weight, max_gap, methods=parse_methods(methods))
+    options = CommonConfig(fairness="accuracy_parity", fairness_method=methods, fairness_weight=weight, max_gap=max_gap)
+    return fair_objective(options, classification(3), COUNTS)
+
+
+def seen(asked: DataObjective, logits_NBC: Tensor, b: Batch) -> Loss:
+    """The batch's loss; then it is remembered, as in a step of training."""
+    loss = asked.value(logits_NBC, b)
+    asked.update(logits_NBC, b)
+    return loss
 
 
 # --- all of them ---
@@ -43,11 +53,25 @@ def objective(methods: str, weight: float = 1.0, max_gap: float | None = None) -
 def test_every_method_with_several_attributes_resumes_exactly(method: str) -> None:
     batches = [batch(seed) for seed in range(50)]
     straight, first, resumed = objective(method), objective(method), objective(method)
-    whole = [straight(logits[None], b).total_N.item() for logits, b in batches]
-    assert [first(logits[None], b).total_N.item() for logits, b in batches[:25]] == whole[:25]
+    whole = [seen(straight, logits[None], b).total_N.item() for logits, b in batches]
+    assert [seen(first, logits[None], b).total_N.item() for logits, b in batches[:25]] == whole[:25]
     resumed.load_state_dict(first.state_dict())
-    assert [resumed(logits[None], b).total_N.item() for logits, b in batches[25:]] == whole[25:]
+    assert [seen(resumed, logits[None], b).total_N.item() for logits, b in batches[25:]] == whole[25:]
     assert all(math.isfinite(value) for value in whole)
+
+
+@pytest.mark.parametrize("max_gap", [None, 0.05])
+@pytest.mark.parametrize("method", METHODS)
+def test_asking_for_a_value_changes_nothing(method: str, max_gap: float | None) -> None:
+    if max_gap is not None and not METHODS[method].penalty:
+        return
+    asked, steps = objective(method, max_gap=max_gap), [batch(seed) for seed in range(25)]
+    for logits, b in steps:
+        before = {name: value.clone() for name, value in asked.state_dict().items() if isinstance(value, Tensor)}
+        first, second = (asked.value(logits[None], b).total_N for _ in range(2))
+        assert torch.equal(first, second)
+        assert all(torch.equal(value, asked.state_dict()[name]) for name, value in before.items())
+        asked.update(logits[None], b)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -56,7 +80,7 @@ def test_unknown_groups_are_plain_training(method: str) -> None:
     logits.requires_grad_()
     asked = objective(method)
     for _ in range(45):
-        loss = asked(logits[None], unknown)
+        loss = seen(asked, logits[None], unknown)
     assert torch.allclose(loss.total_N, loss.task_N)
     (gradient,) = torch.autograd.grad(loss.total_N.sum(), logits)
     plain = (unknown.weight * F.cross_entropy(logits, unknown.label, reduction="none")).mean()
@@ -72,9 +96,9 @@ def test_the_group_of_a_sample_that_is_unknown_has_no_say(method: str) -> None:
     gradients = []
     for x, these in ((logits.clone().requires_grad_(), b), (logits[known].clone().requires_grad_(), only)):
         torch.manual_seed(0)
-        asked = DataObjective(3, COUNTS[:1], "accuracy_parity", 1.0, methods=(method,))
+        asked = fair_objective(CommonConfig(fairness_method=method), classification(3), COUNTS[:1])
         for _ in range(41):
-            loss = asked(x[None], these)
+            loss = seen(asked, x[None], these)
         (gradient,) = torch.autograd.grad((loss.total_N - loss.task_N).sum(), x)
         gradients.append(gradient)
     # a mean over more samples is smaller by their number; what is added to the loss by groups is not
@@ -89,8 +113,8 @@ def test_without_gradient_as_the_score_estimator_needs_it(method: str) -> None:
     asked = objective(method)
     with torch.no_grad():
         for _ in range(25):
-            loss = asked(torch.stack([logits, logits + 1, -logits]), b)
-    assert loss.total_N.shape == (3,) and loss.gap_NA.shape == (3, 2)
+            loss = seen(asked, torch.stack([logits, logits + 1, -logits]), b)
+    assert loss.total_N.shape == (3,)
     assert loss.total_N[0].item() == pytest.approx(loss.total_N[1].item(), abs=1e-5)  # softmax is the same
 
 
@@ -112,8 +136,8 @@ def test_methods_are_named_and_joined() -> None:
     with pytest.raises(UserError, match='Did you mean "minimax"'):
         parse_methods("minmax")
     logits, b = batch(3)
-    both, gap, weights = (objective(m)(logits[None], b).total_N.item() for m in ("balance,gap", "gap", "balance"))
-    plain = objective("gap", weight=0.0)(logits[None], b).total_N.item()
+    both, gap, weights = (objective(m).value(logits[None], b).total_N.item() for m in ("balance,gap", "gap", "balance"))
+    plain = objective("gap", weight=0.0).value(logits[None], b).total_N.item()
     assert both == pytest.approx(gap + weights - plain, abs=1e-5)
 
 
@@ -122,7 +146,7 @@ def test_a_cap_raises_the_weight_of_any_penalty_while_the_soft_gap_is_above_it(m
     logits, b = batch(4)
     low, high = objective(method, max_gap=0.0), objective(method, max_gap=1.0)
     for _ in range(5):
-        low(logits[None], b), high(logits[None], b)
+        seen(low, logits[None], b), seen(high, logits[None], b)
     assert min(low.weight_A()) > 0 == max(high.weight_A())
 
 
@@ -133,7 +157,8 @@ def test_dro_weights_and_loss_follow_the_paper() -> None:
     loss_B, group_B = torch.tensor([1.0, 3.0, 2.0, 0.5]), torch.tensor([0, 1, 1, 0])
     weight_B = torch.tensor([1.0, 2.0, 1.0, 1.0])
     dro = GroupDRO(3, rate=0.5)
-    factor_B = dro(loss_B, torch.zeros(4), group_B, weight_B)
+    factor_B = dro.value(loss_B, torch.zeros(4), group_B, weight_B)
+    dro.update(loss_B, torch.zeros(4), group_B, weight_B)
     risk = torch.tensor([0.75, (6 + 2) / 3, 0.0])
     q = (0.5 * risk).exp() / (0.5 * risk).exp().sum()
     torch.testing.assert_close(dro.share_G, q)
@@ -144,7 +169,7 @@ def test_dro_weights_and_loss_follow_the_paper() -> None:
 def test_dro_ends_at_the_worst_group() -> None:
     dro = GroupDRO(2)
     for _ in range(400):
-        dro(torch.tensor([0.2, 0.9]), torch.zeros(2), torch.tensor([0, 1]), torch.ones(2))
+        dro.update(torch.tensor([0.2, 0.9]), torch.zeros(2), torch.tensor([0, 1]), torch.ones(2))
     assert dro.share_G[1] > 0.999
 
 
@@ -152,9 +177,9 @@ def test_dro_takes_up_again_a_group_that_it_had_long_forgotten() -> None:
     dro, groups = GroupDRO(2, rate=1.0), torch.tensor([0, 1])
     for losses, steps in ((torch.tensor([0.0, 1.0]), 200), (torch.tensor([1.0, 0.0]), 210)):
         for _ in range(steps):
-            dro(losses, torch.zeros(2), groups, torch.ones(2))
+            dro.update(losses, torch.zeros(2), groups, torch.ones(2))
     assert dro.share_G[0] > 0.99
-    assert dro(torch.tensor([1e4, 0.0]), torch.zeros(2), groups, torch.ones(2)).isfinite().all()
+    assert dro.value(torch.tensor([1e4, 0.0]), torch.zeros(2), groups, torch.ones(2)).isfinite().all()
 
 
 # --- minimax Pareto ---
@@ -165,7 +190,7 @@ def minimax(risks, optimum, steps: int = 400) -> tuple[Tensor, Tensor]:
     rule = MinimaxPareto(2)
     rule.share_G.fill_(0.5)
     for _ in range(steps):
-        rule.update(risks(optimum(rule.share_G)))
+        rule.move(risks(optimum(rule.share_G)))
         assert rule.share_G.sum().item() == pytest.approx(1.0, abs=1e-5) and rule.share_G.min() > 0
     return rule.share_G, risks(optimum(rule.share_G))
 
@@ -186,7 +211,9 @@ def test_minimax_does_no_more_harm_than_needed() -> None:
     for name, rule in rules.items():
         for _ in range(300):
             risk = theta[name] ** 2 + floor
-            factor = rule(risk, torch.zeros(2), torch.tensor([0, 1]), torch.ones(2))
+            known = (risk, torch.zeros(2), torch.tensor([0, 1]), torch.ones(2))
+            factor = rule.value(*known)
+            rule.update(*known)
             theta[name] = theta[name] - 0.1 * factor * theta[name]
     risk = theta["minimax"] ** 2 + floor
     torch.testing.assert_close(risk, floor, atol=0.02, rtol=0)
@@ -198,7 +225,10 @@ def test_minimax_does_no_more_harm_than_needed() -> None:
 def test_minimax_is_plain_training_until_it_has_seen_risks() -> None:
     rule = MinimaxPareto(2, every=3)
     group_B, loss_B = torch.tensor([0, 0, 0, 1]), torch.tensor([1.0, 1.0, 1.0, 2.0])
-    factors = [rule(loss_B, torch.zeros(4), group_B, torch.ones(4)) for _ in range(4)]
+    factors = []
+    for _ in range(4):
+        factors.append(rule.value(loss_B, torch.zeros(4), group_B, torch.ones(4)))
+        rule.update(loss_B, torch.zeros(4), group_B, torch.ones(4))
     assert all((factor == 1).all() for factor in factors[:3])
     assert factors[3][3] > 1 > factors[3][0]  # from ¾ and ¼ towards the worse group
 
@@ -250,7 +280,7 @@ def test_hsic_of_the_same_predictions_for_all_is_zero_and_grows_with_the_gap() -
     found = []
     for gap in (0.0, 0.1, 0.3):
         own = 0.8 - gap * group
-        found.append(term(torch.stack([own, 1 - own], 1)[None], label, group).item())
+        found.append(term.value(torch.stack([own, 1 - own], 1)[None], label, group).item())
     assert found[0] == pytest.approx(0, abs=1e-6) and found[1] == pytest.approx(0.01, rel=0.2)
     assert found[2] > found[1]
 
@@ -260,7 +290,7 @@ def test_hsic_has_the_gradient_of_its_value(notion: str) -> None:
     logits, b = batch(5, size=16)
     term = HSIC(notion)
     x = logits.double()[None].requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: term(x.softmax(-1), b.label, b.group[:, 0]), (x,))
+    assert torch.autograd.gradcheck(lambda x: term.value(x.softmax(-1), b.label, b.group[:, 0]), (x,))
 
 
 def test_the_adversarys_gradient_is_reversed() -> None:
@@ -271,7 +301,8 @@ def test_the_adversarys_gradient_is_reversed() -> None:
     adversary = Adversary(2, 3, "demographic_parity").double()
     prob = logits.double().softmax(1).requires_grad_()
     before = [p.detach().clone() for p in adversary.guess.parameters()]
-    (reversed_gradient,) = torch.autograd.grad(adversary(prob[None], b.label, group).sum(), prob)
+    adversary.update(prob[None], b.label, group)
+    (reversed_gradient,) = torch.autograd.grad(adversary.value(prob[None], b.label, group).sum(), prob)
     assert any(not torch.equal(p, q) for p, q in zip(adversary.guess.parameters(), before, strict=True))
     ones = torch.ones(prob.shape, dtype=torch.double)  # the mask: everybody is in every event
     guessed = adversary.guess(torch.cat([prob, ones], 1))
@@ -292,8 +323,8 @@ def test_the_adversary_finds_what_there_is_and_no_more() -> None:
     for prob in (told, same):
         adversary = Adversary(2, 2, "accuracy_parity")
         for _ in range(200):
-            value = adversary(prob[None], label, group)
-        found.append(value.item())
+            adversary.update(prob[None], label, group)
+        found.append(adversary.value(prob[None], label, group).item())
     assert found[0] > 0.6 and found[1] == pytest.approx(0, abs=0.02)  # at most log 2 = .693
 
 
@@ -304,10 +335,10 @@ def test_a_penalty_closes_a_gap(method: str, rate: float, left: float) -> None:
     group = torch.arange(64) % 2
     b = Batch(torch.zeros(64, 1), torch.zeros(64, dtype=torch.int64), group[:, None], torch.ones(64))
     shift = torch.tensor([1.0, -1.0], requires_grad=True)
-    asked = DataObjective(2, [torch.tensor([[32, 0], [32, 0]])], "accuracy_parity", 1.0, methods=(method,))
+    asked = fair_objective(CommonConfig(fairness_method=method), classification(2), [torch.tensor([[32, 0], [32, 0]])])
     for _ in range(100):
         logits = torch.stack([shift[group], torch.zeros(64)], 1)
-        loss = asked(logits[None], b)
+        loss = seen(asked, logits[None], b)
         (gradient,) = torch.autograd.grad((loss.total_N - loss.task_N).sum(), shift)
         with torch.no_grad():
             shift -= rate * gradient

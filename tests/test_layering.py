@@ -25,7 +25,7 @@ LEVELS = [
         "spaces",
         "config",
     },
-    {"blocks", "costs", "fairness", "data", "kernels", "front"},
+    {"blocks", "costs", "fairness", "data", "kernels", "front", "task"},
     {
         "transfer",
         "network",
@@ -120,8 +120,18 @@ def test_inside_a_package_imports_point_in_one_direction() -> None:
         for path in package.glob("*.py"):
             own = {name.removeprefix(f"{dotted}.").split(".")[0] for name in imported(path) if name.startswith(dotted)}
             graph[path.stem] = {name for name in own if (package / f"{name}.py").exists()}
-        graph.pop("progress", None)  # knows the search whose progress it tells, until the loop is one
         TopologicalSorter(graph).prepare()  # raises CycleError, which names the ring
+
+
+def test_no_strategy_imports_another() -> None:
+    """Beside what runs the ask/tell ones: strategies share what is below them, and the driver's words for asking and telling."""
+    shared = {"driver", "region", "evaluators", "asktell", "quality", "blockwise", "__init__"}
+    strategies = {
+        path.stem: path for path in (ROOT / "supernet" / "strategies").glob("*.py") if path.stem not in shared
+    }
+    for name, path in strategies.items():
+        words = {full.split(".")[2] for full in imported(path) if full.startswith("supernet.strategies.")}
+        assert not words & (strategies.keys() - {name}), f"{name} imports {words}"
 
 
 def test_the_space_and_the_files_need_no_torch() -> None:

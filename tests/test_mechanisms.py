@@ -12,20 +12,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.config import SearchConfig, TrainConfig
+from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.factors import Cost
 from supernet.costs.latency import load_table
 from supernet.data import Batch, GroupedData, load_data
 from supernet.data.grouped import Split
 from supernet.derive import most_probable
+from supernet.engine.loop import train
 from supernet.engine.retraining import train_network
 from supernet.engine.runs import RunFolder
 from supernet.fairness import soft_gap
 from supernet.network import build_path
-from supernet.objective import BudgetPenalty, DataObjective, Multiplier
+from supernet.objective import CostTerm, DataObjective, Loss, Multiplier, fair_objective
 from supernet.problem import Problem
 from supernet.spaces import get_space
 from supernet.strategies.differentiable import DifferentiableSearch
+from supernet.task import classification
 
 SPACE = get_space("micro32")
 L, K = SPACE.valid_LK.shape
@@ -42,18 +44,29 @@ def two_groups() -> tuple[Tensor, Batch]:
     return logits_BC, Batch(torch.zeros(32, 1), label_B, group_B[:, None], torch.ones(32))
 
 
+def two_group_objective(weight: float, max_gap: float | None = None) -> DataObjective:
+    options = CommonConfig(fairness_weight=weight, max_gap=max_gap)
+    return fair_objective(options, classification(2), [torch.tensor([[8, 8], [8, 8]])])
+
+
+def seen(objective: DataObjective, logits_BC: Tensor, batch: Batch) -> Loss:
+    """The batch's loss; then it is remembered."""
+    loss = objective.value(logits_BC[None], batch)
+    objective.update(logits_BC[None], batch)
+    return loss
+
+
 def test_the_loss_is_cross_entropy_plus_weight_times_the_soft_gap() -> None:
     logits_BC, batch = two_groups()
     gap = float(soft_gap(logits_BC.softmax(1), batch.label, batch.group[:, 0], 2, "accuracy_parity"))
     assert gap == pytest.approx(1 / (1 + np.exp(-3)) - 1 / (1 + np.exp(-1)), rel=1e-5)
     entropy = float(torch.nn.functional.cross_entropy(logits_BC, batch.label))
     for weight in (0.0, 0.7, 3.0):
-        objective = DataObjective(2, [torch.tensor([[8, 8], [8, 8]])], "accuracy_parity", weight)
+        objective = two_group_objective(weight)
         for _ in range(3):  # the running rates are those of the batch from the first step on
-            loss = objective(logits_BC[None], batch)
+            loss = seen(objective, logits_BC, batch)
             assert loss.task_N.item() == pytest.approx(entropy, rel=1e-5)
             assert loss.total_N.item() == pytest.approx(entropy + weight * gap, rel=1e-5)
-            assert loss.gap_NA.item() == pytest.approx(gap, rel=1e-5)
         assert objective.weight_A() == pytest.approx([weight])
 
 
@@ -61,9 +74,9 @@ def test_a_cap_on_the_gap_is_held_by_dual_ascent() -> None:
     """λ ← λ + .1 · (gap − cap), and 5 · (gap − cap) more in force: sizes, and that it falls again under the cap."""
     logits_BC, batch = two_groups()
     gap = float(soft_gap(logits_BC.softmax(1), batch.label, batch.group[:, 0], 2, "accuracy_parity"))
-    objective = DataObjective(2, [torch.tensor([[8, 8], [8, 8]])], "accuracy_parity", 1.0, max_gap=0.05)
+    objective = two_group_objective(1.0, max_gap=0.05)
     for step in range(4):
-        loss = objective(logits_BC[None], batch)
+        loss = seen(objective, logits_BC, batch)
         violation = (gap if step else 0.0) - 0.05  # the estimate is of the steps before
         weight = max(0.0, 0.1 * max(step - 1, 0) * (gap - 0.05) + 5 * violation)
         assert loss.total_N.item() - loss.task_N.item() == pytest.approx(weight * gap, rel=1e-4, abs=1e-7), step
@@ -71,7 +84,7 @@ def test_a_cap_on_the_gap_is_held_by_dual_ascent() -> None:
     assert risen == pytest.approx(0.3 * (gap - 0.05), rel=1e-4)
     fair = torch.nn.functional.one_hot(batch.label, 2) * 3.0
     for _ in range(100):
-        objective(fair[None], batch)
+        seen(objective, fair, batch)
     assert objective.weight_A()[0] < risen
 
 
@@ -90,16 +103,17 @@ COST = Cost("latency", "ms", 2.0, np.array([[1.0, 3.0], [2.0, 6.0]]))
 def test_the_budget_penalty_is_weight_times_relative_excess() -> None:
     p_LK = torch.tensor([[0.5, 0.5], [0.25, 0.75]], requires_grad=True)  # expected: 2 + 2 + 5
     for weight in (0.5, 4.0):
-        penalty = BudgetPenalty(COST, 6.0, weight)
-        assert penalty(p_LK).item() == penalty(p_LK).item() == pytest.approx(weight * 0.5)
-        assert BudgetPenalty(COST, 12.0, weight)(p_LK).item() == pytest.approx(weight * -0.25)
-    adaptive = BudgetPenalty(COST, 6.0)
+        penalty = CostTerm(COST, 6.0, weight)
+        assert penalty.value(p_LK).item() == penalty.value(p_LK).item() == pytest.approx(weight * 0.5)
+        assert CostTerm(COST, 12.0, weight).value(p_LK).item() == pytest.approx(weight * -0.25)
+    adaptive = CostTerm(COST, 6.0)
     for step in range(3):  # λ: 0, .02 · .5, 2 · .02 · .5; and 4 · .5 more in force
-        value = adaptive(p_LK)
+        value = adaptive.value(p_LK)
+        adaptive.update(p_LK)
         assert value.item() == pytest.approx((0.01 * step + 2) * 0.5)
     (gradient_LK,) = torch.autograd.grad(value, p_LK)
     torch.testing.assert_close(gradient_LK, torch.tensor(COST.unary_DK / 6 * 2.02).float())
-    assert BudgetPenalty(COST, 12.0)(p_LK).item() == 0
+    assert CostTerm(COST, 12.0).value(p_LK).item() == 0
 
 
 # --- λ_lat on a planted problem ---
@@ -108,10 +122,11 @@ def test_the_budget_penalty_is_weight_times_relative_excess() -> None:
 def optimised(effect_LK: Tensor, cost: Cost, budget: float, steps: int = 1500) -> tuple[float, float, Tensor]:
     """Expected cost, λ_lat and p at the end of descent on E_p[effect] + entropy term + λ_lat · (E_p[cost] / budget − 1)."""
     alpha_LK = torch.zeros(effect_LK.shape, requires_grad=True)
-    penalty, optimizer = BudgetPenalty(cost, budget), torch.optim.Adam([alpha_LK], 0.05)
+    penalty, optimizer = CostTerm(cost, budget), torch.optim.Adam([alpha_LK], 0.05)
     for _ in range(steps):
         p_LK = alpha_LK.softmax(-1)
-        loss = (p_LK * effect_LK).sum() + 0.1 * (p_LK * alpha_LK.log_softmax(-1)).sum() + penalty(p_LK)
+        loss = (p_LK * effect_LK).sum() + 0.1 * (p_LK * alpha_LK.log_softmax(-1)).sum() + penalty.value(p_LK)
+        penalty.update(p_LK.detach())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -181,11 +196,11 @@ def test_the_searchs_curve_is_what_it_was(digits: GroupedData, tmp_path: Path) -
         torch.device("cpu"), (),
     )  # type: ignore[arg-type]  # fmt: skip
     running = DifferentiableSearch(config, problem)
-    running.run(problem.folder)
+    train(running, problem.folder)
     rows = problem.folder.rows()
     assert [row["cross_entropy"] for row in rows[::3]] == pytest.approx(SEARCHED, rel=TOLERANCE)
     assert [row["expected_latency"] for row in rows[::3]] == pytest.approx(EXPECTED_MS, rel=TOLERANCE)
-    np.testing.assert_allclose(running.p_LK[0], P_FIRST, atol=0.03)
+    np.testing.assert_allclose(running.p_DK[0], P_FIRST, atol=0.03)
 
 
 # --- a planted optimum that the default search must find ---
@@ -233,8 +248,8 @@ def found_by_search(
     running = DifferentiableSearch(SearchConfig(**asked), problem)
     running.supernet = Planted(quality_LK, unfair_LK)  # type: ignore[assignment]
     running.weights = list(running.supernet.parameters())
-    running.run(problem.folder)
-    return next(most_probable(running.parameters().detach().double().numpy(), SPACE.valid_LK, [cost], {"latency": budget})), running  # fmt: skip
+    train(running, problem.folder)
+    return next(most_probable(running.alpha().detach().double().numpy(), SPACE.valid_LK, [cost], {"latency": budget})), running  # fmt: skip
 
 
 def best_by_enumeration(value_LK: np.ndarray, cost: Cost, budget: float) -> np.ndarray:
@@ -249,7 +264,7 @@ def test_where_accuracy_decides_the_best_of_all_is_found(tmp_path: Path, seed: i
     cost = Cost("latency", "ms", 1.0, np.where(SPACE.valid_LK, 1.0, 0.0))
     index_L, running = found_by_search(tmp_path, quality_LK, np.zeros((L, K)), cost, 100.0, seed=seed)
     assert index_L.tolist() == best_by_enumeration(quality_LK, cost, 100.0).tolist()
-    assert float(running.penalties[0].multiplier.value) == 0
+    assert float(running.cost_terms[0].multiplier.value) == 0
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -264,9 +279,9 @@ def test_where_the_budget_decides_the_best_inside_it_is_found(tmp_path: Path, se
     index_L, running = found_by_search(tmp_path, quality_LK, np.zeros((L, K)), cost, budget, seed=seed)
     assert index_L.tolist() == best_by_enumeration(quality_LK, cost, budget).tolist()
     assert cost.total(index_L) == pytest.approx(budget), "the whole budget is used"
-    expected = float(cost.expected(running.p_LK))
+    expected = float(cost.expected(running.p_DK))
     assert expected < 1.05 * budget, "the search itself is held at the budget"
-    assert float(running.penalties[0].multiplier.value) > 0.05
+    assert float(running.cost_terms[0].multiplier.value) > 0.05
 
 
 def test_where_the_gap_decides_the_fair_operation_is_taken_for_its_weight_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from timm.models._efficientnet_blocks import ConvBnAct, InvertedResidual
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from supernet.alpha.relaxation import ArchitectureParameters
+from supernet.alpha.generator import FreeAlpha
 from supernet.blocks.ops import OPS, arch_strings
 from supernet.errors import UserError
 from supernet.network import Supernet, build_efficientnet
@@ -144,14 +144,14 @@ def test_the_gradient_of_the_loss_with_respect_to_weights_is_right() -> None:
 
 def test_alpha_is_saved_with_the_rest() -> None:
     space = get_space("fbnet32")
-    parameters = ArchitectureParameters(torch.from_numpy(space.valid_LK))
+    parameters = FreeAlpha(torch.from_numpy(space.valid_LK))
     with torch.no_grad():
-        parameters.logits_LK.normal_()
+        parameters.logits_DK.normal_()
     saved = nn.ModuleDict({"alpha": parameters}).state_dict()
-    other = ArchitectureParameters(torch.from_numpy(space.valid_LK))
+    other = FreeAlpha(torch.from_numpy(space.valid_LK))
     nn.ModuleDict({"alpha": other}).load_state_dict(saved)
     assert torch.equal(other(), parameters())
-    assert "alpha.logits_LK" in saved
+    assert "alpha.logits_DK" in saved
 
 
 def test_forbidden_operations_take_no_memory() -> None:

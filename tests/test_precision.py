@@ -16,10 +16,11 @@ from torch._dynamo.utils import counters
 from supernet.alpha.relaxation import one_hot
 from supernet.commands.setting import check, prepare
 from supernet.config import SearchConfig
+from supernet.engine import supernet_trainer
+from supernet.engine.supernet_trainer import SupernetTrainer
 from supernet.errors import UserError
 from supernet.network import Supernet
 from supernet.spaces import get_space
-from supernet.strategies import differentiable
 from supernet.strategies.differentiable import DifferentiableSearch
 
 TINY = SearchConfig(
@@ -45,23 +46,27 @@ def test_a_step_waits_for_the_device_only_for_the_losses_of_alpha(tmp_path: Path
     def without_fused(*arguments: Any, fused: bool) -> torch.optim.Optimizer:
         return create_optimizer_v2(*arguments, foreach=False)  # fused kernels are for real devices
 
-    monkeypatch.setattr(differentiable, "create_optimizer_v2", without_fused)
+    monkeypatch.setattr(supernet_trainer, "create_optimizer_v2", without_fused)
     monkeypatch.setattr(torch, "autocast", lambda *arguments, **named: nullcontext())  # does not know "meta"
     running = search(tmp_path / "run", "meta")
     monkeypatch.setattr(Tensor, "cpu", cpu)
     for step in range(2):
-        parts = running.weight_step(running.train.at(step), warm)
+        parts = (
+            SupernetTrainer.one_step(running, step)
+            if warm
+            else running.weight_step(running.train.at(step), step, running.sampled_weights(step))
+        )
         assert not asked and parts["loss"].is_meta
-    running.alpha_step(running.val.at(0))
+    running.alpha_step(running.val.at(0), running.warmup_steps)
     assert asked == [(TINY.paths,)]
-    assert not running.parameters.logits_LK.is_meta
+    assert not running.alpha.logits_DK.is_meta
 
 
 def test_bf16_is_float32_to_its_rounding(tmp_path: Path) -> None:
     steps = {}
     for precision in ("float32", "bf16"):
         running = search(tmp_path / precision, precision=precision)
-        parts = running.weight_step(running.train.at(0), warm=True) | running.alpha_step(running.val.at(0))
+        parts = running.one_step(0) | running.alpha_step(running.val.at(0), running.warmup_steps)
         assert all(weight.dtype == torch.float32 for weight in running.weights)
         steps[precision] = torch.stack([parts["cross_entropy"], parts["val_cross_entropy"]])
     torch.testing.assert_close(steps["bf16"], steps["float32"], rtol=0.05, atol=0)
@@ -69,7 +74,7 @@ def test_bf16_is_float32_to_its_rounding(tmp_path: Path) -> None:
 
 
 def test_unknown_precision() -> None:
-    with pytest.raises(UserError, match='Unknown --precision "fp16"'):
+    with pytest.raises(UserError, match='"fp16" is not known'):
         check(replace(TINY, precision="fp16"))
 
 
@@ -104,5 +109,5 @@ def test_compiled_steps_are_the_same(tmp_path: Path) -> None:
     losses = []
     for compiled in (False, True):
         running = search(tmp_path / str(compiled), compile=compiled)
-        losses.append(torch.stack([running.weight_step(running.train.at(s), warm=True)["loss"] for s in range(2)]))
+        losses.append(torch.stack([running.one_step(s)["loss"] for s in range(2)]))
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=0)

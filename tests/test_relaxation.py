@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from supernet.alpha.generator import FreeAlpha
 from supernet.alpha.relaxation import (
     PATHWISE,
     RELAXATIONS,
-    ArchitectureParameters,
     ScoreFunction,
     balanced_paths,
     fair_paths,
@@ -106,7 +106,7 @@ def test_straight_through_has_the_gumbel_softmax_gradient_of_the_sampled_operati
 
 
 def test_architecture_parameters_start_uniform_and_forbid() -> None:
-    alpha_LK = ArchitectureParameters(VALID_LK)()
+    alpha_LK = FreeAlpha(VALID_LK)()
     torch.testing.assert_close(alpha_LK.softmax(-1), VALID_LK / VALID_LK.sum(-1, keepdim=True))
     assert torch.isinf(alpha_LK[~VALID_LK]).all()
 
@@ -130,7 +130,7 @@ def test_fair_paths_run_each_operation_equally_often(seed: int) -> None:
 
 @given(st.integers(0, 2**31), st.integers(1, 40))
 def test_balanced_paths_hold_each_operation_as_often_as_p_says(seed: int, number: int) -> None:
-    p_LK = F.softmax(ArchitectureParameters(VALID_LK)().detach() + torch.randn(L, K, generator=generator(seed)), dim=-1)
+    p_LK = F.softmax(FreeAlpha(VALID_LK)().detach() + torch.randn(L, K, generator=generator(seed)), dim=-1)
     counts_LK = one_hot(balanced_paths(p_LK, number, generator(seed)), p_LK).sum(0)
     assert (counts_LK[~VALID_LK] == 0).all()
     assert ((counts_LK - number * p_LK).abs() < 1 + 1e-4).all()

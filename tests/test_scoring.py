@@ -97,7 +97,7 @@ def test_the_running_soft_gap_is_unknown_too(data: GroupedData) -> None:
     objective = data_objective(SearchConfig(fairness=EQUAL), data, data.val)
     assert objective.estimate_A() == [None]
     on_train = data_objective(SearchConfig(fairness=EQUAL), data, data.train)
-    gap, _ = on_train.terms[0]
+    gap = on_train.fairness[0].gap
     label_N, group_N = torch.from_numpy(data.train.label_N), torch.from_numpy(data.train.group_NA[:, 0])
     prob_NC = torch.full((len(label_N), 2), 0.5)
     for _ in range(2):

@@ -12,12 +12,13 @@ import pytest
 import torch
 from report_content import search_content
 
-from supernet.alpha import warmup
 from supernet.alpha.relaxation import RELAXATIONS
 from supernet.blocks.sharing import SharedBlock
 from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
 from supernet.costs.latency import load_table
+from supernet.derive import hand_made
+from supernet.engine.loop import train
 from supernet.engine.runs import Interrupted
 from supernet.errors import UserError
 from supernet.problem import Problem
@@ -61,8 +62,8 @@ def test_huge_fairness_weight_changes_the_operations(tmp_path: Path, relaxation:
         running = DifferentiableSearch(config, asked)
         for step in range(6):
             # ω stays as it is: only α may feel the difference
-            running.alpha_step(running.val.at(step))
-        found.append(tuple(running.p_LK.argmax(1).tolist()))
+            running.alpha_step(running.val.at(step), running.warmup_steps)
+        found.append(tuple(running.p_DK.argmax(1).tolist()))
     assert found[0] != found[1]
 
 
@@ -70,26 +71,25 @@ def test_huge_fairness_weight_changes_the_operations(tmp_path: Path, relaxation:
 def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
     whole_config, whole_problem = problem(tmp_path / "whole", TINY)
     whole = DifferentiableSearch(whole_config, whole_problem)
-    whole.run(whole_problem.folder)
+    train(whole, whole_problem.folder)
 
     config, asked = problem(tmp_path / "parts", TINY)
     first = DifferentiableSearch(config, asked)
-    weight_step = first.weight_step
+    one_step = first.one_step
 
-    def interrupted(*args: object) -> object:
-        if first.step == stop_at:
+    def interrupted(step: int) -> object:
+        if step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return weight_step(*args)
+        return one_step(step)
 
-    monkeypatch.setattr(first, "weight_step", interrupted)
+    monkeypatch.setattr(first, "one_step", interrupted)
     with pytest.raises(Interrupted):
-        first.run(asked.folder)
+        train(first, asked.folder)
     second = DifferentiableSearch(config, prepare(replace(config, resume=config.out, out=None)))
-    second.run(asked.folder)
+    assert train(second, asked.folder) == stop_at + 1
 
-    assert second.step == whole.step == second.total_steps
     for (name, ours), (_, theirs) in zip(
-        second.state.state_dict().items(), whole.state.state_dict().items(), strict=True
+        second.modules.state_dict().items(), whole.modules.state_dict().items(), strict=True
     ):
         assert torch.equal(ours, theirs), name
     assert asked.folder.rows() == whole_problem.folder.rows()
@@ -101,7 +101,7 @@ def test_the_derived_one_has_the_smallest_loss_of_the_candidates(tmp_path: Path)
     losses = [candidate.cross_entropy for candidate in found]
     assert 4 <= len(found) <= 5 and losses == sorted(losses)
     assert all(candidate.costs["latency"] <= asked.budget_ms for candidate in found)
-    by_hand = warmup.hand_made(asked.space, asked.costs, asked.budgets)
+    by_hand = hand_made(asked.space, asked.costs, asked.budgets)
     assert [c.ops for c in found if c.by_hand] == [asked.space.names(by_hand)], "what a search must beat"
 
 
@@ -193,7 +193,7 @@ def test_the_hand_made_network_fills_the_budget_with_one_operation(device: str, 
     space = get_space("fbnet32")
     cost = load_table(device).cost(space)
     budget_ms = max(budget_ms, cost.bounds(space.valid_LK)[0])
-    index_L = warmup.hand_made(space, {"latency": cost}, {"latency": budget_ms})
+    index_L = hand_made(space, {"latency": cost}, {"latency": budget_ms})
     assert cost.total(index_L) <= budget_ms
     order_LK = cost.unary_DK.argsort(axis=1, kind="stable")
     rows = np.arange(len(index_L))
@@ -209,7 +209,7 @@ def test_the_hand_made_network_fills_the_budget_with_one_operation(device: str, 
 def test_without_an_anchor_every_layer_draws_from_the_first_step(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", replace(TINY, anchor=0.0, budget_ms=30.0))
     running = DifferentiableSearch(config, asked)
-    paths = torch.stack([running.warmup.weights(running.p_LK, 0, running.generator).argmax(1) for _ in range(28)])
+    paths = torch.stack([running.warmup.weights(running.p_DK, 0, running.generator).argmax(1) for _ in range(28)])
     for row, valid_K in enumerate(asked.space.valid_LK):
         assert len(paths[:, row].unique()) == valid_K.sum()
 
@@ -230,20 +230,20 @@ def test_a_rare_group_fills_the_batch_where_it_is_weighed_up(tmp_path: Path, met
 
 def test_alpha_is_in_the_state(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", TINY)
-    state = DifferentiableSearch(config, asked).state.state_dict()
-    assert state["architecture_parameters.logits_LK"].shape == asked.space.valid_LK.shape
+    state = DifferentiableSearch(config, asked).modules.state_dict()
+    assert state["alpha.logits_DK"].shape == asked.space.valid_LK.shape
 
 
 def test_only_sampled_operations_move(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", replace(TINY, weight_decay=0.1))
     running = DifferentiableSearch(config, asked)
-    running.step = running.warmup_steps  # where every layer draws its operation
-    running.weight_step(running.train.at(0), warm=True)  # draws the paths
+    step = running.warmup_steps - 1  # where every layer draws its operation
+    running.one_step(step)  # draws the paths
     path = running.warmup.paths[0]
     running.warmup.paths.insert(0, path)  # twice: in a block's first step only its last batch norm moves, from 0
-    running.weight_step(running.train.at(1), warm=True)
+    running.one_step(step)
     before = {name: value.clone() for name, value in running.supernet.named_parameters()}
-    running.weight_step(running.train.at(1), warm=True)
+    running.one_step(step)
     for row, layer in enumerate(running.supernet.layers):
         for k, op in enumerate(layer):
             for name, value in op.named_parameters(f"layers.{row}.{k}"):
@@ -256,15 +256,15 @@ def test_only_sampled_operations_move(tmp_path: Path) -> None:
 def test_nan_loss_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, asked = problem(tmp_path / "run", TINY)
     running = DifferentiableSearch(config, asked)
-    weight_step = running.weight_step
+    one_step = running.one_step
 
-    def broken(*args: object) -> dict[str, torch.Tensor]:
-        parts = weight_step(*args)
-        return parts | {"loss": parts["loss"] * (torch.nan if running.step == 4 else 1)}
+    def broken(step: int) -> dict[str, torch.Tensor]:
+        parts = one_step(step)
+        return parts | {"loss": parts["loss"] * (torch.nan if step == 4 else 1)}
 
-    monkeypatch.setattr(running, "weight_step", broken)
+    monkeypatch.setattr(running, "one_step", broken)
     with pytest.raises(UserError, match=r"loss is nan at step 6.*lower --lr"):
-        running.run(asked.folder)
+        train(running, asked.folder)
     checkpoint = asked.folder.load_checkpoint()
     assert checkpoint is not None and checkpoint["step"] == 3
 
@@ -273,8 +273,8 @@ def test_nan_weights_do_not_reach_the_next_path(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", replace(TINY, warmup_epochs=0))
     running = DifferentiableSearch(config, asked)
     running.supernet.conv_stem.weight.data.fill_(torch.nan)
-    with pytest.raises(UserError, match="loss is nan at step 1"):
-        running.run(asked.folder)
+    with pytest.raises(UserError, match="not finite at step 1: stopped"):
+        train(running, asked.folder)
 
 
 def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
@@ -286,8 +286,8 @@ def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
 def test_another_versions_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     config, asked = problem(tmp_path / "run", TINY)
     running = DifferentiableSearch(config, asked)
-    checkpoint = running._checkpoint()
-    del checkpoint["state"]["supernet.conv_stem.weight"]
+    checkpoint = {"step": 0, "sums": {}, "modules": running.modules.state_dict(), "rest": running.rest()}
+    del checkpoint["modules"]["supernet.conv_stem.weight"]
     asked.folder.save_checkpoint(checkpoint)
     with pytest.raises(UserError, match="written by another version of supernet: start a new run"):
-        running.run(asked.folder)
+        train(running, asked.folder)

@@ -13,23 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class ArchitectureParameters(nn.Module):
-    """α as a small module of its own, saved with the rest. Forbidden operations have logit −inf.
-
-    Calling it gives alpha_LK (L, K). Starts at 0: every allowed operation equally probable.
-    """
-
-    valid_LK: Tensor
-
-    def __init__(self, valid_LK: Tensor) -> None:
-        super().__init__()
-        self.logits_LK = nn.Parameter(torch.zeros(valid_LK.shape))
-        self.register_buffer("valid_LK", valid_LK.bool())
-
-    def forward(self) -> Tensor:
-        return self.logits_LK.masked_fill(~self.valid_LK, -torch.inf)
-
-
 def softmax(alpha_LK: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
     """p at a temperature: no sampling, every operation runs (DARTS, Liu et al. 2019)."""
     return F.softmax(alpha_LK / temperature, dim=-1)

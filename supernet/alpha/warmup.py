@@ -6,35 +6,47 @@ one path that works (the anchor), the others learn to fit in. docs/log.md has wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supernet.alpha.generator import FreeAlpha
 from supernet.alpha.relaxation import balanced_paths, one_hot
+from supernet.config import SearchConfig
 from supernet.costs.factors import Cost
-from supernet.derive import broadest_alpha, most_probable
+from supernet.derive import broadest_alpha, hand_made
 from supernet.spaces import SearchSpace
 
 WARMUP_BLOCK = 28  # paths that are balanced together: at uniform p each of 7 operations comes 4 times
 
 
-def hand_made(space: SearchSpace, costs: Mapping[str, Cost], budgets: Mapping[str, float]) -> np.ndarray:
-    """(L,) what one would build without a search: the layer's middle operation by latency (of seven, the fourth) in as many
-    layers as the budgets hold, a stage's first layer rather than another, and the fastest operation in the rest.
+class Start(NamedTuple):
+    """Where a search starts.
 
-    Raises UserError where nothing fits.
+    alpha:       the generator of α
+    hand_made_D: (D,) what one would build without a search
+    anchor_D:    (D,) the path that the warm-up begins with, if it has one
+    expected:    of each cost by name, its expectation under p (D, K), in its unit
     """
-    order_LK = np.where(space.valid_LK, costs["latency"].marginal_DK(space.valid_LK), np.inf).argsort(
-        axis=1, kind="stable"
-    )
-    layers = np.arange(len(order_LK))
-    first_L = np.diff([layer.stage for layer in space.layers], prepend=-1) > 0
-    wish_LK = np.zeros(order_LK.shape)
-    wish_LK[layers, order_LK[:, 0]] = 0.1 / len(layers)  # all of it is less than a layer more
-    wish_LK[layers, order_LK[layers, space.valid_LK.sum(axis=1) // 2]] = 1 + 0.5 / len(layers) * first_L
-    return next(most_probable(wish_LK, space.valid_LK, list(costs.values()), budgets))
+
+    alpha: FreeAlpha
+    hand_made_D: np.ndarray
+    anchor_D: Tensor | None
+    expected: Mapping[str, Callable[[Tensor], Tensor]]
+
+
+def begin(config: SearchConfig, space: SearchSpace, costs: Mapping[str, Cost], budgets: Mapping[str, float]) -> Start:
+    """The start that the options ask for. Raises UserError where nothing keeps the budgets."""
+    assert config.anchor is not None, "known by the space"
+    hand_made_D = hand_made(space, costs, budgets)
+    anchor_D, valid_DK = torch.from_numpy(hand_made_D), torch.from_numpy(space.valid_LK)
+    budget = budgets["latency"] if config.latency_weight is None else None
+    alpha = FreeAlpha(valid_DK, start(valid_DK, costs["latency"], budget, anchor_D, config.anchor))
+    expected = {name: cost.expected for name, cost in costs.items()}
+    return Start(alpha, hand_made_D, anchor_D if config.anchor else None, expected)
 
 
 def start(valid_LK: Tensor, latency: Cost, budget: float | None, anchor_L: Tensor, anchor: float) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from latency_luts.files import write_whole
 from supernet.errors import UserError
 
-FORMAT = 2  # raised when an older checkpoint cannot be gone on from
+FORMAT = 3  # raised when an older checkpoint cannot be gone on from
 _COMMENT = re.compile(rb"supernet checkpoint (\d+) sha256 ([0-9a-f]{64})")
-_LENGTH = len(b"supernet checkpoint 2 sha256 ") + 64
+_LENGTH = len(b"supernet checkpoint %d sha256 " % FORMAT) + 64
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -232,15 +232,6 @@ def read_config(path: str, command: str, kind: type[Config]) -> Config:
     return kind(**{**options, "resume": path})
 
 
-def check_finite(loss: float, where: str, folder: RunFolder) -> None:
-    """Raises UserError when training has broken down; the last good checkpoint is untouched."""
-    if loss != loss or loss in (float("inf"), -float("inf")):
-        raise UserError(
-            f"The loss is {loss} at {where}: stopped. The last good checkpoint is kept in {folder.path}; "
-            "a lower --lr (in a new run) usually helps."
-        )
-
-
 def compute_device(name: str) -> torch.device:
     """`auto` is CUDA, then Apple's MPS, then the CPU. Raises UserError if torch does not have the device."""
     if name == "auto":

@@ -11,11 +11,13 @@ group is −1 are left out. Shapes: N predictions, B batch, C classes, G groups,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import log
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from supernet.fairness.notions import Notion, get_notion
@@ -48,9 +50,12 @@ class HSIC(nn.Module):
         super().__init__()
         self.notion, self.bandwidth = get_notion(notion), bandwidth
 
-    def forward(self, prob_NBC: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
+    def value(self, prob_NBC: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
         """penalty_N; 0 where no event has four samples of two groups."""
         return torch.stack([self._one(prob_BC, label_B, group_B) for prob_BC in prob_NBC])
+
+    def update(self, prob_NBC: Tensor, label_B: Tensor, group_B: Tensor) -> None:
+        """Nothing is remembered."""
 
     def _one(self, prob_BC: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
         score_BE, mask_BE = self.notion.scores(prob_BC, label_B)
@@ -67,8 +72,8 @@ class HSIC(nn.Module):
 class Adversary(nn.Module):
     """An adversary that guesses the group from what the notion looks at, its gradient reversed for the classifier.
 
-    Gradient reversal: Ganin et al., JMLR 2016; for fairness, and given the class: Zhang et al., AIES 2018. In each call the
-    adversary takes one step of Adam of its own on detached predictions; the penalty is then log G − its cross-entropy (groups
+    Gradient reversal: Ganin et al., JMLR 2016; for fairness, and given the class: Zhang et al., AIES 2018. The adversary
+    takes a step of Adam of its own after each batch, on detached predictions; the penalty is log G − its cross-entropy (groups
     weighted alike), a lower bound of what the predictions tell of the group, in nats: 0 where it can only guess.
     Weights and the optimiser's state are in the state_dict.
     """
@@ -88,28 +93,44 @@ class Adversary(nn.Module):
         self.guess = nn.Sequential(nn.Linear(2 * num_events, hidden), nn.ReLU(), nn.Linear(hidden, num_groups))
         self.optimizer = torch.optim.Adam(self.guess.parameters(), rate, betas=(0.5, 0.999))
 
-    def forward(self, prob_NBC: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
-        """penalty_N; 0 where the batch has fewer than two groups."""
-        count_G = self._sum((group_B[:, None] == torch.arange(self.num_groups, device=group_B.device)).sum(0).float())
-        if int((count_G > 0).sum()) < 2:
+    def value(self, prob_NBC: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
+        """penalty_N, by what the adversary learned from earlier batches; 0 where the batch has fewer than two groups."""
+        present, share_B = self._shares(group_B)
+        if present < 2:
             return (prob_NBC * 0).sum((1, 2))
-        share_B = torch.where(group_B >= 0, 1 / ((count_G > 0).sum() * count_G[group_B.clamp_min(0)].clamp_min(1)), 0.0)
+        as_it_is = {name: weight.detach().clone() for name, weight in self.guess.named_parameters()}
+        guess = partial(functional_call, self.guess, as_it_is)  # a later `update` does not reach into this graph
+        return log(present) - self._sum(self._loss_N(guess, prob_NBC, label_B, group_B, share_B))
+
+    def update(self, prob_NBC: Tensor, label_B: Tensor, group_B: Tensor) -> None:
+        """One step of the adversary on these predictions."""
+        present, share_B = self._shares(group_B)
+        if present < 2:
+            return
         with torch.enable_grad():
-            loss = self._loss_N(prob_NBC.detach(), label_B, group_B, share_B).mean()
+            loss = self._loss_N(self.guess, prob_NBC.detach(), label_B, group_B, share_B).mean()
         parameters = list(self.guess.parameters())
         for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = self._sum(grad)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return log(int((count_G > 0).sum())) - self._sum(self._loss_N(prob_NBC, label_B, group_B, share_B))
 
-    def _loss_N(self, prob_NBC: Tensor, label_B: Tensor, group_B: Tensor, share_B: Tensor) -> Tensor:
+    def _shares(self, group_B: Tensor) -> tuple[int, Tensor]:
+        """How many groups the batch has, and the weight of each sample under which these groups weigh alike."""
+        count_G = self._sum((group_B[:, None] == torch.arange(self.num_groups, device=group_B.device)).sum(0).float())
+        present_G = count_G > 0
+        share_B = torch.where(group_B >= 0, 1 / (present_G.sum() * count_G[group_B.clamp_min(0)].clamp_min(1)), 0.0)
+        return int(present_G.sum()), share_B
+
+    def _loss_N(
+        self, guess: Callable[[Tensor], Tensor], prob_NBC: Tensor, label_B: Tensor, group_B: Tensor, share_B: Tensor
+    ) -> Tensor:
         """This process's part of the adversary's cross-entropy on each prediction."""
         found = []
         for prob_BC in prob_NBC:
             score_BE, mask_BE = self.notion.scores(prob_BC, label_B)
             mask_BE = mask_BE.to(prob_BC.dtype)
-            guessed_BG = self.guess(torch.cat([score_BE * mask_BE, mask_BE], 1))
+            guessed_BG = guess(torch.cat([score_BE * mask_BE, mask_BE], 1))
             found.append(
                 share_B.to(guessed_BG.dtype) @ F.cross_entropy(guessed_BG, group_B.clamp_min(0), reduction="none")
             )

@@ -53,11 +53,19 @@ class GroupDRO(nn.Module):
         return self.log_share_G.exp()
 
     @torch.no_grad()
-    def forward(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> Tensor:
-        """factor_B after this batch's update, as in the paper."""
+    def value(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> Tensor:
+        """factor_B with the q that this batch leads to, as in the paper."""
+        log_share_G, count_G = self._moved(loss_B, group_B, weight_B)
+        return group_factors(log_share_G.exp(), count_G, group_B)
+
+    @torch.no_grad()
+    def update(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> None:
+        """q becomes what this batch leads to."""
+        self.log_share_G.copy_(self._moved(loss_B, group_B, weight_B)[0])
+
+    def _moved(self, loss_B: Tensor, group_B: Tensor, weight_B: Tensor) -> tuple[Tensor, Tensor]:
         risk_G, count_G = group_risks(loss_B, group_B, weight_B, len(self.log_share_G), self.reduce_sums)
-        self.log_share_G.copy_((self.log_share_G + self.rate * risk_G).log_softmax(0))
-        return group_factors(self.share_G, count_G, group_B)
+        return (self.log_share_G + self.rate * risk_G).log_softmax(0), count_G
 
 
 class MinimaxPareto(nn.Module):
@@ -98,23 +106,28 @@ class MinimaxPareto(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def forward(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> Tensor:
-        """factor_B with the weights as they were; then the batch joins the sums, and maybe the weights move."""
+    def value(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> Tensor:
+        """factor_B with the weights as they are; 1 while none has moved."""
+        if bool(self.best.isinf()):
+            return torch.ones_like(loss_B)
+        _, count_G = group_risks(loss_B, group_B, weight_B, len(self.share_G), self.reduce_sums)
+        return group_factors(self.share_G, count_G, group_B)
+
+    @torch.no_grad()
+    def update(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> None:
+        """The batch joins the sums; after every ``every`` of them the weights move."""
         risk_G, count_G = group_risks(loss_B, group_B, weight_B, len(self.share_G), self.reduce_sums)
         self.sums_2G += torch.stack([risk_G * count_G, count_G])
         self.step += 1
-        plain = bool(self.best.isinf())  # nothing has moved yet
-        factor_B = torch.ones_like(loss_B) if plain else group_factors(self.share_G, count_G, group_B)
         if int(self.step) % self.every == 0 and bool((self.sums_2G[1] > 0).any()):
-            if plain:
+            if bool(self.best.isinf()):
                 self.share_G.copy_(self.sums_2G[1] / self.sums_2G[1].sum())
             seen_G = self.sums_2G[1] > 0
-            self.update(torch.where(seen_G, self.sums_2G[0] / self.sums_2G[1].clamp_min(1e-12), -torch.inf))
+            self.move(torch.where(seen_G, self.sums_2G[0] / self.sums_2G[1].clamp_min(1e-12), -torch.inf))
             self.sums_2G.zero_()
-        return factor_B
 
     @torch.no_grad()
-    def update(self, risk_G: Tensor) -> None:
+    def move(self, risk_G: Tensor) -> None:
         """One step of APStar on the groups' risks; −∞ for a group that was not seen."""
         self.best.clamp_(max=risk_G.max())
         above_G = (risk_G >= self.best).to(self.share_G.dtype)
@@ -153,6 +166,9 @@ class CellWeights(nn.Module):
         self.register_buffer("factor_GC", torch.where(present_GC, factor_GC, 1.0).float())
 
     @torch.no_grad()
-    def forward(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> Tensor:
+    def value(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> Tensor:
         """factor_B of these samples."""
         return torch.where(group_B >= 0, self.factor_GC[group_B.clamp_min(0), label_B], 1.0).to(loss_B.dtype)
+
+    def update(self, loss_B: Tensor, label_B: Tensor, group_B: Tensor, weight_B: Tensor) -> None:
+        """Nothing is learned."""

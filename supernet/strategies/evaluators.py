@@ -8,14 +8,16 @@ from dataclasses import fields, replace
 import numpy as np
 import torch
 
+from supernet.alpha.warmup import begin
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
+from supernet.engine.loop import train
 from supernet.engine.retraining import train_network
 from supernet.engine.runs import RunFolder
+from supernet.engine.supernet_trainer import SupernetTrainer
 from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.problem import Problem
 from supernet.scoring import supernet_scores, val_scores
-from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.driver import Evaluate
 
 
@@ -49,9 +51,10 @@ def supernet(config: SearchConfig, problem: Problem) -> Evaluate:
     Raises UserError (loss not finite) and Interrupted.
     """
     weights_only = replace(config, warmup_epochs=all_epochs(config), epochs=0)
-    running = DifferentiableSearch(weights_only, problem)
-    running.run(problem.folder)
-    scores = supernet_scores(config, problem, running.supernet)
+    begun = begin(weights_only, problem.space, problem.costs, problem.budgets)
+    trainer = SupernetTrainer(weights_only, problem.space, problem.data, begun, problem.device)
+    train(trainer, problem.folder)
+    scores = supernet_scores(config, problem, trainer.supernet)
     return lambda index_L: _objectives(scores(index_L))
 
 

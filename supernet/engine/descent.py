@@ -1,0 +1,21 @@
+"""One step of gradient descent on a network's weights, the same for a supernet and for a single network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from supernet.engine import distributed
+
+MOST_NORM = 5.0  # of a step's gradient
+
+
+def descend(loss: Tensor, optimizer: Optimizer, weights: Sequence[nn.Parameter]) -> None:
+    """Backward pass, the mean over processes, clipping, the optimiser's step. Weights that did not run have no gradient and stay."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    distributed.average_gradients(weights)
+    nn.utils.clip_grad_norm_(weights, MOST_NORM)
+    optimizer.step()

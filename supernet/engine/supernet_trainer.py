@@ -1,0 +1,158 @@
+"""Trains a supernet's weights ω on search-train, one path a step. Nothing here moves α: a search that does adds its own step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supernet.alpha.warmup import Start, WarmUp
+from supernet.config import SearchConfig
+from supernet.data import Batch, Batches, GroupedData
+from supernet.engine import distributed
+from supernet.engine.descent import descend
+from supernet.engine.evaluate import signed, worst_gap
+from supernet.engine.loop import Means
+from supernet.engine.runs import precision
+from supernet.kernels import fast_cpu
+from supernet.network import Supernet
+from supernet.objective import DataObjective, data_objective, least_share
+from supernet.spaces import SearchSpace
+
+
+class SupernetTrainer:
+    """For `loop.train`. In `modules`: the supernet, α (which stays where it starts) and the objective.
+
+    config: epochs and warmup_epochs are known; during the warm-up paths follow its curriculum
+    space:  what is searched
+    data:   search-train is trained on
+    start:  α, which paths are drawn from, and the warm-up's anchor; the rows tell the costs expected under α
+    device: of the supernet; α stays on the CPU, so that a GPU is never asked for it
+    """
+
+    name = "search"
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: SearchSpace,
+        data: GroupedData,
+        start: Start,
+        device: torch.device,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        assert config.epochs is not None and config.warmup_epochs is not None, "known by the data"
+        self.config, self.data, self.device = config, data, device
+        self.alpha, self.expected = start.alpha, start.expected
+        supernet = Supernet(space, len(data.classes), data.channels)
+        (Supernet.compile_ops if config.compile else fast_cpu)(supernet)
+        self.supernet = distributed.join_batch_norms(supernet.to(memory_format=torch.channels_last).to(device))
+        self.objective = self.objective_on("train")
+        self.modules = nn.ModuleDict({"supernet": self.supernet, "alpha": self.alpha, "objective": self.objective})
+        augment = data.augment if config.augment else None
+        self.train = self.batches("train", augment=augment)
+        self.warmup_steps = config.warmup_epochs * len(self.train)
+        self.total_steps = self.warmup_steps + config.epochs * len(self.train)
+        self.warmup = WarmUp(start.anchor_D, self.warmup_steps)
+        self.weights = list(self.supernet.parameters())  # walking through all modules at each step would take its time
+        self.optimizer = create_optimizer_v2(self.supernet, "adamw", config.lr, config.weight_decay, fused=True)
+        self.scheduler = CosineLRScheduler(
+            self.optimizer, t_initial=self.total_steps, lr_min=config.lr / 50, t_in_epochs=False,
+            warmup_t=min(50, self.total_steps // 10), warmup_lr_init=config.lr / 50,
+        )  # fmt: skip
+        self.generator = torch.Generator().manual_seed(config.seed)
+
+    def objective_on(self, split: str) -> DataObjective:
+        """The objective that the options ask for, on "train" or "val"."""
+        sums = distributed.all_reduce_sums
+        return data_objective(self.config, self.data, getattr(self.data, split), reduce_sums=sums).to(self.device)
+
+    def batches(self, split: str, **options: Any) -> Batches:
+        """Stratified batches of "train" or "val", this process's slice of each."""
+        shared: dict[str, Any] = {
+            "mean": self.data.mean,
+            "std": self.data.std,
+            "seed": self.config.seed,
+            "device": self.device,
+        }
+        shared |= distributed.own_slice() | {"floor": least_share(self.config)}
+        return Batches(getattr(self.data, split), self.config.batch_size, stratify=True, **shared, **options)
+
+    @property
+    def p_DK(self) -> Tensor:
+        """Probability of each option, without gradient."""
+        return F.softmax(self.alpha(), dim=-1).detach()
+
+    def logits(self, batch: Batch, weights_DK: Tensor) -> Tensor:
+        """(B, C) of the supernet under operation weights, float32."""
+        with precision(self.config.precision, batch.image.device):
+            logits_BC = self.supernet(batch.image, weights_DK)
+        return logits_BC.float() if self.config.precision == "bf16" else logits_BC
+
+    def weight_step(self, batch: Batch, step: int, weights_DK: Tensor) -> dict[str, Tensor]:
+        """One step of ω on a batch of search-train under these operation weights."""
+        output_NBC = self.logits(batch, weights_DK)[None]
+        loss = self.objective.value(output_NBC, batch)
+        self.objective.update(output_NBC, batch)
+        descend(loss.total_N.sum(), self.optimizer, self.weights)
+        self.scheduler.step_update(step + 1)
+        return {"loss": loss.total_N.detach().sum(), "cross_entropy": loss.task_N.detach().sum()}
+
+    def one_step(self, step: int) -> dict[str, Tensor]:
+        """One path of the warm-up's curriculum."""
+        return self.weight_step(self.train.at(step), step, self.warmup.weights(self.p_DK, step, self.generator))
+
+    def over(self) -> bool:
+        return False
+
+    def row_due(self, step: int) -> bool:
+        """After each epoch."""
+        return step % len(self.train) == 0
+
+    def row(self, step: int, means: Means) -> dict[str, Any]:
+        """Reads tensors: a GPU is waited for."""
+        return self.row_of(step, means, "warm-up", self.objective)
+
+    def row_of(self, step: int, means: Means, phase: str, objective: DataObjective) -> dict[str, Any]:
+        """The means, where the objective's gaps and α stand."""
+        p_DK, attributes = self.p_DK, self.data.attributes
+        return {
+            "step": step,
+            "epoch": step // len(self.train),
+            "phase": phase,
+            **means,
+            **{f"gap_{name}": gap for name, gap in zip(attributes, objective.estimate_A(), strict=True)},
+            **{f"lambda_gap_{name}": weight for name, weight in zip(attributes, objective.weight_A(), strict=True)},
+            **{f"expected_{name}": float(expected(p_DK)) for name, expected in self.expected.items()},
+            "entropy": float(-(p_DK * p_DK.clamp_min(1e-12).log()).sum(1).mean() / math.log(p_DK.shape[1])),
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+
+    def words(self, row: dict[str, Any]) -> str | None:
+        return None
+
+    def line(self, step: int, means: Means) -> str:
+        """The row in one short line."""
+        found = self.row(step, means)
+        gap = worst_gap(found[f"gap_{name}"] for name in self.data.attributes)
+        return (
+            f"{found['phase']} ce {found['cross_entropy']:.2f} gap {signed(gap)} "
+            f"{found['expected_latency']:.1f} ms λ_lat {found.get('lambda_latency', 0):.2f}"
+        )
+
+    def rest(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "paths": self.warmup.paths,
+        }
+
+    def restore_rest(self, rest: dict[str, Any], step: int) -> None:
+        self.optimizer.load_state_dict(rest["optimizer"])
+        self.generator.set_state(rest["generator"])
+        self.warmup.paths = [path_D.reshape(len(self.p_DK)) for path_D in rest["paths"]]
