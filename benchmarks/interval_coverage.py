@@ -5,7 +5,7 @@ classes, independent images or clusters of writers. Every repetition draws predi
 asks (supernet.intervals) for the interval of a group's accuracy, of accuracy parity, of equal opportunity and of equalized odds,
 and for the paired differences of two networks in accuracy and in the gap. `summary`: the lowest coverage over all cells, by figure, and mean widths.
 
-    python benchmarks/interval_coverage.py           # 5 minutes of one core; writes results/interval_coverage.json
+    python benchmarks/interval_coverage.py           # 7 minutes of one core; writes results/interval_coverage.json
     python benchmarks/interval_coverage.py --quick   # few cells, nothing written
 """
 
