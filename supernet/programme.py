@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-Edge = tuple[int, int]
+from supernet.choices import Edge
+
 Pairs = Mapping[Edge, np.ndarray]
 """(d, e) with d < e → (K, K): a number for option k of decision d beside option l of decision e."""
 

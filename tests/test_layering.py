@@ -15,6 +15,7 @@ LEVELS = [
     {
         "arrays",
         "bars",
+        "choices",
         "command_line",
         "errors",
         "options",

@@ -50,7 +50,7 @@ def test_names_and_columns_are_each_others_inverse(index_L: list[int]) -> None:
 def test_an_operation_that_is_not_allowed_is_named_with_its_place_and_the_nearest() -> None:
     space = get_space("fbnet32")
     with pytest.raises(
-        UserError, match=r'ops\[3\]: "k3_e5" is not an operation of fbnet32 there\. Did you mean "k3_e6"\?'
+        UserError, match=r'ops\[3\]: "k3_e5" is not an option of fbnet32 there\. Did you mean "k3_e6"\?'
     ):
         space.index_L(["skip"] * 3 + ["k3_e5"] + ["skip"] * 18)
     with pytest.raises(UserError, match="22 layers, but 3 operations"):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supernet.choices import draw
 from supernet.programme import Pairs, Programme
 
 
@@ -137,8 +138,7 @@ class Cost:
     def median(self, valid_DK: np.ndarray, draws: int = 2001) -> float:
         """The median cost of architectures drawn uniformly (fixed seed: the same table gives the same number)."""
         rng = np.random.default_rng(0)
-        columns = [rng.choice(np.flatnonzero(valid_K), draws) for valid_K in valid_DK]
-        return float(np.median(self.totals(np.stack(columns, axis=1))))
+        return float(np.median(self.totals(draw(valid_DK, draws, rng))))
 
 
 def least_text(value: float) -> str:

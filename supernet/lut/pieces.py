@@ -12,6 +12,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from supernet.blocks.ops import arch_string, arch_strings, build_op
+from supernet.choices import draw
 from supernet.costs.analytic import macs_table
 from supernet.network import build_efficientnet
 from supernet.spaces import PLAIN, SearchSpace, Style
@@ -68,8 +69,7 @@ def networks(space: SearchSpace, in_chans: int, num_classes: int, number: int, s
     draws = []
     for _ in range(500):
         likely = rng.dirichlet(np.ones(len(space.ops)))
-        rows = [np.where(valid, likely, 0) + 1e-9 * valid for valid in space.valid_LK]
-        draws.append(np.array([rng.choice(len(row), p=row / row.sum()) for row in rows]))
+        draws += list(draw(space.valid_LK, 1, rng, likely + 1e-9))
     draws.sort(key=cost.total)
     chosen = [draws[int((rank + 0.5) * len(draws) / number)] for rank in range(number)]
     return [

@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from supernet.errors import UserError, nearest
+from supernet.choices import Choices, Decision
+from supernet.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,22 @@ class SearchSpace:
         return self.parent or self.name
 
     @cached_property
+    def choices(self) -> Choices:
+        """Each layer's operation is a decision; a column is the same operation in every layer."""
+        rows = [tuple(op if op in layer.ops else None for op in self.ops) for layer in self.layers]
+        return Choices(self.name, tuple(Decision(f"ops[{number}]", row) for number, row in enumerate(rows)))
+
+    @property
     def valid_LK(self) -> np.ndarray:
         """(L, K) bool: True where the operation is allowed at the layer."""
-        return np.array([[op in layer.ops for op in self.ops] for layer in self.layers])
+        return self.choices.valid_DK
 
     def index_L(self, ops: Sequence[str]) -> np.ndarray:
         """(L,) column of each layer's operation. Raises UserError for a wrong length or a forbidden operation."""
         if len(ops) != len(self.layers):
             raise UserError(f"{self.name} has {len(self.layers)} layers, but {len(ops)} operations were given.")
-        for number, (op, layer) in enumerate(zip(ops, self.layers, strict=True)):
-            if op not in layer.ops:
-                raise UserError(
-                    f'ops[{number}]: "{op}" is not an operation of {self.name} there.{nearest(op, layer.ops)}'
-                )
-        return np.array([self.ops.index(op) for op in ops])
+        return self.choices.index_D(ops)
 
     def names(self, index_L: Sequence[int] | np.ndarray) -> tuple[str, ...]:
         """Operation names of an (L,) index vector."""
-        return tuple(self.ops[int(k)] for k in index_L)
+        return self.choices.names(index_L)

@@ -6,12 +6,12 @@ An architecture is an (L,) array: the column of each layer's operation.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from supernet.choices import draw, every
 from supernet.costs.factors import Cost
 from supernet.derive import most_probable
 from supernet.errors import UserError
@@ -47,7 +47,7 @@ class Region:
         """(L,) drawn uniformly, by rejection. Where the budgets are so tight that `TRIES` draws all fail: the best one
         for random α (perturb-and-MAP, as `derive.candidates`), which is always inside but not quite uniform."""
         for _ in range(TRIES):
-            index_L = np.where(self.valid_LK, rng.random(self.valid_LK.shape), -1.0).argmax(axis=1)
+            (index_L,) = draw(self.valid_LK, 1, rng)
             if self.keeps(index_L):
                 return index_L
         return self._most_probable(rng.gumbel(size=self.valid_LK.shape))
@@ -92,8 +92,7 @@ class Region:
 
     def every(self) -> Iterator[np.ndarray]:
         """Every architecture inside, in lexicographic order."""
-        options = [np.flatnonzero(valid_K).tolist() for valid_K in self.valid_LK]
-        return (index_L for index_L in map(np.array, itertools.product(*options)) if self.keeps(index_L))
+        return filter(self.keeps, every(self.valid_LK))
 
     def _most_probable(self, alpha_LK: np.ndarray) -> np.ndarray:
         return next(most_probable(alpha_LK, self.valid_LK, list(self.costs.values()), self.budgets))

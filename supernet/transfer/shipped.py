@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from supernet.choices import draw
 from supernet.errors import UserError
 from supernet.schema import read_json
 from supernet.spaces import SearchSpace, get_space
@@ -38,8 +39,7 @@ _SCHEMA = {
 
 def random_architectures(space: SearchSpace, count: int, seed: int = 0) -> np.ndarray:
     """(count, L) operation indices, each layer's drawn evenly from what it allows."""
-    rng = np.random.default_rng(seed)
-    return np.column_stack([rng.choice(np.flatnonzero(valid_K), count) for valid_K in space.valid_LK])
+    return draw(space.valid_LK, count, np.random.default_rng(seed))
 
 
 def shipped_source(space: SearchSpace, path: Path | None = None) -> Source:
