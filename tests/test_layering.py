@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -159,3 +160,20 @@ def test_the_runner_starts_without_torch() -> None:
     )
     code = f"import {modules}, sys; assert not {{'torch', 'supernet', 'timm'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_way_in_is_as_contributing_says() -> None:
+    """Each `file:function` of "Start here" is there, and the first three hops call one another."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^    (supernet/\S+\.py):(\w+)", text, re.MULTILINE)
+    assert len(hops) == 5
+    for file, name in hops:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        assert any(isinstance(node, ast.FunctionDef) and node.name == name for node in ast.walk(tree)), f"{file}:{name}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/*.md")) + [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)  # fmt: skip
+def test_links_of_the_docs_stay_in_the_repository(path: Path) -> None:
+    for link in re.findall(r"\]\(([\w./-]+\.\w+)[)#]", path.read_text(encoding="utf-8")):
+        target = (path.parent / link).resolve()
+        assert target.is_relative_to(ROOT) and target.exists(), link
