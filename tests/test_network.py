@@ -15,7 +15,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from supernet.alpha.generator import FreeAlpha
-from supernet.blocks.ops import OPS, arch_strings
+from supernet.blocks.ops import arch_strings
 from supernet.errors import UserError
 from supernet.network import Supernet, build_efficientnet
 from supernet.spaces import LayerSpec, SearchSpace, get_space
@@ -162,8 +162,8 @@ class TestTimmsPrivateBuilder:
     """timm's builder is private: a change in it must be noticed here."""
 
     def test_block_types(self) -> None:
-        ops = tuple(OPS)
         space = get_space("fbnet32")
+        ops = space.ops
         network = derived(space, tuple(ops[row % 7] for row in range(22)))
         blocks = list(chain.from_iterable(network.blocks))
         kinds = [type(block) for block in blocks]

@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from supernet.data import GroupedData, Split, load_data
 from supernet.errors import UserError
-from supernet.export import quantise, to_onnx
+from supernet.export import to_onnx
 from supernet.network import build_path
 from supernet.objective import cell_counts
+from supernet.quantisation import quantise
 from supernet.refit import (
     FOLDS,
     _folds,
