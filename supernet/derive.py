@@ -13,10 +13,13 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
+from supernet.choices import draw
 from supernet.costs.factors import Cost, least_text
 from supernet.errors import UserError
 from supernet.programme import Pairs, Programme
 from supernet.spaces import SearchSpace
+
+TRIES = 200  # uniform draws before the exact way is taken
 
 
 def most_probable(
@@ -65,6 +68,50 @@ def best_first(
         raise UserError(f"No architecture keeps all of these budgets at once: {dict(budgets)}.")
 
 
+def inside(index_D: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, float]) -> bool:
+    """Whether an architecture (D,) keeps every budget."""
+    return all(cost.total(index_D) <= budgets.get(cost.name, np.inf) for cost in costs)
+
+
+def drawn_inside(
+    valid_DK: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, float], rng: np.random.Generator
+) -> np.ndarray:
+    """(D,) drawn uniformly inside the budgets, by rejection. Where they are so tight that `TRIES` draws all fail: the best one
+    for random α (perturb-and-MAP, as `candidates`), which is always inside but not quite uniform. Raises UserError if nothing fits.
+    """
+    for _ in range(TRIES):
+        (index_D,) = draw(valid_DK, 1, rng)
+        if inside(index_D, costs, budgets):
+            return index_D
+    return next(most_probable(rng.gumbel(size=valid_DK.shape), valid_DK, costs, budgets))
+
+
+def repaired(
+    index_D: np.ndarray,
+    valid_DK: np.ndarray,
+    costs: Sequence[Cost],
+    budgets: Mapping[str, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """(D,) inside the budgets and near: random decisions get a random cheaper option until the budgets are kept.
+
+    With several budgets that can go in circles; then the one that differs in the fewest decisions, by an integer programme.
+    """
+    found_D = np.array(index_D)
+    for _ in range(4 * len(index_D)):
+        broken = [cost for cost in costs if cost.total(found_D) > budgets.get(cost.name, np.inf)]
+        if not broken:
+            return found_D
+        change_DK = broken[rng.integers(len(broken))].change_DK(found_D)
+        cheaper = np.argwhere(valid_DK & (change_DK < 0))
+        if not len(cheaper):  # within rounding of the least possible, or a maximum that two decisions hold
+            break
+        decision, option = cheaper[rng.integers(len(cheaper))]
+        found_D[decision] = option
+    same_DK = (np.arange(valid_DK.shape[1]) == np.asarray(index_D)[:, None]).astype(float)
+    return next(best_first(same_DK, valid_DK, costs, budgets))
+
+
 def uniform(sizes_LK: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, float]) -> np.ndarray | None:
     """(L,) the control of a search: every layer keeps the same share of its size, as large as the budgets hold.
 
@@ -74,16 +121,13 @@ def uniform(sizes_LK: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, f
     steps = [np.flatnonzero(np.isfinite(size_K))[np.argsort(size_K[np.isfinite(size_K)])] for size_K in sizes_LK]
     index_L = np.array([own[0] for own in steps])
 
-    def fits(candidate_L: np.ndarray) -> bool:
-        return all(cost.total(candidate_L) <= budgets.get(cost.name, np.inf) for cost in costs)
-
-    if not fits(index_L):
+    if not inside(index_L, costs, budgets):
         return None
     for level in range(1, max(map(len, steps))):
         for layer in reversed(range(len(steps))):
             larger_L = index_L.copy()
             larger_L[layer] = steps[layer][min(level, len(steps[layer]) - 1)]
-            if not fits(larger_L):
+            if not inside(larger_L, costs, budgets):
                 return index_L
             index_L = larger_L
     return index_L
@@ -140,10 +184,10 @@ def candidates(
     rng = np.random.default_rng(seed)
     found = list(islice(most_probable(alpha_DK, valid_DK, costs, budgets), (number + 1) // 2))
     fastest = {cost.name: cost.bounds(valid_DK)[0] for cost in costs}
-    for draw in range(4 * number):
+    for attempt in range(4 * number):
         if len(found) == number:
             break
-        share = 1.0 if draw % 2 else rng.uniform(0.5, 1.0)
+        share = 1.0 if attempt % 2 else rng.uniform(0.5, 1.0)
         tighter = {name: min(limit, fastest[name] + share * (limit - fastest[name])) for name, limit in budgets.items()}
         noisy_DK = alpha_DK + rng.gumbel(size=alpha_DK.shape)
         try:

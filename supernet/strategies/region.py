@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from supernet.choices import draw, every
+from supernet.choices import every
 from supernet.costs.factors import Cost
-from supernet.derive import most_probable
+from supernet.derive import drawn_inside, inside, most_probable, repaired
 from supernet.errors import UserError
-
-TRIES = 200  # uniform draws before the exact way is taken
 
 
 class Region:
@@ -39,18 +37,12 @@ class Region:
 
     def keeps(self, index_L: np.ndarray) -> bool:
         """Whether the architecture is allowed and keeps every budget."""
-        if not self.valid_LK[np.arange(len(self.valid_LK)), index_L].all():
-            return False
-        return all(self.costs[name].total(index_L) <= budget for name, budget in self.budgets.items())
+        allowed = self.valid_LK[np.arange(len(self.valid_LK)), index_L].all()
+        return bool(allowed) and inside(index_L, list(self.costs.values()), self.budgets)
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
-        """(L,) drawn uniformly, by rejection. Where the budgets are so tight that `TRIES` draws all fail: the best one
-        for random α (perturb-and-MAP, as `derive.candidates`), which is always inside but not quite uniform."""
-        for _ in range(TRIES):
-            (index_L,) = draw(self.valid_LK, 1, rng)
-            if self.keeps(index_L):
-                return index_L
-        return self._most_probable(rng.gumbel(size=self.valid_LK.shape))
+        """(L,) drawn uniformly, as `derive.drawn_inside`."""
+        return drawn_inside(self.valid_LK, list(self.costs.values()), self.budgets, rng)
 
     def neighbours(self, index_L: np.ndarray) -> list[np.ndarray]:
         """Every architecture inside that differs in exactly one layer, in the order of layers and operations."""
@@ -69,22 +61,8 @@ class Region:
         return near[rng.integers(len(near))] if near else self.random(rng)
 
     def repair(self, index_L: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """An architecture inside that is near: random layers get a random cheaper operation until the budgets are kept.
-
-        With several budgets that can go in circles; then the one that differs in the fewest layers, by an integer programme.
-        """
-        repaired_L = np.array(index_L)
-        for _ in range(4 * len(index_L)):
-            broken = [n for n, budget in self.budgets.items() if self.costs[n].total(repaired_L) > budget]
-            if not broken:
-                return repaired_L
-            change_LK = self.costs[broken[rng.integers(len(broken))]].change_DK(repaired_L)
-            cheaper = np.argwhere(self.valid_LK & (change_LK < 0))
-            if not len(cheaper):  # within rounding of the least possible
-                break
-            layer, op = cheaper[rng.integers(len(cheaper))]
-            repaired_L[layer] = op
-        return self._most_probable((np.arange(self.valid_LK.shape[1]) == np.asarray(index_L)[:, None]).astype(float))
+        """An architecture inside that is near, as `derive.repaired`."""
+        return repaired(index_L, self.valid_LK, list(self.costs.values()), self.budgets, rng)
 
     def count(self) -> int:
         """Architectures of the space, budgets apart."""
