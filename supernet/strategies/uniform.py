@@ -15,7 +15,7 @@ from supernet.problem import Outcome, Problem
 from supernet.scoring import marked
 from supernet.spaces import SearchSpace
 from supernet.spaces.lite import uniform_sizes
-from supernet.strategies.blockwise import channel_orders, compared, fitted_images, keep_weights
+from supernet.strategies.assembled import channel_orders, compared, fitted_images, keep_weights
 from supernet.teacher import read_teacher
 
 

@@ -1,0 +1,87 @@
+"""Architectures assembled from a teacher's blocks, trained shortly towards it, and compared: what its strategies share."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from timm.models.efficientnet import EfficientNet
+from torch import Tensor
+
+from latency_luts.files import write_whole
+from supernet.bars import bar as progress_bar
+from supernet.config import SearchConfig
+from supernet.data import Batches
+from supernet.network import build_path
+from supernet.pretrained import INHERITED_WEIGHTS
+from supernet.problem import Candidate, Problem
+from supernet.scoring import gaps_by_attribute, val_scores
+from supernet.teacher import Teacher, distil
+from supernet.transplant import assemble, block_inputs, blocks_of, channel_order
+
+FITTED = 256  # images that blocks are fitted to
+RATE = 5e-4  # of the short training
+
+
+@torch.no_grad()
+def channel_orders(teacher: Teacher, fitted_NCHW: Tensor) -> list[Tensor | None]:
+    """`channel_order` of each of the teacher's blocks; None of one that has nothing to leave out."""
+    inputs = zip(blocks_of(teacher.network), block_inputs(teacher.network, fitted_NCHW), strict=False)
+    return [channel_order(block, x) if hasattr(block, "conv_pwl") else None for block, x in inputs]
+
+
+def fitted_images(problem: Problem, config: SearchConfig) -> Tensor:
+    """Training images that blocks are fitted to, as the teacher takes them."""
+    train = problem.data.train
+    rng = np.random.default_rng(config.seed)
+    index_N = np.sort(rng.choice(len(train), min(FITTED, len(train)), replace=False))
+    spec = problem.data.preprocessing
+    return torch.from_numpy(spec.normalised(np.asarray(train.images_NCHW[index_N])))
+
+
+def compared(
+    config: SearchConfig, problem: Problem, teacher: Teacher, orders: list[Tensor | None], fitted_NCHW: Tensor,
+    named: list[tuple[str, ...]],
+) -> list[tuple[Candidate, EfficientNet]]:  # fmt: skip
+    """Each architecture assembled, trained shortly and scored on search-val, the one with the least cross-entropy first.
+
+    Mean over groups; with --max-gap those whose gap exceeds it come after the others, the least excess first.
+    """
+    space, data = problem.space, problem.data
+    scored = val_scores(config, problem)
+    train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=data.augment,
+                    mean=teacher.spec.mean, std=teacher.spec.std)  # fmt: skip
+    batches = [train.at(step).image for step in range(config.distil_steps)]
+    rows = []
+    unique = list(dict.fromkeys(named))
+    for ops in progress_bar(unique, desc="compare", unit="network", disable=not problem.folder.writes):
+        torch.manual_seed(config.seed)
+        network = assemble(space, ops, teacher.network, orders, fitted_NCHW,
+                           cast(EfficientNet, build_path(space, ops, len(data.classes), data.channels)))  # fmt: skip
+        if batches:
+            distil(network, teacher, batches, RATE)
+        found = scored(network)
+        index_L = space.index_L(ops)
+        rows.append((
+            Candidate(
+                ops, {name: cost.total(index_L) for name, cost in problem.costs.items()}, None, found["accuracy"],
+                found["mean_group_accuracy"], found["gap"], True, found["cross_entropy"],
+                gaps=gaps_by_attribute(found, data.attributes),
+            ), network,
+        ))  # fmt: skip
+    cap = config.max_gap
+
+    def merit(row: tuple[Candidate, EfficientNet]) -> tuple[float, float]:
+        one = row[0]
+        excess = 0.0 if cap is None or one.gap is None else max(0.0, one.gap - cap)
+        return excess, one.cross_entropy or 0.0
+
+    return sorted(rows, key=merit)
+
+
+def keep_weights(problem: Problem, network: EfficientNet) -> None:
+    """Beside derived.json, for `train` to begin with."""
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    write_whole(problem.folder.path / INHERITED_WEIGHTS, save(state))
