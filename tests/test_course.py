@@ -15,7 +15,7 @@ from torch import nn
 from supernet.commands.main import main
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData, load_data
-from supernet.engine import retraining
+from supernet.engine import loop, retraining
 from supernet.engine.course import Course, course_words, figure, mean_recall
 from supernet.engine.evaluate import brief_scores, predict
 from supernet.engine.runs import Interrupted, RunFolder
@@ -133,7 +133,7 @@ def test_the_best_weights_come_back_and_a_resumed_run_has_the_same(
     assert rows[-1]["epoch"] - best["epoch"] >= 8 and rows[-1]["epoch"] < 40, "patience ran out"
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr(retraining, "StopSignal", lambda: StopAt(rows[-1]["step"] - 7))
+        patched.setattr(loop, "StopSignal", lambda: StopAt(rows[-1]["step"] - 7))
         train(asked, data, tmp_path / "cut")
     for _ in range(2):  # to the end; and once more, as after a kill between training and report
         resumed, again = train(asked, data, tmp_path / "cut")
