@@ -24,6 +24,11 @@ CELLS = ("", " ", "nan", "NA", "null", "-1", "0", "1e300", "1e-300", "inf", "1e9
          "../../etc/passwd", "/dev/zero", "\u202ex", "1,5", "k3_e1", "true", "１２")  # fmt: skip
 
 
+def nasty(rng: random.Random) -> Any:
+    """A copy: what a mutant holds may be changed further."""
+    return copy.deepcopy(rng.choice(NASTY))
+
+
 def damage(content: bytes, rng: random.Random) -> bytes:
     """Bytes lost, flipped, repeated or put in."""
     place, kind = rng.randrange(len(content) + 1), rng.randrange(7)
@@ -58,14 +63,14 @@ def changed(value: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         paths = places(value)[1:]
         if not paths:
-            return rng.choice(NASTY)
+            return nasty(rng)
         path = rng.choice(paths)
         holder = value
         for key in path[:-1]:
             holder = holder[key]
         key, kind = path[-1], rng.randrange(8)
         if kind < 4:
-            holder[key] = rng.choice(NASTY)
+            holder[key] = nasty(rng)
         elif kind == 4:
             del holder[key]
         elif kind == 5 and type(holder[key]) in (int, float):
@@ -73,7 +78,7 @@ def changed(value: Any, rng: random.Random) -> Any:
         elif kind == 6 and isinstance(holder, list):
             holder.insert(rng.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
         elif isinstance(holder, dict):
-            holder[rng.choice(("extra", "", "x" * 300, "\x1b", *map(str, holder)))] = rng.choice(NASTY)
+            holder[rng.choice(("extra", "", "x" * 300, "\x1b", *map(str, holder)))] = nasty(rng)
         else:
             rng.shuffle(holder)
     return value
