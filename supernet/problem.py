@@ -13,13 +13,15 @@ from supernet.costs.latency import LatencyTable
 from supernet.data import GroupedData
 from supernet.engine.runs import RunFolder
 from supernet.spaces import SearchSpace
+from supernet.task import Task
 
 
 @dataclass(frozen=True)
 class Problem:
     """What is searched. `budgets` gives the most that each named cost may be; `notes` are lines for the person.
 
-    `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter.
+    `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter. `task`: classification of the
+    data's classes if None.
     """
 
     folder: RunFolder
@@ -31,6 +33,7 @@ class Problem:
     budget_ms: float
     device: torch.device
     notes: tuple[str, ...]
+    task: Task | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Candidate:
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
     worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
     is as good in error, gap and latency, and better in one. `by_hand`: it is what one would build without a search
-    (`warmup.hand_made`).
+    (`derive.hand_made`).
     """
 
     ops: tuple[str, ...]

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from timm.models.efficientnet import EfficientNet
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from supernet.data import Batch, GroupedData
 from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions
 from supernet.network import Supernet, build_path
+from supernet.task import probabilities
 
 
 @torch.no_grad()
-def predict(network: nn.Module, batches: Iterable[Batch]) -> np.ndarray:
-    """(N, C) softmax probabilities in the batches' order; the network is left in eval mode."""
+def predict(
+    network: nn.Module, batches: Iterable[Batch], predictions: Callable[[Tensor], Tensor] = probabilities
+) -> np.ndarray:
+    """(N, C) predictions in the batches' order, by default softmax probabilities; the network is left in eval mode."""
     network.eval()
-    return torch.cat([network(batch.image).float().softmax(-1).cpu() for batch in batches]).numpy()
+    return torch.cat([predictions(network(batch.image).float()).cpu() for batch in batches]).numpy()
 
 
 def standalone(supernet: Supernet, ops: Sequence[str]) -> EfficientNet:

@@ -22,6 +22,7 @@ from supernet.engine.loop import Means, train
 from supernet.engine.runs import RunFolder, precision
 from supernet.kernels import fast_cpu
 from supernet.objective import data_objective, least_share
+from supernet.task import Task, classification
 from supernet.teacher import Distance, Teacher
 
 
@@ -29,6 +30,13 @@ class Retraining:
     """For `loop.train`: one network on search-train, its moving average validated on search-val.
 
     A row is written after each epoch; where search-train is small, after so many that validating takes less time than the training.
+
+    config:  epochs, lr and layer_decay are known
+    data:    search-train is trained on, search-val validates
+    network: (B, channels, size, size) → (B, outputs); in place
+    device:  where it is trained
+    teacher: its outputs take the place of the labels
+    task:    classification of the data's classes if None
     """
 
     name = "train"
@@ -40,6 +48,7 @@ class Retraining:
         network: nn.Module,
         device: torch.device,
         teacher: Teacher | None = None,
+        task: Task | None = None,
     ) -> None:
         assert config.epochs is not None, "known by the data"
         assert config.lr is not None and config.layer_decay is not None, "known by --pretrained"
@@ -58,7 +67,8 @@ class Retraining:
         epochs_a_row = -(-2 * len(data.val) // len(data.train))  # training an image takes some three forward passes
         self.steps_a_row = epochs_a_row * len(self.train)
         sums = distributed.all_reduce_sums
-        self.objective = data_objective(config, data, data.train, config.smoothing, sums).to(device)
+        self.task = task or classification(len(data.classes), config.smoothing)
+        self.objective = data_objective(config, data, data.train, self.task, sums).to(device)
         self.averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
         options: dict[str, Any] = {"fused": True} if config.opt == "adamw" else {}
         if config.layer_decay != 1:
@@ -100,10 +110,13 @@ class Retraining:
     def row(self, step: int, means: Means) -> dict[str, Any]:
         """Validates."""
         data, objective = self.data, self.objective
-        prob_NC = predict(self.averaged.module, self.val.epoch())
-        scores = brief_scores(prob_NC, data.val.label_N, data.val.group_NA, data, self.config.fairness)
-        scores["mean_recall"] = mean_recall(prob_NC.argmax(1), data.val.label_N)
-        self.course.note(step, scores, self.averaged.module)
+        predicted_NC = predict(self.averaged.module, self.val.epoch(), self.task.predictions)
+        if self.task.scores is not None:
+            scores: dict[str, Any] = self.task.scores(predicted_NC, data.val.label_N)
+        else:
+            scores = brief_scores(predicted_NC, data.val.label_N, data.val.group_NA, data, self.config.fairness)
+            scores["mean_recall"] = mean_recall(predicted_NC.argmax(1), data.val.label_N)
+            self.course.note(step, scores, self.averaged.module)
         return {
             "step": step,
             "epoch": step // len(self.train),
@@ -115,10 +128,11 @@ class Retraining:
         }
 
     def words(self, row: dict[str, Any]) -> str | None:
-        return (
-            f"epoch {row['epoch']}/{self.config.epochs}: search-val accuracy {row['val_accuracy']:.4f}, "
-            f"gap {signed(row['val_gap'])}"
-        )
+        if self.task.scores is not None:
+            told = ", ".join(f"{name[4:]} {value:.4f}" for name, value in row.items() if name.startswith("val_"))
+        else:
+            told = f"accuracy {row['val_accuracy']:.4f}, gap {signed(row['val_gap'])}"
+        return f"epoch {row['epoch']}/{self.config.epochs}: search-val {told}"
 
     def line(self, step: int, means: Means) -> str:
         what = "ce" if self.distance.network is None else "distance"
@@ -147,6 +161,7 @@ def train_network(
     folder: RunFolder,
     device: torch.device,
     teacher: Teacher | None = None,
+    task: Task | None = None,
 ) -> nn.Module:
     """Trains on search-train, validates on search-val, returns the averaged network.
 
@@ -155,7 +170,7 @@ def train_network(
     Goes on from the folder's checkpoint where there is one. The last epoch's weights are returned, or by `keep` the best
     ones on search-val. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
-    retraining = Retraining(config, data, network, device, teacher)
+    retraining = Retraining(config, data, network, device, teacher, task)
     train(retraining, folder)
     averaged = retraining.averaged.module
     if retraining.course.best_weights is not None:

@@ -23,6 +23,7 @@ from supernet.kernels import fast_cpu
 from supernet.network import Supernet
 from supernet.objective import DataObjective, data_objective, least_share
 from supernet.spaces import SearchSpace
+from supernet.task import Task, classification
 
 
 class SupernetTrainer:
@@ -33,6 +34,7 @@ class SupernetTrainer:
     data:   search-train is trained on
     start:  α, which paths are drawn from, and the warm-up's anchor; the rows tell the costs expected under α
     device: of the supernet; α stays on the CPU, so that a GPU is never asked for it
+    task:   classification of the data's classes if None
     """
 
     name = "search"
@@ -44,12 +46,14 @@ class SupernetTrainer:
         data: GroupedData,
         start: Start,
         device: torch.device,
+        task: Task | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         assert config.epochs is not None and config.warmup_epochs is not None, "known by the data"
         self.config, self.data, self.device = config, data, device
+        self.task = task or classification(len(data.classes))
         self.alpha, self.expected = start.alpha, start.expected
-        supernet = Supernet(space, len(data.classes), data.channels)
+        supernet = Supernet(space, self.task.outputs, data.channels)
         (Supernet.compile_ops if config.compile else fast_cpu)(supernet)
         self.supernet = distributed.join_batch_norms(supernet.to(memory_format=torch.channels_last).to(device))
         self.objective = self.objective_on("train")
@@ -69,8 +73,8 @@ class SupernetTrainer:
 
     def objective_on(self, split: str) -> DataObjective:
         """The objective that the options ask for, on "train" or "val"."""
-        sums = distributed.all_reduce_sums
-        return data_objective(self.config, self.data, getattr(self.data, split), reduce_sums=sums).to(self.device)
+        images, sums = getattr(self.data, split), distributed.all_reduce_sums
+        return data_objective(self.config, self.data, images, self.task, sums).to(self.device)
 
     def batches(self, split: str, **options: Any) -> Batches:
         """Stratified batches of "train" or "val", this process's slice of each."""

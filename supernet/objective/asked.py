@@ -34,12 +34,17 @@ def data_objective(
     config: CommonConfig,
     data: GroupedData,
     split: Split,
-    smoothing: float = 0.0,
+    task: Task | None = None,
     reduce_sums: Callable[[Tensor], Tensor] | None = None,
 ) -> DataObjective:
-    """The objective that the options ask for, on the images of this split. Raises UserError as `class_weights`."""
-    task, factor_C = classification(len(data.classes), smoothing), class_weights(config, data, split)
-    return fair_objective(config, task, cell_counts(data, split), factor_C, reduce_sums)
+    """The objective that the options ask for, on the images of this split. Raises UserError as `class_weights`.
+
+    task: classification of the data's classes if None; another one has no fairness terms.
+    """
+    task = task or classification(len(data.classes))
+    if task.scores is not None:
+        return DataObjective(TaskTerm(task, reduce_sums=reduce_sums))
+    return fair_objective(config, task, cell_counts(data, split), class_weights(config, data, split), reduce_sums)
 
 
 def fair_objective(

@@ -36,7 +36,7 @@ class DifferentiableSearch(SupernetTrainer):
 
     def __init__(self, config: SearchConfig, problem: Problem) -> None:
         begun = warmup.begin(config, problem.space, problem.costs, problem.budgets)
-        super().__init__(config, problem.space, problem.data, begun, problem.device)
+        super().__init__(config, problem.space, problem.data, begun, problem.device, problem.task)
         self.hand_made_L = begun.hand_made_D
         self.score = ScoreFunction(begun.alpha.valid_DK)
         self.alpha_objective = self.objective_on("val")

@@ -52,7 +52,7 @@ def supernet(config: SearchConfig, problem: Problem) -> Evaluate:
     """
     weights_only = replace(config, warmup_epochs=all_epochs(config), epochs=0)
     begun = begin(weights_only, problem.space, problem.costs, problem.budgets)
-    trainer = SupernetTrainer(weights_only, problem.space, problem.data, begun, problem.device)
+    trainer = SupernetTrainer(weights_only, problem.space, problem.data, begun, problem.device, problem.task)
     train(trainer, problem.folder)
     scores = supernet_scores(config, problem, trainer.supernet)
     return lambda index_L: _objectives(scores(index_L))
