@@ -38,14 +38,17 @@ from results_io import write_results
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "benchmarks" / "results" / "mutation.rows.jsonl.gz"
 TESTS = {
-    "objective.py": ("test_mechanisms.py", "test_fairness_methods.py"),
+    "objective/*.py": ("test_mechanisms.py", "test_fairness_methods.py"),
     "alpha/*.py": ("test_relaxation.py", "test_mechanisms.py"),
     "derive.py": ("test_derive.py",),
+    "programme.py": ("test_derive.py",),
     "fairness/*.py": ("test_fairness.py", "test_fairness_methods.py"),
     "refit.py": ("test_refit.py",),
     "postprocessing.py": ("test_postprocessing.py",),
     "metrics.py": ("test_metrics.py",),
-    "resampling.py": ("test_metrics.py",),
+    "resampling.py": ("test_metrics.py", "test_paired.py"),
+    "paired.py": ("test_metrics.py", "test_paired.py"),
+    "class_metrics.py": ("test_metrics.py",),
     "intervals.py": ("test_metrics.py",),
     "costs/*.py": ("test_costs.py", "test_costs_latency.py", "test_derive.py"),
 }  # of each module: the files whose tests are its own
