@@ -149,7 +149,8 @@ class RunFolder:
             if changed:
                 raise UserError(f"{self.path / CONFIG}: {changed} is not what {path} was written with: restore it, or start a new run.")  # fmt: skip
         if self.writes:
-            write_rows(self.path / METRICS, [] if state is None else state["rows"])
+            with self.restoring():
+                write_rows(self.path / METRICS, [] if state is None else [dict(row) for row in state["rows"]])
         return state
 
     @contextmanager
