@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint
 
 from supernet.choices import Edge
+from supernet.solver import solve
 
 Pairs = Mapping[Edge, np.ndarray]
 """(d, e) with d < e → (K, K): a number for option k of decision d beside option l of decision e."""
@@ -85,14 +86,8 @@ class Programme:
         """
         whole = np.zeros(len(self.upper))
         whole[: np.prod(self.shape)] = 1
-        found = milp(
-            -score_V,
-            integrality=whole,
-            bounds=Bounds(0, self.upper),
-            constraints=self.rows,
-            options={"mip_rel_gap": 0.0},
-        )
-        return None if found.x is None else found.x[: np.prod(self.shape)].reshape(self.shape).argmax(axis=1)
+        found_V = solve(-score_V, self.rows, Bounds(0, self.upper), whole)
+        return None if found_V is None else found_V[: np.prod(self.shape)].reshape(self.shape).argmax(axis=1)
 
     def _widened(self, row_DK: np.ndarray) -> np.ndarray:
         return np.pad(row_DK, ((0, 0), (0, len(self.upper) - row_DK.shape[1])))

@@ -52,7 +52,7 @@ def test_one_share_is_exact_and_the_subset_the_largest(size: int, share: float, 
     def fits(total: int) -> bool:
         """Some count of the group is within ½ of share · total, is there to be drawn, and leaves a drawable rest."""
         low, high = max(1, np.ceil(share * total - 0.5 - 1e-9)), np.floor(share * total + 0.5 + 1e-9)
-        return max(low, total - rest) <= min(high, here, total)
+        return max(low, total - rest) <= min(high, here, total - min(rest, 1))
 
     possible = [total for total in range(1, min(size, most or size) + 1) if fits(total)]
     if not possible:

@@ -255,7 +255,7 @@ def test_an_empty_cell_costs_nobody_anything(equal: bool) -> None:
     count = torch.tensor([[10, 0], [5, 5]])
     weights = CellWeights(count, equal)
     assert (weights.factor_GC * count).sum().item() == pytest.approx(20, rel=1e-5)
-    factor_B = weights(torch.ones(3), torch.tensor([0, 1, 1]), torch.tensor([0, 1, -1]), torch.ones(3))
+    factor_B = weights.value(torch.ones(3), torch.tensor([0, 1, 1]), torch.tensor([0, 1, -1]), torch.ones(3))
     assert factor_B[2] == 1 and torch.isfinite(factor_B).all()
 
 

@@ -23,6 +23,7 @@ LEVELS = [
         "program",
         "programme",
         "schema",
+        "solver",
         "preprocessing",
         "spaces",
         "config",

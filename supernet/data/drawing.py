@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint
 
 from supernet.data.floors import Cells, cells_of, within_bounds
 from supernet.data.grouped import Part, rows_to_codes
 from supernet.errors import UserError, nearest
+from supernet.solver import solve
+
+EDGE = 4e-6  # images: above HiGHS' tolerances of 1e-6, so that "half an image" is inside
 
 
 class Share(NamedTuple):
@@ -150,7 +153,8 @@ def draw_mix(part: Part, shares: Sequence[Share], most: int | None, seed: int) -
         raise UserError("No training image has a known group in every attribute of the group mix.")
     cell_N, group_XA = rows_to_codes(part.group_NA[known][:, named]), np.unique(part.group_NA[known][:, named], axis=0)
     inside = np.array([group_XA[:, named.index(share.attribute)] == share.group for share in shares], dtype=float)
-    count_X = _counts(np.bincount(cell_N), inside, np.array([share.share for share in shares]), most)
+    groups_TX = np.concatenate([inside, *(group_X == np.unique(group_X)[:, None] for group_X in group_XA.T)])
+    count_X = _counts(np.bincount(cell_N), inside, np.array([share.share for share in shares]), groups_TX, most)
     cells = cells_of(part.take(known))
     pool_S = np.zeros(len(cells.size_S), dtype=np.int64)  # a cell lies in one combination
     pool_S[cells.cell_N] = cell_N
@@ -166,34 +170,45 @@ def draw_mix(part: Part, shares: Sequence[Share], most: int | None, seed: int) -
     return known[take(cells, quota_S, rng, pool_S)]
 
 
-def _counts(size_X: np.ndarray, inside_MX: np.ndarray, share_M: np.ndarray, most: int | None) -> np.ndarray:
-    """(X,) images to draw of each of X combinations: largest sum first, then nearest to proportional."""
+def _counts(
+    size_X: np.ndarray, inside_MX: np.ndarray, share_M: np.ndarray, groups_TX: np.ndarray, most: int | None
+) -> np.ndarray:
+    """(X,) images to draw of each of X combinations: largest sum first, then nearest to proportional.
+
+    inside_MX: the combinations that each of M shares is of; groups_TX: those of each group, none of which may become empty.
+    """
     X, M = len(size_X), len(share_M)
     limit = int(size_X.sum()) if most is None else min(most, int(size_X.sum()))
     # Variables: X counts, the size, X distances from the wanted count.
     eye, zero = np.eye(X), np.zeros((X, 1))
+    some = LinearConstraint(np.block([groups_TX, np.zeros((len(groups_TX), 1 + X))]), 1, np.inf)
     rules = [
+        some,
         LinearConstraint(np.block([np.ones((1, X)), -np.ones((1, 1)), np.zeros((1, X))]), 0, 0),
-        LinearConstraint(np.block([inside_MX, -share_M[:, None], np.zeros((M, X))]), -0.5, 0.5),
-        LinearConstraint(np.block([inside_MX, np.zeros((M, 1 + X))]), 1, np.inf),
+        LinearConstraint(np.block([inside_MX, -share_M[:, None], np.zeros((M, X))]), -0.5 - EDGE / 2, 0.5 + EDGE / 2),
     ]
     upper = np.concatenate([size_X, [limit], np.full(X, np.inf)])
     integral = np.concatenate([np.ones(X + 1), np.zeros(X)])
     goal = np.concatenate([np.zeros(X), [-1.0], np.zeros(X)])
-    best = milp(goal, constraints=rules, bounds=Bounds(0, upper), integrality=integral, options={"mip_rel_gap": 0})
-    if best.x is None:
+    best = solve(goal, rules, Bounds(0, upper), integral)
+    if best is None:
         raise UserError("No subset of the training images has the shares of the group mix: ask for less extreme ones.")
-    total = round(best.x[X])
+    total = round(best[X])
     wanted_X = total * _proportions(size_X, inside_MX, share_M)
-    rules += [
+    # With the size known the bounds are whole numbers, so a count on its edge is not a question of the solver's tolerance.
+    least_M, most_M = np.ceil(share_M * total - 0.5 - EDGE), np.floor(share_M * total + 0.5 + EDGE)
+    rules = [
+        some,
+        LinearConstraint(np.block([np.ones((1, X)), np.zeros((1, 1 + X))]), total, total),
+        LinearConstraint(np.block([inside_MX, np.zeros((M, 1 + X))]), least_M, most_M),
         LinearConstraint(np.block([eye, zero, -eye]), -np.inf, wanted_X),
         LinearConstraint(np.block([-eye, zero, -eye]), -np.inf, -wanted_X),
     ]
     lower = np.concatenate([np.zeros(X), [total], np.zeros(X)])
     goal = np.concatenate([np.zeros(X + 1), np.ones(X)])
-    near = milp(goal, constraints=rules, bounds=Bounds(lower, upper), integrality=integral)
-    assert near.x is not None, "the first programme's solution satisfies the second"
-    return np.rint(near.x[:X]).astype(np.int64)
+    near = solve(goal, rules, Bounds(lower, upper), integral)
+    assert near is not None, "the first programme's solution satisfies the second"
+    return np.rint(near[:X]).astype(np.int64)
 
 
 def _proportions(size_X: np.ndarray, inside_MX: np.ndarray, share_M: np.ndarray, rounds: int = 50) -> np.ndarray:
