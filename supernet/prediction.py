@@ -1,4 +1,4 @@
-"""A trained model and pictures without labels: the probability of each class, prepared as in training."""
+"""A trained model and pictures: the probability of each class, prepared as in training."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from latency_luts.sheets import csv_text
 from supernet.data.pictures import White, open_picture
+from supernet.data.tables import read_table
 from supernet.errors import UserError
 from supernet.models import read_model
 from supernet.onnx_model import OnnxModel
 from supernet.preprocessing import Preprocessing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+TABLES = (".csv", ".tsv", ".txt")
 BATCH = 64
 
 
@@ -28,15 +31,25 @@ class Classifier(NamedTuple):
     spec: Preprocessing
     probabilities: Callable[[np.ndarray], np.ndarray]
 
-    def predict(self, files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-        """Each picture's (C,) probabilities, in order; in their place a UserError where it is no readable picture."""
-        remaining = iter(files)
+    def opened(self, file: str | Path) -> Image.Image:
+        """The picture as training would see it, not yet prepared. Raises UserError where it is no readable picture."""
+        return open_picture(file, White(*self.spec.white), least=2 * self.spec.size)
+
+    def predict(self, pictures: Iterable[Path | Image.Image]) -> Iterator[np.ndarray | UserError]:
+        """Each picture's (C,) probabilities, in order; in their place a UserError where a file is no readable picture."""
+        remaining = iter(pictures)
         while batch := list(islice(remaining, BATCH)):
-            prepared = [_prepared(file, self.spec) for file in batch]
+            prepared = [self._prepared(picture) for picture in batch]
             images = [image for image in prepared if isinstance(image, np.ndarray)]
             rows = iter(self.probabilities(np.stack(images)) if images else ())
-            for file, image in zip(batch, prepared, strict=True):
-                yield file, image if isinstance(image, UserError) else next(rows)
+            for image in prepared:
+                yield image if isinstance(image, UserError) else next(rows)
+
+    def _prepared(self, picture: Path | Image.Image) -> np.ndarray | UserError:
+        try:
+            return self.spec(picture if isinstance(picture, Image.Image) else self.opened(picture))
+        except UserError as error:
+            return error
 
 
 def load_classifier(path: Path) -> Classifier:
@@ -59,16 +72,24 @@ def load_classifier(path: Path) -> Classifier:
     return Classifier(model.classes, model.spec, probabilities)
 
 
-def find_pictures(path: Path) -> list[Path]:
-    """The picture itself, or all below a folder, by name. Raises UserError where there is none."""
+def find_pictures(path: Path, file_col: str = "file_name") -> list[tuple[str, Path]]:
+    """(name, file) of the picture itself, of all below a folder by name, or of a CSV file's rows in their order.
+
+    Raises UserError where there is none.
+    """
+    if path.is_file() and path.suffix.lower() in TABLES:
+        rows = [(cells[file_col], Path(image.path)) for image, cells in read_table(path, file_col, ())]
+        if not rows:
+            raise UserError(f"{path} has no rows.")
+        return rows
     if path.is_file():
-        return [path]
+        return [(path.name, path)]
     if not path.is_dir():
-        raise UserError(f"{path} does not exist: give a folder of pictures, or one picture.")
+        raise UserError(f"{path} does not exist: give a folder of pictures, a CSV file, or one picture.")
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not found:
         raise UserError(f"No picture is below {path}: known are {', '.join(SUFFIXES)}.")
-    return found
+    return [(file.relative_to(path).as_posix(), file) for file in found]
 
 
 def table(classifier: Classifier, rows: Iterable[tuple[str, np.ndarray | None]], all_classes: bool) -> str:
@@ -83,10 +104,3 @@ def table(classifier: Classifier, rows: Iterable[tuple[str, np.ndarray | None]],
         shown = [f"{value:.6f}" for value in prob_C] if all_classes else []
         written.append([name, classifier.classes[best], f"{prob_C[best]:.6f}", *shown])
     return csv_text(written)
-
-
-def _prepared(file: Path, spec: Preprocessing) -> np.ndarray | UserError:
-    try:
-        return spec(open_picture(file, White(*spec.white), least=2 * spec.size))
-    except UserError as error:
-        return error

@@ -104,12 +104,47 @@ def test_what_cannot_be_read_is_told_and_left_empty(
         main([*arguments, str(tmp_path / "none.csv")])
     assert "No picture can be read" in capsys.readouterr().err and not (tmp_path / "none.csv").exists()
     photo(40, 40).save(tmp_path / "good.png")
-    main([*arguments, str(tmp_path / "out.csv")])
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, str(tmp_path / "out.csv")])
+    assert stopped.value.code == 2
+    told = capsys.readouterr()
+    assert "Warning: no prediction: " in told.out and "1 of 2 pictures could not be read" in told.err
     assert [(row["file"], bool(row["label"])) for row in read(tmp_path / "out.csv")] == [("bad.png", False), ("good.png", True)]  # fmt: skip
-    assert "Warning: no prediction: " in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([*arguments, str(tmp_path / "out.csv")])
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_table_gives_the_pictures_and_their_order(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        photo(40, 40, seed=ord(name[0])).save(tmp_path / name)
+    (tmp_path / "list.csv").write_text("picture;who\nb.png;x\n a.png ;y\ngone.png;z\n")
+    arguments = [
+        "predict",
+        "--model",
+        str(run),
+        "--data",
+        str(tmp_path / "list.csv"),
+        "--out",
+        str(tmp_path / "out.csv"),
+    ]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert 'no column "file_name"' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, "--file-col", "picture"])
+    assert "1 of 3 pictures could not be read" in capsys.readouterr().err
+    rows = read(tmp_path / "out.csv")
+    assert [(row["file"], bool(row["label"])) for row in rows] == [
+        ("b.png", True),
+        ("a.png", True),
+        ("gone.png", False),
+    ]
+    (tmp_path / "one.csv").write_text("file_name\na.png\n")
+    main([*arguments[:4], str(tmp_path / "one.csv"), "--out", str(tmp_path / "one-out.csv")])
+    assert read(tmp_path / "one-out.csv")[0] == rows[1]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +185,7 @@ def test_pictures_of_more_than_8_bits_keep_the_scale_of_training(tmp_path: Path)
     spec = Preprocessing(8, 1, (0.0,), (1.0,), white=(4095.0, 1.0))
     seen = []
     classifier = Classifier(CLASSES, spec, lambda x: seen.append(x) or np.zeros((1, 3)))
-    list(classifier.predict(find_pictures(tmp_path)))
+    list(classifier.predict(file for _, file in find_pictures(tmp_path)))
     assert seen[0].mean() == pytest.approx(300 / 4095, abs=1 / 255)
     assert Preprocessing.from_metadata(spec.metadata()) == spec and "4095" in spec.words()
     assert replace(spec, white=(65535, 1.0)) == replace(spec, white=(65535.0, 1.0))

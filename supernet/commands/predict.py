@@ -10,9 +10,10 @@ from supernet.errors import UserError
 EPILOG = """\
 examples:
   supernet predict --model runs/train-rpi4-1 --data photos/ --out predictions.csv
-  supernet predict --model runs/train-rpi4-1/model-int8.onnx --data photos/ --out predictions.csv --all-classes
+  supernet predict --model runs/train-rpi4-1/model-int8.onnx --data photos.csv --out predictions.csv --all-classes
 
-Pictures are prepared as in training. A run folder is run by torch, an .onnx file by onnxruntime.
+Pictures are prepared as in training. A run folder is run by torch, an .onnx file by onnxruntime. A picture that cannot be read
+is named, and its row stays empty; the exit code is then 2. With labels: supernet evaluate.
 """
 NAMED = 3  # files in a message
 
@@ -28,8 +29,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
     parser.add_argument(
-        "--data", required=True, type=Path, help="folder of pictures (with those below it), or one picture"
+        "--data", required=True, type=Path, help="folder of pictures (with those below it), a CSV file, or one picture"
     )
+    parser.add_argument("--file-col", default="file_name", metavar="COL", help="a CSV file's column with the file names (default: file_name)")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="CSV file to write")
     parser.add_argument("--all-classes", action="store_true", help="a column with the probability of each class, too")
     parser.set_defaults(run=run)
@@ -43,19 +45,21 @@ def run(options: argparse.Namespace) -> None:
 
     if options.out.exists():
         raise UserError(f"{options.out} is there already: choose another --out.")
-    files = find_pictures(options.data)
+    named = find_pictures(options.data, options.file_col)
     classifier = load_classifier(options.model)
     rows, unreadable = [], []
-    for file, found in bar(classifier.predict(files), desc="predict", total=len(files), leave=False):
-        if isinstance(found, UserError):
-            unreadable.append(str(found))
-        name = file.relative_to(options.data).as_posix() if options.data.is_dir() else file.name
-        rows.append((name, None if isinstance(found, UserError) else found))
-    if len(unreadable) == len(files):
+    found = bar(classifier.predict(file for _, file in named), desc="predict", total=len(named), leave=False)
+    for (name, _), prob_C in zip(named, found, strict=True):
+        if isinstance(prob_C, UserError):
+            unreadable.append(str(prob_C))
+        rows.append((name, None if isinstance(prob_C, UserError) else prob_C))
+    if len(unreadable) == len(named):
         raise UserError(f"No picture can be read: {unreadable[0]}")
     write_whole(options.out, table(classifier, rows, options.all_classes).encode())
-    print(f"{options.out}: {len(files) - len(unreadable):,} pictures")
+    print(f"{options.out}: {len(named) - len(unreadable):,} pictures")
     for line in unreadable[:NAMED]:
         print(f"Warning: no prediction: {line}")
     if len(unreadable) > NAMED:
         print(f"Warning: no prediction for {len(unreadable) - NAMED:,} more; their rows are empty.")
+    if unreadable:
+        raise UserError(f"{len(unreadable):,} of {len(named):,} pictures could not be read. The others' rows in {options.out} are right.")  # fmt: skip

@@ -14,6 +14,7 @@ from supernet.commands.cap import soft_gap_notes, trained_gap_notes
 from supernet.commands.comparison import against_baseline, comparison_words, postprocess, save_predictions
 from supernet.commands.exports import Exportable
 from supernet.commands.promise import latency_facts
+from supernet.commands.seen import save_seen
 from supernet.commands.setting import data_facts
 from supernet.config import TrainConfig
 from supernet.costs.analytic import count
@@ -29,8 +30,7 @@ from supernet.fairness import NOTIONS, get_notion
 from supernet.metrics import evaluate_predictions
 from supernet.preprocessing import Preprocessing
 from supernet.refit import advice, refit_classifier
-from supernet.report.classes import class_lines, other_class_words
-from supernet.report.words import estimate, estimate_and_verdict, number_name
+from supernet.report.terminal import metric_lines
 from supernet.spaces.architecture import Architecture
 from supernet.teacher import Teacher
 from supernet.transfer.kernel_model import estimate_network
@@ -85,6 +85,7 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
     )  # fmt: skip
     adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
     save_predictions(folder.path, data, prob_NC, adjusted)
+    save_seen(folder.path, data)
     macs, params = count(network, 1, spec.channels, spec.size, spec.size)
     peak_bytes = peak_activation_bytes(network, spec.channels, spec.size)
     return {
@@ -153,15 +154,7 @@ def estimated_facts(device: str, network: nn.Module, spec: Preprocessing) -> dic
 def closing_words(content: dict[str, Any], folder: Path) -> str:
     """What the terminal shows at the end."""
     metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
-    spread = " (95% intervals)" if metrics["bootstrap"]["resamples"] else ""
-    lines = [f"Test accuracy {estimate(metrics['accuracy'])} on {metrics['samples']:,} images{spread}"]
-    lines += class_lines(metrics)
-    for attribute, found in metrics["attributes"].items():
-        groups = ", ".join(f"{name} {estimate(group['accuracy'])}" for name, group in found["groups"].items())
-        lines.append(
-            f"  {attribute}: {groups}; {number_name(notion)} {estimate_and_verdict(notion, found['gaps'][notion])}"
-            f"{other_class_words(found['gaps'][notion], content['data'], notion)}"
-        )
+    lines = metric_lines("Test accuracy", metrics, content["data"], notion)
     if arch["predicted_ms"] is not None:
         budget = "" if arch["budget_ms"] is None else f" of {arch['budget_ms']:g} ms"
         how, spread = (

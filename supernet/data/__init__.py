@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from supernet.data import celeba, folder, mnist, writers
 from supernet.data.batches import Batches
 from supernet.data.cells import meaning
 from supernet.data.checks import check, check_enough, check_names, with_positive
@@ -31,7 +29,8 @@ from supernet.data.holding_out import hold_out
 from supernet.data.intersections import with_intersections
 from supernet.data.notes import blank_notes, class_notes, cluster_notes, picture_notes, unknown_notes
 from supernet.data.repeats import content_keys, find_repeats, path_keys, pixel_keys
-from supernet.errors import UserError, nearest
+from supernet.data.sources import DATASETS, read_source
+from supernet.errors import UserError
 from supernet.preprocessing import Preprocessing
 
 __all__ = [
@@ -46,12 +45,6 @@ __all__ = [
     "with_intersections",
 ]
 
-DATASETS: dict[str, Callable[[str, Columns], Source]] = {
-    "writers": writers.load,
-    "mnist": mnist.load_mnist,
-    "qmnist": mnist.load_qmnist,
-    "celeba": celeba.load,
-}
 HELD_OUT = 0.2
 
 
@@ -91,7 +84,9 @@ def load_data(
             raise UserError(f"{name} must be at least 1, not {value}.")
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 (grey) or 3 (colour), not {channels}.")
-    source = _read(spec, columns)
+    source = read_source(spec, columns)
+    if "train" not in source.parts:
+        raise UserError(f"{spec} has no train split, only {', '.join(source.parts) or 'empty tables'}.")
     if positive is not None:
         source = with_positive(source, meaning(positive))
     check_names(source)
@@ -102,15 +97,6 @@ def load_data(
     check(source)
     data = _decoded(source, resolution, channels, pool_val, progress, same_files)
     return data if positive is None else replace(data, positive=data.classes[1])
-
-
-def _read(spec: str, columns: Columns) -> Source:
-    name, _, path = spec.partition(":")
-    if name in DATASETS:
-        return DATASETS[name](path, columns)
-    if Path(spec).expanduser().exists():
-        return folder.load(spec, columns)
-    raise UserError(f'No data set and no path "{spec}".{nearest(name, DATASETS)} Or give a folder or a CSV file.')
 
 
 def _with_all_splits(source: Source) -> Source:
@@ -175,6 +161,7 @@ def _decoded(
         )
     mean, std = channel_statistics(train.images_NCHW)
     images = [image for part in source.parts.values() for image in part.images]
+    are_files = isinstance(images[0], ImageFile)
     colour = np.flatnonzero(decoded.colour_N)
     return GroupedData(
         name=source.name,
@@ -188,7 +175,7 @@ def _decoded(
             decoded.images_NCHW.shape[1],
             mean,
             std,
-            fit="square" if isinstance(images[0], ImageFile) else "digit",
+            fit="square" if are_files else "digit",
             white=(decoded.white.whole, decoded.white.real),
         ),
         fingerprint=fingerprint(source, decoded.digest),
@@ -196,6 +183,7 @@ def _decoded(
         notes=notes,
         repeats=repeats if source.mendable else Repeats(),
         first_colour=images[colour[0]].row if len(colour) else None,
+        seen_N=decoded.mark_N[: len(decoded.mark_N) - len(test)] if are_files else None,
     )
 
 

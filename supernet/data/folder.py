@@ -35,8 +35,8 @@ def load(path: str, columns: Columns) -> Source:
     """The images of the folder or CSV file at `path`; raises UserError that names the file, row and column at fault."""
     root = Path(path).expanduser()
     rows = _rows_by_split(root, columns)
-    if "train" not in rows:
-        raise UserError(f"{path} has no train split, only {', '.join(rows) or 'empty tables'}.")
+    if not rows:
+        raise UserError(f"{path} has no train split, only empty tables.")
     label, groups = columns.label or "label", columns.groups or ("group",)
     everything = [row for split in rows.values() for row in split]
     for column in (label, columns.cluster):

@@ -178,12 +178,7 @@ class RunFolder:
 
     def circumstances(self) -> dict[str, Any]:
         """When, where and with what: for reports."""
-        return {
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
-            "versions": versions(),
-            "commit": commit(),
-        }
+        return circumstances()
 
 
 class StopSignal:
@@ -248,6 +243,16 @@ def compute_device(name: str) -> torch.device:
 def precision(name: str, device: torch.device) -> AbstractContextManager[Any]:
     """The context of a forward pass: bf16 is autocast to bfloat16 (weights stay float32), float32 nothing."""
     return torch.autocast(device.type, torch.bfloat16) if name == "bf16" else nullcontext()
+
+
+def circumstances() -> dict[str, Any]:
+    """When, where and with what something was made."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+        "versions": versions(),
+        "commit": commit(),
+    }
 
 
 def versions() -> dict[str, str]:

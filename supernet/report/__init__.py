@@ -12,7 +12,7 @@ from latency_luts.files import write_whole
 from supernet.report import words
 from supernet.report.card import model_card
 from supernet.report.older import as_today
-from supernet.report.views import SECTIONS, page_view
+from supernet.report.views import view
 from supernet.schema import write_json
 
 _PAGES = Environment(
@@ -45,5 +45,4 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
 
 def render(content: dict[str, Any]) -> str:
     """One self-contained page: no script, nothing fetched, light and dark, any width, fit to print."""
-    content, command = as_today(content), content["command"]
-    return _PAGES.get_template(f"{command}.html").render(page_view(content) | SECTIONS[command](content))
+    return _PAGES.get_template(f"{content['command']}.html").render(view(as_today(content)))

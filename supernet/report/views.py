@@ -11,6 +11,7 @@ from supernet.report import charts, plots, words
 from supernet.report.advice import advice
 from supernet.report.classes import class_view, other_class_words, positive_words
 from supernet.report.comparisons import adjusted_view, baseline_view
+from supernet.report.evaluation import evaluate_view
 from supernet.report.groups import attribute_view
 from supernet.report.int8 import int8_view
 
@@ -118,6 +119,13 @@ def train_view(content: Content) -> Content:
 
 
 SECTIONS: dict[str, Callable[[Content], Content]] = {"search": search_view, "train": train_view}
+
+
+def view(content: Content) -> Content:
+    """Every variable of the command's page."""
+    if content["command"] == "evaluate":
+        return evaluate_view(content)
+    return page_view(content) | SECTIONS[content["command"]](content)
 
 
 def _latency(content: Content, found: Mapping[str, Any]) -> Content | None:

@@ -1,0 +1,223 @@
+"""`supernet evaluate`: a finished model on pictures with labels and groups → the figures of the test split, for these."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from supernet.command_line import ranged
+from supernet.errors import UserError
+from supernet.schema import printable, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from supernet.data.labelled import Labelled
+    from supernet.prediction import Classifier
+
+EPILOG = """\
+examples:
+  supernet evaluate --model runs/train-rpi4-1 --data hospital2/ --group-cols sex,age --out runs/hospital2
+  supernet evaluate --model runs/train-rpi4-1/model-int8.onnx --data hospital2/ --out runs/hospital2-int8
+
+Columns and fairness are as in training where they are not given (the run's config.json stands beside the model). The test split
+is evaluated, or all rows where the data has no splits. A picture that the model was trained on is an error.
+The folder then holds: report.html, report.json (accuracy and gaps by group with intervals) and predictions.csv.
+"""
+INHERITED = ("label_col", "group_cols", "file_col", "cluster_col", "fairness", "intersections")
+DEFAULTS = {"file_col": "file_name", "fairness": "accuracy_parity", "intersections": False}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure a trained model on labelled pictures",
+        description="Measures accuracy and fairness of a finished model on other pictures with labels and groups, as a training does on test.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
+    parser.add_argument("--data", required=True, help="as in train: a folder, a CSV file, or a data set's name")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="default: test, or all of data without splits"
+    )
+    for name, what in (("label", "the label"), ("file", "the file name"), ("cluster", "what belongs together")):
+        parser.add_argument(f"--{name}-col", metavar="COL", help=f"column that holds {what} (default: as in training)")
+    parser.add_argument("--group-cols", metavar="COLS", help="columns of the groups, joined by commas (default: as in training)")  # fmt: skip
+    parser.add_argument("--intersections", action="store_true", default=None, help="combinations of the attributes count as one more attribute")  # fmt: skip
+    parser.add_argument("--fairness", metavar="NOTION", help="the notion of fairness (default: as in training)")
+    parser.add_argument("--allow-duplicates", action="store_true", help="accept pictures that the model was trained on, with a note")  # fmt: skip
+    parser.add_argument("--bootstrap", type=ranged(int, "[0, 1000000]"), default=1000, metavar="N", help="bootstrap draws; 0: no intervals (default: 1000)")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Predicts, measures, writes. Raises UserError for what the user can mend."""
+    from latency_luts.files import write_whole
+    from supernet.report import write_report
+
+    if options.out.exists():
+        raise UserError(f"{options.out} is there already: choose another --out.")
+    content, table = evaluate(options)
+    options.out.mkdir(parents=True)
+    write_whole(options.out / "predictions.csv", table.encode())
+    write_report(options.out, content)
+    print(closing_words(content, options.out))
+
+
+def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """(the facts of report.json, predictions.csv)."""
+    import numpy as np
+
+    from supernet.data.grouped import Columns
+    from supernet.data.intersections import joined
+    from supernet.data.labelled import read_labelled
+    from supernet.engine.runs import circumstances
+    from supernet.fairness import NOTIONS, get_notion
+    from supernet.metrics import evaluate_predictions
+    from supernet.prediction import load_classifier
+
+    home = options.model if options.model.is_dir() else options.model.parent
+    asked = completed(options, home)
+    get_notion(asked["fairness"])
+    classifier = load_classifier(options.model)
+    groups = asked["group_cols"] and tuple(name.strip() for name in asked["group_cols"].split(","))
+    columns = Columns(asked["label_col"], groups or None, asked["file_col"], None, asked["cluster_col"])
+    labelled = read_labelled(options.data, columns, classifier.classes, options.split)
+    attributes, group_NA, notes = labelled.source.attributes, labelled.part.group_NA, list(labelled.source.notes)
+    if asked["intersections"]:
+        attributes, groups_by_split, told = joined(attributes, {labelled.split: group_NA})
+        group_NA, notes = groups_by_split[labelled.split], [*notes, *told]
+    mark_N = np.zeros(len(labelled.part), np.uint64)
+    prob_NC = np.stack(list(_probabilities(classifier, labelled, mark_N)))
+    notes += repeat_notes(labelled, mark_N, home, options)
+    metrics = evaluate_predictions(
+        prob_NC, labelled.part.label_N, group_NA, classifier.classes, attributes,
+        cluster=labelled.part.cluster_N, n_boot=options.bootstrap,
+        notions=NOTIONS | {asked["fairness"]: get_notion(asked["fairness"])},
+    )  # fmt: skip
+    spec = classifier.spec
+    content = {
+        "schema_version": 1,
+        "command": "evaluate",
+        "name": printable(options.out.resolve().name),
+        "asked": asked,
+        "notes": notes,
+        "data": {
+            "name": labelled.source.name,
+            "split": labelled.split,
+            "classes": list(classifier.classes),
+            "groups": {attribute: list(names) for attribute, names in attributes.items()},
+            "positive": None,
+        },
+        "preprocessing": spec.metadata() | {"words": spec.words()},
+        "metrics": metrics,
+        **circumstances(),
+    }
+    return content, predictions_table(classifier, labelled, prob_NC)
+
+
+def completed(options: argparse.Namespace, home: Path) -> dict[str, Any]:
+    """The options, with those of the training where they were left open."""
+    from supernet.engine.claim import CONFIG
+
+    trained: dict[str, Any] = {}
+    if (home / CONFIG).is_file():
+        trained = read_json(home / CONFIG, "run config", {"type": "object"})
+    asked = {name: value for name, value in vars(options).items() if name != "run"}
+    for name in INHERITED:
+        if asked[name] is None:
+            asked[name] = trained.get(name) or DEFAULTS.get(name)
+    return asked | {"model": str(options.model), "out": str(options.out)}
+
+
+def _probabilities(classifier: Classifier, labelled: Labelled, mark_N: np.ndarray) -> Iterator[np.ndarray]:
+    """Each picture's (C,) probabilities; its mark is written into mark_N. Raises UserError that names the row of an unreadable one."""
+    from PIL import Image
+
+    from supernet.bars import bar
+    from supernet.data.decode import mark, named
+    from supernet.data.grouped import ImageFile
+
+    def opened() -> Iterator[Image.Image]:
+        for number, image in enumerate(labelled.part.images):
+            if not isinstance(image, ImageFile):
+                yield Image.fromarray(image)
+                continue
+            with named(image):
+                picture = classifier.opened(image.path)
+            mark_N[number] = mark(picture)
+            yield picture
+
+    for prob_C in bar(classifier.predict(opened()), desc="evaluate", total=len(labelled.part), leave=False):
+        assert not isinstance(prob_C, UserError), "opened before"
+        yield prob_C
+
+
+def repeat_notes(labelled: Labelled, mark_N: np.ndarray, home: Path, options: argparse.Namespace) -> list[str]:
+    """Lines about pictures that come twice. Raises UserError for two labels, and for pictures that were trained on."""
+    import numpy as np
+
+    from supernet.commands.seen import seen
+    from supernet.data.grouped import ImageFile
+    from supernet.data.repeats import find_repeats, path_keys, pixel_keys
+
+    files = labelled.part.images
+    if not isinstance(files[0], ImageFile):
+        return []
+    repeats, notes = find_repeats(labelled.source, pixel_keys(mark_N, path_keys(labelled.source)))
+    if repeats.contradiction is not None:
+        raise UserError(repeats.contradiction)
+    known = np.flatnonzero(seen(home, mark_N))
+    if not len(known):
+        return list(notes)
+    first = files[known[0]]
+    assert isinstance(first, ImageFile)
+    line = f"{len(known):,} of {len(files):,} pictures were in the training's search-train or search-val ({printable(first.row)})."
+    if not options.allow_duplicates:
+        raise UserError(f"{line} Their figures would flatter: leave them out, or accept them with --allow-duplicates.")
+    return [*notes, f"{line} The figures are better than they would be for new pictures."]
+
+
+def predictions_table(classifier: Classifier, labelled: Labelled, prob_NC: np.ndarray) -> str:
+    """CSV: file, label as it is, predicted class, its probability, each group, and the probability of each class."""
+    from pathlib import Path
+
+    from latency_luts.sheets import csv_text
+    from supernet.data.grouped import UNKNOWN, ImageFile
+
+    part, attributes = labelled.part, labelled.source.attributes
+    rows: list[list[str]] = [
+        ["file", "label", "predicted", "probability", *attributes, *(f"probability {n}" for n in classifier.classes)]
+    ]
+    for number, (image, prob_C) in enumerate(zip(part.images, prob_NC, strict=True)):
+        groups = [
+            "unknown" if code == UNKNOWN else names[code]
+            for names, code in zip(attributes.values(), part.group_NA[number], strict=True)
+        ]
+        best = int(prob_C.argmax())
+        rows.append(
+            [
+                Path(image.path).name if isinstance(image, ImageFile) else str(number),
+                classifier.classes[part.label_N[number]],
+                classifier.classes[best],
+                f"{prob_C[best]:.6f}",
+                *groups,
+                *(f"{value:.6f}" for value in prob_C),
+            ]
+        )
+    return csv_text(rows)
+
+
+def closing_words(content: dict[str, Any], folder: Path) -> str:
+    """What the terminal shows at the end."""
+    from supernet.report.terminal import metric_lines
+
+    notes = [f"Note: {note}" for note in content["notes"]]
+    lines = metric_lines("Accuracy", content["metrics"], content["data"], content["asked"]["fairness"])
+    return "\n".join([*notes, *lines, f"Report: {folder / 'report.html'}"])

@@ -1,0 +1,55 @@
+"""Pictures with labels and groups that a trained model is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from supernet.data.grouped import Columns, Part, Source
+from supernet.data.sources import read_source
+from supernet.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """`part`: not yet decoded, labels by the model's classes. `split`: its name, "all" where the data has no splits.
+    `source` is the data of that part alone, with its own classes."""
+
+    source: Source
+    split: str
+    part: Part
+
+
+def read_labelled(spec: str, columns: Columns, classes: Sequence[str], split: str | None = None) -> Labelled:
+    """The split of that name; without one the test split, or all rows of data without splits.
+
+    Raises UserError where the data has no such split, or a label that is none of `classes`, the model's.
+    """
+    source = read_source(spec, columns)
+    chosen = _chosen(source, split)
+    part = source.parts[chosen]
+    own = sorted(set(part.label_N.tolist()))
+    strange = [source.classes[code] for code in own if source.classes[code] not in classes]
+    if strange:
+        raise UserError(
+            f'{source.name} has the class "{strange[0]}", which the model does not know: its classes are {", ".join(classes)}.'
+        )
+    code_C = np.array([classes.index(name) if name in classes else -1 for name in source.classes])
+    told = chosen if len(source.parts) > 1 else "all"
+    return Labelled(
+        replace(source, parts={told: part}), told, replace(part, label_N=code_C[part.label_N].astype(np.int64))
+    )
+
+
+def _chosen(source: Source, split: str | None) -> str:
+    if split is not None and split not in source.parts:
+        raise UserError(f"{source.name} has no {split} split, only {', '.join(source.parts)}.")
+    if split is not None or "test" in source.parts:
+        return split or "test"
+    if len(source.parts) > 1:
+        raise UserError(
+            f"{source.name} has no test split: --split says which is evaluated, {' or '.join(source.parts)}."
+        )
+    return next(iter(source.parts))

@@ -1,0 +1,56 @@
+"""What the page of an evaluation shows: a finished model on pictures with labels and groups."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from supernet.report import words
+from supernet.report.classes import class_view, other_class_words
+from supernet.report.groups import attribute_view
+
+
+def evaluate_view(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Every variable of evaluate.html, from the facts of report.json."""
+    metrics, asked, data = content["metrics"], content["asked"], content["data"]
+    notion = asked["fairness"]
+    return {
+        "command": "evaluate",
+        "name": content["name"],
+        "date": content["date"].replace("T", " ").replace("+00:00", " UTC"),
+        "took": "",
+        "notes": content["notes"],
+        "asked": {
+            "model": asked["model"],
+            "data": f"{data['name']}, {'all of it' if data['split'] == 'all' else 'its ' + data['split'] + ' split'}",
+            "images": f"{metrics['samples']:,}",
+            "classes": ", ".join(data["classes"]),
+            "fairness": words.label(notion),
+            "prepared": content["preprocessing"]["words"],
+        },
+        "metrics": metrics,
+        "classes": class_view(metrics),
+        "attributes": [
+            attribute_view(name, metrics, notion)
+            | {"other_class": other_class_words(found["gaps"][notion], data, notion)}
+            for name, found in metrics["attributes"].items()
+        ],
+        "again": command_line(asked),
+        "where": {
+            "commit": content["commit"],
+            "machine": content["machine"],
+            "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
+        },
+    }
+
+
+def command_line(asked: Mapping[str, Any]) -> str:
+    """The command that evaluates the same again."""
+    told = ["supernet", "evaluate"]
+    for name, value in asked.items():
+        if value is True:
+            told.append(f"--{name.replace('_', '-')}")
+        elif value is not None and value is not False:
+            told += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(told)
