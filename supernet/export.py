@@ -45,9 +45,9 @@ def onnx_metadata(
 def export_onnx(model: nn.Module, path: Path, spec: Preprocessing, metadata: Mapping[str, str]) -> float:
     """Writes `path` and returns the largest difference between onnxruntime's and torch's output over 4 random inputs.
 
-    Raises UserError (and writes nothing) if that exceeds 1e-4 of the output's size, or the extra is not installed.
+    Raises UserError (and writes nothing) if that exceeds 1e-4 of the output's size, or onnx is not installed.
     """
-    require("onnx", "onnxruntime", extra="onnx")
+    require("onnx", "onnxruntime")
     import onnx
 
     shape = (1, spec.channels, spec.size, spec.size)
@@ -121,11 +121,12 @@ def to_executorch(model: nn.Module, shape: tuple[int, ...]) -> bytes:
         return bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
 
 
-def require(*modules: str, extra: str) -> None:
-    """Raises UserError with the extra to install if a module is missing."""
+def require(*modules: str, extra: str | None = None) -> None:
+    """Raises UserError with what to install if a module is missing: an extra, or a part of the plain install that was left out."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise UserError(f"{', '.join(missing)} not installed: pip install 'supernet[{extra}]'")
+        what = " ".join(missing) if extra is None else f"'supernet[{extra}]'"
+        raise UserError(f"{', '.join(missing)} not installed: pip install {what}")
 
 
 def _compare(model: nn.Module, content: bytes, shape: tuple[int, ...]) -> float:

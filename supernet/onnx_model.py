@@ -19,7 +19,7 @@ class OnnxModel:
 
     def __init__(self, model: Path | bytes, name: str = "model") -> None:
         """From a file or its content; `name` is for messages. Raises UserError if onnxruntime cannot load it."""
-        require("onnxruntime", extra="onnx")
+        require("onnxruntime")
         import onnxruntime
 
         self.name = str(model) if isinstance(model, Path) else name

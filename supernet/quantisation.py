@@ -97,7 +97,7 @@ def quantise_best(source: Path, path: Path, data: GroupedData, notion: str) -> d
     one that agrees most often with float32 is kept. The file's metadata is that of `source`, and its setting.
     Returns `setting`, `tried`, `val` and `test` (see `compare`), and `warnings`, of search-val.
     """
-    require("onnx", "onnxruntime", extra="onnx")
+    require("onnx", "onnxruntime")
     import onnx
 
     model, float32 = onnx.load(str(source)), OnnxModel(source)

@@ -48,6 +48,10 @@ def test_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         archive.extractall(home)
         entry_points = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
         assert "supernet = supernet.commands.main:main" in archive.read(entry_points).decode()
+        assert "supernet/py.typed" in archive.namelist()
+        facts = archive.read(entry_points.replace("entry_points.txt", "METADATA")).decode().splitlines()
+        plain = {line.removeprefix("Requires-Dist: ") for line in facts if "extra ==" not in line}
+        assert {"onnx>=1.17", "onnxruntime>=1.20"} <= plain, "the main job ends with a checked model.onnx"
     done = subprocess.run(
         [sys.executable, "-c", CHECK, str(home)],
         cwd=elsewhere, env={"PYTHONPATH": str(home), "PATH": ""}, capture_output=True, text=True,

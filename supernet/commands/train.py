@@ -44,8 +44,8 @@ examples:
   supernet train --resume runs/train-rpi4-1
       go on where an interrupted run stopped
 
-The run folder then holds: model.safetensors and model.json (for timm.create_model), model.onnx and model-int8.onnx (with the
-extra: pip install 'supernet[onnx]'), a copy of derived.json, report.html, report.json and
+The run folder then holds: model.safetensors and model.json (for timm.create_model), model.onnx and model-int8.onnx (each
+checked against the trained model), a copy of derived.json, report.html, report.json and
 model_card.md (accuracy and gaps per group with intervals), predictions.npz (for a later --baseline), metrics.jsonl, config.json and checkpoint.pt.
 """
 
