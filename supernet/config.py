@@ -11,7 +11,7 @@ from supernet.options import option as _option
 from supernet.spaces import SPACES
 
 FEW_LAYERS = 10  # measured with 5 and with 22
-FROM_TEACHER = ("blockwise", "uniform")  # strategies that need --teacher
+FROM_TEACHER = ("blockwise", "uniform")  # strategies that need --teacher; differentiable can have one
 ASK_TELL = ("random", "evolution", "nsga2", "motpe", "reinforce", "progressive", "exhaustive")
 PENALTIES = ("gap", "hsic", "adversary")  # fairness methods that a weight or a cap belongs to
 COMPUTE_DEVICES = r"auto|cpu|cuda|cuda:\d{1,2}|mps|xpu|xpu:\d{1,2}|hpu|npu|npu:\d{1,2}"
@@ -22,6 +22,7 @@ _ASK_TELL = needs("strategy", *ASK_TELL)
 _DIFFERENTIABLE = needs("strategy", "differentiable")
 _SUPERNET = needs("evaluator", "supernet")  # the default of all strategies
 _TEMPERATURE = (_DIFFERENTIABLE, needs("relaxation", "gumbel", "softmax", "gumbel-hard"))
+_TAUGHT = Needs("teacher", lambda run: run is not None, "it is for --teacher")
 _TABULAR = needs_other("data", "writers", "mnist", "qmnist", "celeba")
 
 
@@ -96,12 +97,12 @@ class SearchConfig(CommonConfig):
     epochs: int | None = _option(None, "epochs after the warm-up; default: 1, or as many as see 12,000 images", 1, within="[1, 1000000]")  # fmt: skip
     warmup_epochs: int | None = _option(None, "epochs in which only the weights learn; default: as --epochs", 1, within="[0, 1000000]")  # fmt: skip
     anchor: float | None = _option(None, "extra logit of the warm-up's first path; default: 1.8, or 0 if few layers", within="[0, 100]", where=[_SUPERNET], more=True)  # fmt: skip
-    lr: float = _option(5e-3, "learning rate of the supernet (AdamW, cosine)", within="(0, 100]", where=[_SUPERNET])
+    lr: float | None = _option(None, "learning rate of the supernet; default: 5e-3, or 1e-3 with --teacher", within="(0, 100]", where=[_SUPERNET])  # fmt: skip
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)", within="(0, 100]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     temperature: float = _option(5.0, "first temperature τ of the relaxation", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
     temperature_end: float = _option(0.5, "last temperature τ", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
     candidates: int = _option(8, "probable networks compared at the end, beside the hand-made one", 2, within="[1, 100000]", where=[needs("strategy", "differentiable", "blockwise")], more=True)  # fmt: skip
-    distil_steps: int = _option(30, "steps that each compared network learns from the teacher", 4, within="[0, 100000]", where=[needs("strategy", *FROM_TEACHER)], more=True)  # fmt: skip
+    distil_steps: int = _option(30, "steps that each compared network learns from the teacher", 4, within="[0, 100000]", where=[_TAUGHT], more=True)  # fmt: skip
     eval_images: int = _option(2048, "search-val images for comparing networks at most", 256, within="[1, 1000000000]", more=True)  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -110,7 +111,9 @@ class SearchConfig(CommonConfig):
             object.__setattr__(self, "strategy", "blockwise" if self.teacher else "differentiable")
         if self.anchor is None:
             few = self.space in SPACES and len(SPACES[self.space].layers) <= FEW_LAYERS
-            object.__setattr__(self, "anchor", 0.0 if few else 1.8)
+            object.__setattr__(self, "anchor", 0.0 if few or self.teacher else 1.8)
+        if self.lr is None:
+            object.__setattr__(self, "lr", 1e-3 if self.teacher else 5e-3)
 
 
 @dataclass(frozen=True)

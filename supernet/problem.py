@@ -14,6 +14,7 @@ from supernet.data import GroupedData
 from supernet.engine.runs import RunFolder
 from supernet.spaces import SearchSpace
 from supernet.task import Task
+from supernet.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Problem:
     """What is searched. `budgets` gives the most that each named cost may be; `notes` are lines for the person.
 
     `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter. `task`: classification of the
-    data's classes if None.
+    data's classes if None. `teacher`: the trained network that the space is made around.
     """
 
     folder: RunFolder
@@ -34,6 +35,7 @@ class Problem:
     device: torch.device
     notes: tuple[str, ...]
     task: Task | None = None
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def check_input(teacher: Teacher, spec: Preprocessing) -> None:
 
 
 def distillation(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
-    """(B,) T² · KL(teacher ∥ student) at temperature T (Hinton et al. 2015, section 2.1), without the label's own loss.
+    """(..., B) T² · KL(teacher ∥ student) at temperature T (Hinton et al. 2015, section 2.1), without the label's own loss.
 
     Added to it the label loss made compressed networks worse (Puzzle, Bercovich et al. 2024, table of losses).
     """
@@ -89,17 +89,17 @@ def distillation(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
 
 
 class Distance:
-    """(1, B) distance of a network's logits to the teacher's for the same images; None without a teacher."""
+    """(N, B) distances of N networks' logits to the teacher's for the same images; None without a teacher."""
 
     def __init__(self, teacher: Teacher | None, device: torch.device) -> None:
         self.network = None if teacher is None else teacher.network.to(device)
 
-    def __call__(self, logits_BC: Tensor, image_BCHW: Tensor) -> Tensor | None:
+    def __call__(self, logits_NBC: Tensor, image_BCHW: Tensor) -> Tensor | None:
         if self.network is None:
             return None
         with torch.no_grad():
             wanted_BC = self.network(image_BCHW)
-        return distillation(logits_BC.float(), wanted_BC.float())[None]
+        return distillation(logits_NBC.float(), wanted_BC.float().expand_as(logits_NBC))
 
 
 def distil(network: nn.Module, teacher: Teacher, batches: list[Tensor], rate: float) -> None:

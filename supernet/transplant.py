@@ -12,13 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from supernet.blocks.ops import build_op
+from supernet.blocks.sharing import SharedBlock
+from supernet.data import GroupedData
+from supernet.network import Supernet
 from supernet.spaces import SearchSpace
 
+FITTED = 256  # images that blocks are fitted to
 ROWS = 40_000  # pixels that a projection is fitted to
 RIDGE = 1e-3  # of the mean variance of a channel
 
@@ -52,6 +57,20 @@ def channel_order(block: Any, x_NCHW: Tensor) -> Tensor:
     """(E,) expansion channels, those first whose outputs vary most in what the projection makes of them."""
     hidden = _hidden(block, x_NCHW)
     return (hidden.std((0, 2, 3)) * block.conv_pwl.weight.flatten(1).norm(dim=0)).argsort(descending=True)
+
+
+@torch.no_grad()
+def channel_orders(network: EfficientNet, image_NCHW: Tensor) -> list[Tensor | None]:
+    """`channel_order` of each block; None of one that has nothing to leave out."""
+    inputs = zip(blocks_of(network), block_inputs(network, image_NCHW), strict=False)
+    return [channel_order(block, x) if hasattr(block, "conv_pwl") else None for block, x in inputs]
+
+
+def fitted_images(data: GroupedData, seed: int) -> Tensor:
+    """(N, C, H, W) training images that blocks are fitted to, as the teacher takes them; at most FITTED."""
+    rng = np.random.default_rng(seed)
+    index_N = np.sort(rng.choice(len(data.train), min(FITTED, len(data.train)), replace=False))
+    return torch.from_numpy(data.preprocessing.normalised(np.asarray(data.train.images_NCHW[index_N])))
 
 
 @torch.no_grad()
@@ -127,6 +146,26 @@ def assemble(
             x = mine.eval()(x)
     assert next(own, None) is None, "every block has been filled"
     return network.eval()
+
+
+@torch.no_grad()
+def inherit(supernet: Supernet, teacher: EfficientNet, orders: Sequence[Tensor | None]) -> None:
+    """Begins a supernet of the space around the teacher with its weights: each operation is the teacher's block, cut; in place.
+
+    The expansion channels are put in `orders`, so that the inner part that small operations share has the best of them.
+    """
+    for name in ("conv_stem", "bn1", "conv_head", "bn2", "classifier"):
+        getattr(supernet, name).load_state_dict(getattr(teacher, name).state_dict())
+    space = supernet.space
+    for layer, (block, order) in enumerate(zip(blocks_of(teacher), orders, strict=True)):
+        own_order = torch.arange(0) if order is None else order
+        for op, module in zip(space.ops, cast(Any, supernet.layers)[layer], strict=True):
+            if not isinstance(module, nn.Identity):
+                made = smaller(space, layer, op, block, own_order)
+                if isinstance(module, SharedBlock):
+                    module.take(made)
+                else:
+                    module.load_state_dict(made.state_dict())
 
 
 def _hidden(block: Any, x_NCHW: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -32,6 +33,13 @@ class SharedBlock(nn.Module):
     def parameters_by_path(self) -> dict[str, Tensor]:
         """The block's parameters by their names in it, views of the shared ones."""
         return {path: inner(self._shared[0][_key(path)], shape) for path, shape in self.shape.items()}
+
+    @torch.no_grad()
+    def take(self, block: nn.Module) -> None:
+        """The weights and statistics of a block of its shape. They are shared: larger and smaller ones change with it."""
+        for path, mine in self.parameters_by_path().items():
+            mine.copy_(block.get_parameter(path))
+        self.block.load_state_dict(dict(block.named_buffers()), strict=False)
 
     def block_state(self) -> dict[str, Tensor]:
         """The state_dict that the block has when it stands alone."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from supernet.config import FROM_TEACHER, CommonConfig, SearchConfig
+from supernet.config import CommonConfig, SearchConfig
 from supernet.data import GroupedData
 from supernet.problem import Outcome
 from supernet.report import words
@@ -22,11 +22,7 @@ MARGIN, LAST = 0.1, 3
 
 def scored_how(config: SearchConfig) -> str:
     """Whose weights the candidates had on search-val."""
-    return (
-        "after a short training towards the teacher"
-        if config.strategy in FROM_TEACHER
-        else "with the supernet's weights"
-    )
+    return "after a short training towards the teacher" if config.teacher is not None else "with the supernet's weights"
 
 
 def soft_gap_notes(config: CommonConfig, data: GroupedData, rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from supernet.command_line import add_options, to_file
-from supernet.config import FROM_TEACHER, SearchConfig, with_epochs
+from supernet.config import SearchConfig, with_epochs
 from supernet.errors import UserError
 from supernet.options import check_effect
 from supernet.program import called, examples
@@ -26,7 +26,7 @@ EPILOG = """\
 --fairness-method: penalties, with --fairness-weight or --max-gap: gap, hsic, adversary. Weights of groups: dro, minimax,
   reweigh, balance.
 --strategy: differentiable; ask/tell ones: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive;
-  with --teacher: blockwise, or uniform (the control: every block smaller by the same share).
+  with --teacher: blockwise, differentiable, or uniform (the control: every block smaller by the same share).
 
 examples:
   supernet search --device rpi4
@@ -147,7 +147,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
         seed=config.seed,
         versions=versions(),
         commit=commit(),
-        weights_sha256=sha256(weights) if config.strategy in FROM_TEACHER else None,
+        weights_sha256=sha256(weights) if config.teacher is not None else None,
     )
 
 
@@ -210,7 +210,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
     error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
     if (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None:
         error = f"estimated, may be off by {arch.predicted_error:.0%}"
-    plain = "uniform network of these budgets" if config.strategy in FROM_TEACHER else "network one would build by hand"
+    plain = "uniform network of these budgets" if config.teacher is not None else "network one would build by hand"
     by_hand = f"No candidate did better than the {plain}.\n" if best.by_hand and len(outcome.candidates) > 1 else ""
     dominated = "".join(f"{line}\n" for line in dominated_notes(config, outcome))
     entropy = "" if best.cross_entropy is None else f"cross-entropy {best.cross_entropy:.4f}, "

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from supernet.command_line import from_options, with_file
-from supernet.config import FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
+from supernet.config import ASK_TELL, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
 from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
 from supernet.derive import most_probable
 from supernet.engine import distributed
-from supernet.engine.claim import check_free, run_input
+from supernet.engine.claim import check_free, read_content, run_input
 from supernet.engine.runs import RunFolder, compute_device, read_config
 from supernet.errors import UserError
 from supernet.fairness import get_notion, parse_methods
@@ -39,6 +39,7 @@ from supernet.transfer.kernel_model import table_for
 
 Config = TypeVar("Config", bound=CommonConfig)
 LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
+TEACHER_WEIGHTS = "teacher.safetensors"  # a run's copy of what it learns from
 _FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
 
 
@@ -160,8 +161,12 @@ def prepare(config: SearchConfig) -> Problem:
         raise UserError(
             f"--space {config.space}: the teacher was trained at {teacher.spec.size} px, which is lite{teacher.spec.size}: leave --space out."
         )
-    if (teacher is not None) != (config.strategy in FROM_TEACHER):
-        raise UserError("--teacher is for --strategy blockwise or uniform, and these need it: give both, or neither.")
+    if teacher is None and config.strategy in FROM_TEACHER:
+        raise UserError(f"--strategy {config.strategy} needs --teacher RUN.")
+    if teacher is not None and config.strategy in ASK_TELL:
+        raise UserError(
+            f"--strategy {config.strategy} begins from scratch: leave --teacher out, or take blockwise or differentiable."
+        )
     space = get_space(config.space if teacher is None else f"lite{teacher.spec.size}")
     table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
     table = load_table(str(table_file))
@@ -193,8 +198,24 @@ def prepare(config: SearchConfig) -> Problem:
         raise UserError(f"{missing} Raise them, or leave out --strategy uniform: the search may leave out blocks.")
     if missing is not None:
         notes.append(f"{missing} So there is no uniform control among the candidates.")
-    folder = RunFolder.open(config, "search", data.fingerprint, {"latency_table.json": table_file})
-    return Problem(folder, space, data, table, costs, budgets, budget_ms, device, (*notes, *data.notes, *folder.notes))
+    inputs = {"latency_table.json": table_file}
+    if config.teacher is not None:
+        inputs[TEACHER_WEIGHTS] = teacher_weights(config.resume, config.teacher)
+    folder = RunFolder.open(config, "search", data.fingerprint, inputs)
+    notes += [*data.notes, *folder.notes]
+    return Problem(folder, space, data, table, costs, budgets, budget_ms, device, tuple(notes), teacher=teacher)
+
+
+def teacher_weights(resume: str | None, teacher: str) -> Path:
+    """The teacher's weights, which a resumed run holds against its own copy: two halves must have one teacher.
+
+    Raises UserError where they are other ones now. A run of before has no copy.
+    """
+    folder = Path(teacher)
+    path = (folder if folder.is_dir() else folder.parent) / "model.safetensors"
+    if resume is not None and TEACHER_WEIGHTS in read_content(Path(resume))["inputs"]:
+        run_input(resume, TEACHER_WEIGHTS, path)
+    return path
 
 
 def half_way_ms(space: SearchSpace, latency: Cost) -> float:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from supernet.data import GroupedData
     from supernet.spaces.architecture import Architecture
 
-TEACHER_WEIGHTS = "teacher.safetensors"  # a run's copy of what it learns from
 EPILOG = """\
 --data, --fairness and --fairness-method: as in search. What is not given is taken from derived.json's search.
 
@@ -113,7 +112,7 @@ def set_up(options: argparse.Namespace) -> Training:
     """Everything a training needs. Raises UserError for what the user can mend, before anything is written."""
     from supernet.commands.comparison import read_baseline
     from supernet.commands.promise import other_data, priced
-    from supernet.commands.setting import check, open_run, read_data, use_machine
+    from supernet.commands.setting import TEACHER_WEIGHTS, check, open_run, read_data, teacher_weights, use_machine
     from supernet.commands.trained import Training
     from supernet.costs.latency import load_table
     from supernet.objective import class_weights
@@ -175,7 +174,7 @@ def set_up(options: argparse.Namespace) -> Training:
     if inherited is not None:
         inputs[INHERITED_WEIGHTS] = inherited
     if teacher is not None and config.teacher is not None:
-        inputs[TEACHER_WEIGHTS] = teacher_weights(config, Path(config.teacher))
+        inputs[TEACHER_WEIGHTS] = teacher_weights(config.resume, config.teacher)
     return Training(
         config,
         arch,
@@ -207,19 +206,6 @@ def inherited_weights(config: TrainConfig, arch_file: Path, digest: str | None) 
     if INHERITED_WEIGHTS not in read_content(Path(config.resume))["inputs"]:
         return None
     return run_input(config.resume, INHERITED_WEIGHTS, path)
-
-
-def teacher_weights(config: TrainConfig, teacher: Path) -> Path:
-    """The teacher's weights, which a resumed run holds against its own copy: two halves must have one teacher.
-
-    Raises UserError where they are other ones now. A run of before has no copy.
-    """
-    from supernet.engine.claim import read_content, run_input
-
-    path = (teacher if teacher.is_dir() else teacher.parent) / "model.safetensors"
-    if config.resume is not None and TEACHER_WEIGHTS in read_content(Path(config.resume))["inputs"]:
-        run_input(config.resume, TEACHER_WEIGHTS, path)
-    return path
 
 
 def tuned(config: TrainConfig, given: Collection[str]) -> TrainConfig:

@@ -93,7 +93,8 @@ class Retraining:
         self.head_first.at(step)
         with precision(self.config.precision, self.device):
             output_BC = self.network(batch.image)
-        output_NBC, distance_NB = output_BC.float()[None], self.distance(output_BC, batch.image)
+        output_NBC = output_BC.float()[None]
+        distance_NB = self.distance(output_NBC, batch.image)
         loss = self.objective.value(output_NBC, batch, distance_NB)
         self.objective.update(output_NBC, batch, distance_NB)
         descend(loss.total_N.sum(), self.optimizer, self.weights)

@@ -24,6 +24,8 @@ from supernet.network import Supernet
 from supernet.objective import DataObjective, data_objective, least_share
 from supernet.spaces import SearchSpace
 from supernet.task import Task, classification
+from supernet.teacher import Distance, Teacher
+from supernet.transplant import channel_orders, fitted_images, inherit
 
 
 class SupernetTrainer:
@@ -35,6 +37,7 @@ class SupernetTrainer:
     start:  α, which paths are drawn from, and the warm-up's anchor; the rows tell the costs expected under α
     device: of the supernet; α stays on the CPU, so that a GPU is never asked for it
     task:   classification of the data's classes if None
+    teacher: the supernet begins with its weights, and its outputs take the place of the labels
     """
 
     name = "search"
@@ -47,13 +50,18 @@ class SupernetTrainer:
         start: Start,
         device: torch.device,
         task: Task | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         assert config.epochs is not None and config.warmup_epochs is not None, "known by the data"
+        assert config.lr is not None, "known by --teacher"
         self.config, self.data, self.device = config, data, device
         self.task = task or classification(len(data.classes))
         self.alpha, self.expected = start.alpha, start.expected
         supernet = Supernet(space, self.task.outputs, data.channels)
+        if teacher is not None:
+            inherit(supernet, teacher.network, channel_orders(teacher.network, fitted_images(data, config.seed)))
+        self.distance = Distance(teacher, device)
         (Supernet.compile_ops if config.compile else fast_cpu)(supernet)
         self.supernet = distributed.join_batch_norms(supernet.to(memory_format=torch.channels_last).to(device))
         self.objective = self.objective_on("train")
@@ -101,8 +109,9 @@ class SupernetTrainer:
     def weight_step(self, batch: Batch, step: int, weights_DK: Tensor) -> dict[str, Tensor]:
         """One step of ω on a batch of search-train under these operation weights."""
         output_NBC = self.logits(batch, weights_DK)[None]
-        loss = self.objective.value(output_NBC, batch)
-        self.objective.update(output_NBC, batch)
+        distance_NB = self.distance(output_NBC, batch.image)
+        loss = self.objective.value(output_NBC, batch, distance_NB)
+        self.objective.update(output_NBC, batch, distance_NB)
         descend(loss.total_N.sum(), self.optimizer, self.weights)
         self.scheduler.step_update(step + 1)
         return {"loss": loss.total_N.detach().sum(), "cross_entropy": loss.task_N.detach().sum()}

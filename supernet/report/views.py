@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from supernet.config import FROM_TEACHER
 from supernet.report import charts, plots, words
 from supernet.report.advice import advice
 from supernet.report.classes import class_view, other_class_words, positive_words
@@ -57,7 +56,7 @@ def page_view(content: Content) -> Content:
 def search_view(content: Content) -> Content:
     """The search's own part: probabilities, the course of the search, the candidates, the next command."""
     layers, derived, number = content["layers"], content["derived"], words.number_name(content["asked"]["fairness"])
-    evaluations, from_teacher = content.get("evaluations"), content["asked"]["strategy"] in FROM_TEACHER
+    evaluations, from_teacher = content.get("evaluations"), bool(content["asked"].get("teacher"))
     by_latency = sorted(content["candidates"], key=lambda candidate: candidate["costs"]["latency"])
     numbered = [
         {"cross_entropy": None, **candidate, "number": number} for number, candidate in enumerate(by_latency, 1)

@@ -194,15 +194,19 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         if distilled(asked):
             told["learns"] = f"the outputs of {asked['teacher']}, in place of the labels"
         return {"architecture": asked["arch"], **told}
-    if asked["strategy"] in FROM_TEACHER:
+    if asked.get("teacher"):
+        short = f"{counted(asked['distil_steps'], 'step')} towards the teacher for each compared network"
         told["effort"] = (
-            f"{counted(asked['distil_steps'], 'step')} towards the teacher for each compared network, batches of {asked['batch_size']}"
+            f"{short}, batches of {asked['batch_size']}"
+            if asked["strategy"] in FROM_TEACHER
+            else f"{told['effort']}; {short}"
         )
+    if asked["strategy"] in FROM_TEACHER:
         told["fairness is held by"] = "the choice: losses and the compared cross-entropy are means over groups" + (
             "" if cap is None else f"; those above a gap of {cap:g} come last"
         )
     how = {
-        "differentiable": f"{asked['relaxation']} relaxation",
+        "differentiable": f"{asked['relaxation']} relaxation" + (", from a teacher" if asked.get("teacher") else ""),
         "blockwise": "from a teacher",
         "uniform": "from a teacher",
     }.get(asked["strategy"], "by ask/tell")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from timm.models.efficientnet import EfficientNet
-from torch import Tensor
 
 from latency_luts.files import write_whole
 from supernet.bars import bar as progress_bar
@@ -19,37 +17,21 @@ from supernet.pretrained import INHERITED_WEIGHTS
 from supernet.problem import Candidate, Problem
 from supernet.scoring import gaps_by_attribute, val_scores
 from supernet.teacher import Teacher, distil
-from supernet.transplant import assemble, block_inputs, blocks_of, channel_order
+from supernet.transplant import assemble, channel_orders, fitted_images
 
-FITTED = 256  # images that blocks are fitted to
 RATE = 5e-4  # of the short training
 
 
-@torch.no_grad()
-def channel_orders(teacher: Teacher, fitted_NCHW: Tensor) -> list[Tensor | None]:
-    """`channel_order` of each of the teacher's blocks; None of one that has nothing to leave out."""
-    inputs = zip(blocks_of(teacher.network), block_inputs(teacher.network, fitted_NCHW), strict=False)
-    return [channel_order(block, x) if hasattr(block, "conv_pwl") else None for block, x in inputs]
-
-
-def fitted_images(problem: Problem, config: SearchConfig) -> Tensor:
-    """Training images that blocks are fitted to, as the teacher takes them."""
-    train = problem.data.train
-    rng = np.random.default_rng(config.seed)
-    index_N = np.sort(rng.choice(len(train), min(FITTED, len(train)), replace=False))
-    spec = problem.data.preprocessing
-    return torch.from_numpy(spec.normalised(np.asarray(train.images_NCHW[index_N])))
-
-
 def compared(
-    config: SearchConfig, problem: Problem, teacher: Teacher, orders: list[Tensor | None], fitted_NCHW: Tensor,
-    named: list[tuple[str, ...]],
-) -> list[tuple[Candidate, EfficientNet]]:  # fmt: skip
+    config: SearchConfig, problem: Problem, teacher: Teacher, named: list[tuple[str, ...]]
+) -> list[tuple[Candidate, EfficientNet]]:
     """Each architecture assembled, trained shortly and scored on search-val, the one with the least cross-entropy first.
 
     Mean over groups; with --max-gap those whose gap exceeds it come after the others, the least excess first.
     """
     space, data = problem.space, problem.data
+    fitted_NCHW = fitted_images(data, config.seed)
+    orders = channel_orders(teacher.network, fitted_NCHW)
     scored = val_scores(config, problem)
     train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=data.augment,
                     mean=teacher.spec.mean, std=teacher.spec.std)  # fmt: skip

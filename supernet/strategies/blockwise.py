@@ -29,26 +29,24 @@ from supernet.problem import Outcome, Problem
 from supernet.schema import write_json
 from supernet.scoring import compared_images, marked
 from supernet.spaces.lite import uniform_sizes
-from supernet.strategies.assembled import channel_orders, compared, fitted_images, keep_weights
+from supernet.strategies.assembled import compared, keep_weights
 from supernet.strategies.quality import QUALITY, facts, read_quality
-from supernet.teacher import Teacher, read_teacher
-from supernet.transplant import block_inputs, blocks_of, fit, head, smaller
+from supernet.teacher import Teacher
+from supernet.transplant import block_inputs, blocks_of, channel_orders, fit, fitted_images, head, smaller
 
 POOL = 3  # architectures for each weighting of the groups
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
     """The (L, K, G) table, the programme, the best few compared. Raises UserError where nothing keeps the budgets."""
-    assert config.teacher is not None, "checked with the options"
+    teacher = problem.teacher
+    assert teacher is not None, "checked with the options"
     torch.manual_seed(config.seed)
     started = time.monotonic()
-    teacher = read_teacher(config.teacher)
     order = depth_order(problem)
-    fitted = fitted_images(problem, config)
-    orders = channel_orders(teacher, fitted)
     if config.quality is None:
         with torch.no_grad():
-            names, base_G, added_LKG = scores(config, problem, teacher, fitted, orders)
+            names, base_G, added_LKG = scores(config, problem, teacher)
     else:
         names, base_G, added_LKG = read_quality(config.quality, problem, teacher)
     scored = time.monotonic()
@@ -57,7 +55,7 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
     by_hand = None if control_L is None else problem.space.names(control_L)
     named = [problem.space.names(index_L) for index_L in found] + ([] if by_hand is None else [by_hand])
-    ranked = compared(config, problem, teacher, orders, fitted, named)
+    ranked = compared(config, problem, teacher, named)
     keep_weights(problem, ranked[0][1])
     candidates = marked([replace(one, by_hand=one.ops == by_hand) for one, _ in ranked])
     return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
@@ -75,11 +73,11 @@ def group_members(problem: Problem, index_V: np.ndarray) -> tuple[list[str], np.
     return names, np.array(rows)
 
 
-def scores(
-    config: SearchConfig, problem: Problem, teacher: Teacher, fitted_NCHW: Tensor, orders: list[Tensor | None]
-) -> tuple[list[str], np.ndarray, np.ndarray]:
+def scores(config: SearchConfig, problem: Problem, teacher: Teacher) -> tuple[list[str], np.ndarray, np.ndarray]:
     """(names of the groups, (G,) the teacher's cross-entropy, (L, K, G) what each operation alone adds to it)."""
     space, val = problem.space, problem.data.val
+    fitted_NCHW = fitted_images(problem.data, config.seed)
+    orders = channel_orders(teacher.network, fitted_NCHW)
     index_V = compared_images(val.group_NA, min(config.eval_images, 512))
     names, members = group_members(problem, index_V)
     member_GV = torch.from_numpy(members).float()

@@ -2,7 +2,7 @@
 
 DARTS' first-order bilevel loop (Liu et al., ICLR 2019, algorithm 1) on sampled paths. An ω step trains one path; an α step
 minimises E_p[cross-entropy + λ_fair · soft gap] + λ_lat · (expected latency / budget − 1), the last with its exact
-expectation. How α gets the gradient of the first is the relaxation's matter (alpha/relaxation.py).
+expectation. With a teacher, the distance to its outputs takes the place of the cross-entropy in both steps. How α gets the gradient of the first is the relaxation's matter (alpha/relaxation.py).
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from supernet.alpha import warmup
 from supernet.alpha.relaxation import PATHWISE, RELAXATIONS, ScoreFunction, one_hot, sample_paths
 from supernet.config import SearchConfig
 from supernet.data import Batch
-from supernet.derive import candidates
+from supernet.derive import candidates, uniform
 from supernet.engine import distributed
 from supernet.engine.loop import Means, train
 from supernet.engine.supernet_trainer import SupernetTrainer
 from supernet.errors import UserError, nearest
 from supernet.objective import CostTerm
 from supernet.problem import Candidate, Outcome, Problem
-from supernet.scoring import compare
+from supernet.scoring import compare, marked
+from supernet.spaces.lite import uniform_sizes
+from supernet.strategies.assembled import compared, keep_weights
 
 
 class DifferentiableSearch(SupernetTrainer):
@@ -36,7 +38,7 @@ class DifferentiableSearch(SupernetTrainer):
 
     def __init__(self, config: SearchConfig, problem: Problem) -> None:
         begun = warmup.begin(config, problem.space, problem.costs, problem.budgets)
-        super().__init__(config, problem.space, problem.data, begun, problem.device, problem.task)
+        super().__init__(config, problem.space, problem.data, begun, problem.device, problem.task, problem.teacher)
         self.hand_made_L = begun.hand_made_D
         self.score = ScoreFunction(begun.alpha.valid_DK)
         self.alpha_objective = self.objective_on("val")
@@ -94,8 +96,9 @@ class DifferentiableSearch(SupernetTrainer):
         logits_NBC = torch.stack(
             [self.logits(batch, relax(alpha_LK, temperature, self.generator)) for _ in range(number)]
         )
-        loss = self.alpha_objective.value(logits_NBC, batch)
-        self.alpha_objective.update(logits_NBC, batch)
+        distance_NB = self.distance(logits_NBC, batch.image)
+        loss = self.alpha_objective.value(logits_NBC, batch, distance_NB)
+        self.alpha_objective.update(logits_NBC, batch, distance_NB)
         return loss.total_N.mean(), {"val_cross_entropy": loss.task_N.detach().mean()}
 
     def _score_loss(self, alpha_LK: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -103,8 +106,9 @@ class DifferentiableSearch(SupernetTrainer):
         path_NL = sample_paths(alpha_LK, self.config.paths, self.generator)
         with torch.no_grad():
             logits_NBC = torch.stack([self.logits(batch, one_hot(p_L, alpha_LK)) for p_L in path_NL])
-            loss = self.alpha_objective.value(logits_NBC, batch)
-            self.alpha_objective.update(logits_NBC, batch)
+            distance_NB = self.distance(logits_NBC, batch.image)
+            loss = self.alpha_objective.value(logits_NBC, batch, distance_NB)
+            self.alpha_objective.update(logits_NBC, batch, distance_NB)
         loss_N = distributed.mean(loss.total_N).cpu()  # the one wait for a GPU: the next paths depend on it
         surrogate = self.score.surrogate_loss(alpha_LK, path_NL, loss_N)
         self.score.fit(path_NL, loss_N, self.p_DK)
@@ -142,9 +146,9 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     started = time.monotonic()
     first_step = train(running, problem.folder)
     searched = time.monotonic()
-    compared = ranked_candidates(config, problem, running)
+    ranked = (ranked_candidates if problem.teacher is None else assembled_candidates)(config, problem, running)
     seconds = {"search": searched - started, "compare": time.monotonic() - searched}
-    return Outcome(compared, running.p_DK.numpy(), seconds, running.total_steps - first_step)
+    return Outcome(ranked, running.p_DK.numpy(), seconds, running.total_steps - first_step)
 
 
 def ranked_candidates(config: SearchConfig, problem: Problem, running: DifferentiableSearch) -> tuple[Candidate, ...]:
@@ -154,14 +158,45 @@ def ranked_candidates(config: SearchConfig, problem: Problem, running: Different
     supernet's gap does not rank true gaps (docs/quality.md). Where the warm-up began with the hand-made one, its weights are the best
     trained: it wins where nothing clearly beats it.
     """
-    alpha_LK = running.alpha().detach().double().numpy()
-    found = candidates(
-        alpha_LK, problem.space.valid_LK, list(problem.costs.values()), problem.budgets, config.candidates, config.seed
-    )
+    found, alpha_LK = probable(config, problem, running)
     if not any(np.array_equal(running.hand_made_L, index_L) for index_L in found):
         found.append(running.hand_made_L)  # what a search must beat
-    compared = compare(config, problem, running.supernet, found, log_softmax(alpha_LK, axis=1))
+    scored = compare(config, problem, running.supernet, found, log_softmax(alpha_LK, axis=1))
     by_hand = problem.space.names(running.hand_made_L)
-    compared = tuple(replace(one, by_hand=one.ops == by_hand) for one in compared)
+    scored = tuple(replace(one, by_hand=one.ops == by_hand) for one in scored)
     weight = (config.latency_weight or 0.0) / problem.budgets["latency"]
-    return tuple(sorted(compared, key=lambda one: (one.cross_entropy or 0.0) + weight * one.costs["latency"]))
+    return tuple(sorted(scored, key=lambda one: (one.cross_entropy or 0.0) + weight * one.costs["latency"]))
+
+
+def assembled_candidates(
+    config: SearchConfig, problem: Problem, running: DifferentiableSearch
+) -> tuple[Candidate, ...]:
+    """Probable architectures inside the budgets and the uniform one, each assembled from the teacher's blocks and trained shortly.
+
+    The derived one's weights are kept beside it: not the supernet's, so that it begins as the uniform one does.
+    """
+    assert problem.teacher is not None
+    found, alpha_LK = probable(config, problem, running)
+    log_p_LK = log_softmax(alpha_LK, axis=1)
+    control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
+    named = [problem.space.names(index_L) for index_L in (*found, *([] if control_L is None else [control_L]))]
+    rows = compared(config, problem, problem.teacher, named)
+    keep_weights(problem, rows[0][1])
+
+    def told(one: Candidate) -> Candidate:
+        index_L = problem.space.index_L(one.ops)
+        by_hand = control_L is not None and np.array_equal(index_L, control_L)
+        return replace(one, by_hand=by_hand, log_probability=float(log_p_LK[np.arange(len(index_L)), index_L].sum()))
+
+    return marked([told(one) for one, _ in rows])
+
+
+def probable(
+    config: SearchConfig, problem: Problem, running: DifferentiableSearch
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """(architectures inside the budgets, the likeliest first; α (L, K) as it stands)."""
+    alpha_LK = running.alpha().detach().double().numpy()
+    costs = list(problem.costs.values())
+    return candidates(
+        alpha_LK, problem.space.valid_LK, costs, problem.budgets, config.candidates, config.seed
+    ), alpha_LK

@@ -15,20 +15,16 @@ from supernet.problem import Outcome, Problem
 from supernet.scoring import marked
 from supernet.spaces import SearchSpace
 from supernet.spaces.lite import uniform_sizes
-from supernet.strategies.assembled import channel_orders, compared, fitted_images, keep_weights
-from supernet.teacher import read_teacher
+from supernet.strategies.assembled import compared, keep_weights
 
 
 def control(config: SearchConfig, problem: Problem) -> Outcome:
     """The uniform network of the budgets: what a search must beat."""
-    assert config.teacher is not None, "checked with the options"
+    assert problem.teacher is not None, "checked with the options"
     started = time.monotonic()
-    teacher, fitted = read_teacher(config.teacher), fitted_images(problem, config)
     control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
     assert control_L is not None, "checked before the run"
-    (row,) = compared(
-        config, problem, teacher, channel_orders(teacher, fitted), fitted, [problem.space.names(control_L)]
-    )
+    (row,) = compared(config, problem, problem.teacher, [problem.space.names(control_L)])
     keep_weights(problem, row[1])
     return Outcome(marked([replace(row[0], by_hand=True)]), None, {"compare": time.monotonic() - started}, 1)
 
