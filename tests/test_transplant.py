@@ -17,6 +17,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 from torch.nn import functional as F
 
+from supernet.alpha.relaxation import one_hot
 from supernet.commands.main import main
 from supernet.costs.analytic import macs_table
 from supernet.costs.factors import Cost
@@ -33,7 +34,17 @@ from supernet.strategies.blockwise import depth_order, pool
 from supernet.strategies.uniform import no_control
 from supernet.teacher import Teacher, check_input, distillation, read_teacher
 from supernet.transfer.kernel_model import table_for
-from supernet.transplant import assemble, block_inputs, blocks_of, channel_order, fit, smaller
+from supernet.transplant import (
+    assemble,
+    block_inputs,
+    blocks_of,
+    channel_order,
+    channel_orders,
+    fit,
+    head,
+    inherit,
+    smaller,
+)
 
 SPACE = get_space("lite64")
 CLASSES = ("a", "b", "c")
@@ -274,3 +285,26 @@ def test_a_teacher_of_other_inputs_is_refused(teacher: EfficientNet) -> None:
     for other in (replace(spec, size=32), replace(spec, mean=(0.4,) * 3), replace(spec, std=(0.2,) * 3)):
         with pytest.raises(UserError, match="its inputs have the"):
             check_input(one, other)
+
+
+def test_a_supernet_begins_as_the_teacher_and_its_paths_as_the_cut_blocks(
+    teacher: EfficientNet, images: torch.Tensor
+) -> None:
+    orders = channel_orders(teacher, images)
+    supernet = Supernet(SPACE, 3, 3).eval()
+    inherit(supernet, teacher, orders)
+
+    def output(names: tuple[str, ...]) -> torch.Tensor:
+        return supernet(images, one_hot(torch.from_numpy(SPACE.index_L(names)), torch.zeros(SPACE.valid_LK.shape)))
+
+    torch.testing.assert_close(output(WHOLE), teacher(images), atol=1e-3, rtol=1e-3)
+    cut = tuple("skip" if n in (4, 7) else "k5_e2" if n in (3, 10) else "k3_e3" if n in (5, 8) else op
+                for n, op in enumerate(WHOLE))  # fmt: skip
+    x = teacher.bn1(teacher.conv_stem(images))
+    for layer, (op, block, order) in enumerate(zip(cut, blocks_of(teacher), orders, strict=True)):
+        if op != "skip":
+            x = smaller(SPACE, layer, op, block, torch.arange(0) if order is None else order)(x)
+    torch.testing.assert_close(output(cut), head(teacher, x), atol=1e-3, rtol=1e-3)
+    derived = build_path(SPACE, cut, 3, 3)
+    supernet.copy_weights(cut, derived)
+    torch.testing.assert_close(derived.eval()(images), output(cut), atol=1e-4, rtol=1e-4)
