@@ -1,21 +1,25 @@
-"""What starting from a trained network is worth: derived, uniform and from-scratch networks of equal predicted latency.
+"""What starting from a trained network is worth: derived, uniform and from-scratch networks of equal latency on this machine.
 
-For each data set and seed: EfficientNet-Lite0 is fine-tuned from its ImageNet weights (the teacher), `search --teacher` derives a network
-at a share of the teacher's latency, and is trained with the inherited weights and the teacher. Beside it: the uniform network of the same
-budget, from the same teacher with the same steps; the derived one from scratch; `mobilenetv3_small_050` from scratch. Latency is
-the estimate for the Raspberry Pi 4 (supernet lut predict). Everything goes through the commands that a user has.
+For each data set and seed EfficientNet-Lite0 is fine-tuned from its ImageNet weights: the teacher. `search --teacher` derives a network
+at a share of the teacher's latency, and `train` goes on from its weights with the teacher's outputs. Beside it: the uniform network of
+the same budget, same teacher, same steps; the derived one from scratch; the known small network of the nearest measured
+latency from scratch, with four times the epochs. Budgets are held by a table built here (`lut build --space lite64`); every network
+is then measured with onnxruntime, one thread, all of a cell in turn. Everything else goes through the commands that a user has.
 
-    python benchmarks/pretrained.py                       # resumable: finished runs are read from the folder
-    python benchmarks/pretrained.py --sets cifar10 --seeds 1 --shares 0.3
-    python benchmarks/pretrained.py --quick               # one tiny set, a smoke test; nothing written
+    python benchmarks/pretrained.py --folder DIR            # some 10 minutes of one core a cell (set × seed); goes on where it was
+    python benchmarks/pretrained.py --folder DIR --gumbel   # the Gumbel-softmax search, too
+    python benchmarks/pretrained.py --folder DIR --kendall  # 40 random networks: predicted against short-distilled loss
+    python benchmarks/pretrained.py --quick                 # one tiny cell, a smoke test; nothing written
 
-Data: ../shared/data (cifar10, pad_ufes), 2,000 training images at most. `summary`: means and 95% t-intervals over sets × seeds.
+Data: ../shared/data (cifar10, pad_ufes) and Debian's dataset-fashion-mnist (--fashion), 2,000 training images at most. Groups of the first and
+the last follow from the class. `summary`: points of accuracy, means over sets × seeds with 95% t-intervals.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import json
 import tarfile
 import tempfile
@@ -24,50 +28,81 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
+from PIL import Image
 from results_io import write_results
 from scipy import stats
 
 from supernet.commands.main import main as supernet
+from supernet.commands.setting import prepare
+from supernet.config import SearchConfig
 from supernet.costs.latency import load_table
+from supernet.derive import drawn_inside
+from supernet.export import to_onnx
+from supernet.models import create_network, read_model
 from supernet.spaces import get_space
 from supernet.spaces.lite import uniform_sizes
+from supernet.strategies.assembled import compared
+from supernet.strategies.quality import read_quality
 from supernet.transfer.kernel_model import table_for
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-TEACHER, SCRATCH = "tf_efficientnet_lite0", "mobilenetv3_small_050"
+TEACHER = "tf_efficientnet_lite0"
+SMALL = ("mobilenetv3_small_050", "mobilenetv3_small_075", "mobilenetv3_small_100", "lcnet_035", "lcnet_050", "lcnet_075", "lcnet_100")  # fmt: skip
+ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
+CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+SPLITS = (("train", 2000), ("val", 500), ("test", 1000))
 
 
-def cifar10(folder: Path, train: int, held_out: int) -> None:
-    """A table of CIFAR-10's pictures, equally many of each class; groups follow from the label (animal, vehicle)."""
+def cifar10(folder: Path) -> list[list[str]]:
+    """Rows of a table of CIFAR-10's pictures, equally many of each class; a group is animals or vehicles."""
     with tarfile.open(next((SHARED / "cifar10").glob("*.tar.xz"))) as archive:
         archive.extractall(folder, filter="data")
-    rows = []
-    for split, source, first, number in (
-        ("train", "train", 0, train),
-        ("val", "train", train, held_out),
-        ("test", "test", 0, 2 * held_out),
-    ):
+    rows, first = [], 0
+    for split, number in SPLITS:
+        source = "test" if split == "test" else "train"
         for place in sorted(path for path in folder.rglob(f"{source}/*") if path.is_dir()):
-            files = sorted(place.iterdir())[first // 10 : (first + number) // 10]
-            group = "animal" if place.name in {"bird", "cat", "deer", "dog", "frog", "horse"} else "vehicle"
+            start = 0 if split == "test" else first
+            files = sorted(place.iterdir())[start : start + number // 10]
+            group = "animal" if place.name in ANIMALS else "vehicle"
             rows += [[str(file.relative_to(folder)), place.name, group, split] for file in files]
-    with (folder / "metadata.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["file_name", "label", "group", "split"], *rows])
+        first += number // 10
+    return rows
 
 
-def data_options(name: str, folder: Path, quick: bool) -> list[str]:
+def fashion(folder: Path, source: Path) -> list[list[str]]:
+    """The same of Fashion-MNIST; a group is what is worn on the body, or shoes and bags."""
+    rows, first = [], 0
+    for split, number in SPLITS:
+        part = "t10k" if split == "test" else "train"
+        image_NHW = np.frombuffer(gzip.decompress((source / f"{part}-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)  # fmt: skip
+        label_N = np.frombuffer(
+            gzip.decompress((source / f"{part}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
+        )
+        start = 0 if split == "test" else first
+        for n in range(start, start + number):
+            name, label = f"{split}{n}.png", CLOTHES[label_N[n]]
+            Image.fromarray(image_NHW[n]).save(folder / name)
+            rows.append([name, label, "other" if label in ("sandal", "sneaker", "bag", "boot") else "body", split])
+        first += number
+    return rows
+
+
+def data_options(name: str, folder: Path, source: Path) -> list[str]:
     """The options that name a data set; made in `folder` where it has to be."""
-    if name == "cifar10":
-        if not (folder / "metadata.csv").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            cifar10(folder, 100 if quick else 2000, 50 if quick else 500)
-        return ["--data", str(folder)]
-    return ["--data", str(SHARED / "pad_ufes"), "--group-cols", "sex", "--cluster-col", "patient"]
+    if name == "pad_ufes":
+        return ["--data", str(SHARED / "pad_ufes"), "--group-cols", "sex", "--cluster-col", "patient"]
+    if not (folder / "metadata.csv").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = cifar10(folder) if name == "cifar10" else fashion(folder, source)
+        with (folder / "metadata.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["file_name", "label", "group", "split"], *rows])
+    return ["--data", str(folder), "--channels", "3"]
 
 
 def run(out: Path, *arguments: str) -> dict[str, Any]:
-    """The report of a command's run; one that is there already is read."""
-    if not (out / "report.json").exists():
+    """The report of a command's run, with its seconds; one that is there already is read."""
+    if not (out / "seconds.json").exists():
         started = time.monotonic()
         supernet([*arguments, "--out", str(out)])
         (out / "seconds.json").write_text(json.dumps(time.monotonic() - started))
@@ -75,62 +110,81 @@ def run(out: Path, *arguments: str) -> dict[str, Any]:
     return report | {"wall_s": json.loads((out / "seconds.json").read_text())}
 
 
-def measured(report: dict[str, Any]) -> dict[str, Any]:
+def trained(name: str, share: float, out: Path, *arguments: str) -> dict[str, Any]:
     """What is kept of a training."""
-    metrics = report["metrics"]
-    (found,) = metrics["attributes"].values()
-    return {
-        "accuracy": metrics["accuracy"]["value"],
-        "gap": found["gaps"]["accuracy_parity"]["value"],
-        "macs": report["arch"]["macs"],
-        "wall_s": report["wall_s"],
-    }
+    report = run(out, "train", *arguments)
+    (found,) = report["metrics"]["attributes"].values()
+    accuracy, gap = report["metrics"]["accuracy"]["value"], found["gaps"]["accuracy_parity"]["value"]
+    return {"network": name, "share": share, "arch": report["arch"].get("name"), "accuracy": accuracy, "gap": gap, "train_s": report["wall_s"], "run": str(out)}  # fmt: skip
 
 
-def one(folder: Path, data: list[str], seed: int, size: int, shares: list[float], epochs: int) -> list[dict[str, Any]]:
+def milliseconds(models: list[Any], shape: tuple[int, ...], rounds: int = 40) -> list[float]:
+    """Median time of each by onnxruntime, one thread, in turn; the fastest quarter of the rounds, since other jobs only slow it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    sessions = [onnxruntime.InferenceSession(to_onnx(model, shape).SerializeToString(), options) for model in models]
+    feed = {sessions[0].get_inputs()[0].name: np.zeros(shape, np.float32)}
+    times = np.zeros((rounds, len(sessions)))
+    for row in times:
+        for n, session in enumerate(sessions):
+            own = []
+            for _ in range(12):
+                started = time.perf_counter()
+                session.run(None, feed)
+                own.append(time.perf_counter() - started)
+            row[n] = 1e3 * float(np.median(own[2:]))
+    return [float(np.quantile(column, 0.25)) for column in times.T]
+
+
+def nearest_small(folder: Path, whole: Any, spec: Any, shares: list[float]) -> dict[float, str]:
+    """Of the known small networks the one whose measured latency is nearest to each share of the teacher's."""
+    place = folder / "small.json"
+    if not place.exists():
+        models = [create_network(name, whole.classes, spec).eval() for name in SMALL]
+        whole_ms, *small_ms = milliseconds([whole.network.eval(), *models], (1, spec.channels, spec.size, spec.size))
+        place.write_text(json.dumps({name: ms / whole_ms for name, ms in zip(SMALL, small_ms, strict=True)}))
+    ratios = json.loads(place.read_text())
+    return {share: min(SMALL, key=lambda name: abs(np.log(ratios[name] / share))) for share in shares}
+
+
+def one(folder: Path, data: list[str], seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """All networks of one data set and seed."""
-    common = [*data, "--seed", str(seed), "--threads", "1"]
-    training = [*common, "--export", "none", "--bootstrap", "0", "--epochs", str(epochs)]
+    device = options.folder / "this-machine.json"
+    epochs, common = options.epochs, [*data, "--seed", str(seed), "--threads", "1"]
+    training = [*common, "--export", "none", "--bootstrap", "0"]
+    longer = [*training, "--epochs", str(4 * epochs)]
     teacher = folder / f"teacher-{seed}"
-    rows = [
-        {
-            "network": "teacher",
-            "share": 1.0,
-            **measured(run(teacher, "train", "--arch", TEACHER, "--pretrained", "--resolution", str(size), *training)),
-        }
-    ]
-    rows.append(
-        {
-            "network": "mobilenet_scratch",
-            "share": 0.0,
-            **measured(
-                run(folder / f"mobilenet-{seed}", "train", "--arch", SCRATCH, "--resolution", str(size), *training)
-            ),
-        }
-    )
-    space = get_space(f"lite{size}")
-    latency = table_for(load_table("rpi4"), space)[0].cost(space)
+    rows = [trained("teacher", 1.0, teacher, "--arch", TEACHER, "--pretrained", "--resolution", str(options.size), *training, "--epochs", str(epochs))]  # fmt: skip
+    whole = read_model(teacher / "model.json")
+    space = get_space(f"lite{options.size}")
+    latency = table_for(load_table(str(device)), space)[0].cost(space)
     whole_ms = latency.total(np.nanargmax(uniform_sizes(space), axis=1))
-    for share in shares:
-        budget = ["--device", "rpi4", "--teacher", str(teacher), "--budget-ms", f"{share * whole_ms:.4f}", *common]
-        for name, strategy in (("derived", "blockwise"), ("uniform", "uniform")):
+    small = nearest_small(folder, whole, whole.spec, options.shares)
+    for share in options.shares:
+        budget = ["--device", str(device), "--teacher", str(teacher), "--budget-ms", f"{share * whole_ms:.5f}", *common]
+        strategies = {"derived": "blockwise", "uniform": "uniform"} | ({"gumbel": "differentiable"} if options.gumbel else {})  # fmt: skip
+        for name, strategy in strategies.items():
             found = folder / f"{name}-{share}-{seed}"
-            search = run(found, "search", *budget, "--strategy", strategy)
-            row = measured(run(folder / f"{name}-{share}-{seed}-trained", "train", "--arch", str(found), *training))
-            rows.append({"network": name, "share": share, **row, "search_s": search["wall_s"],
-                         "predicted_ms": search["derived"]["predicted_ms"], "ops": search["derived"]["ops"]})  # fmt: skip
-        scratch = measured(
-            run(
-                folder / f"scratch-{share}-{seed}",
-                "train",
-                "--arch",
-                str(folder / f"derived-{share}-{seed}"),
-                "--from-scratch",
-                *training,
-            )
-        )
-        rows.append({"network": "derived_scratch", "share": share, **scratch})
-    return [{**row, "seed": seed} for row in rows]
+            more = ["--epochs", "2", "--warmup-epochs", "2"] if strategy == "differentiable" else []
+            search = run(found, "search", *budget, "--strategy", strategy, *more)
+            row = trained(name, share, folder / f"{found.name}-trained", "--arch", str(found), *training, "--epochs", str(epochs))  # fmt: skip
+            rows.append(row | {"search_s": search["wall_s"], "predicted_ms": search["derived"]["predicted_ms"], "ops": search["derived"]["ops"]})  # fmt: skip
+        name = small[share]
+        rows.append(trained("small_scratch", share, folder / f"{name}-{seed}", "--arch", name, "--resolution", str(options.size), *longer))  # fmt: skip
+    share = min(options.shares)
+    rows.append(trained("derived_scratch", share, folder / f"derived-scratch-{share}-{seed}", "--arch", str(folder / f"derived-{share}-{seed}"), "--from-scratch", *longer))  # fmt: skip
+    return [{**row, "seed": seed} for row in with_times(folder / f"times-{seed}.json", rows, whole.spec)]
+
+
+def with_times(place: Path, rows: list[dict[str, Any]], spec: Any) -> list[dict[str, Any]]:
+    """The rows with the measured milliseconds of each network."""
+    runs = [row["run"] for row in rows]
+    if not place.exists() or json.loads(place.read_text())["runs"] != runs:
+        models = [read_model(Path(run) / "model.json").network.eval() for run in runs]
+        found = milliseconds(models, (1, spec.channels, spec.size, spec.size))
+        place.write_text(json.dumps({"runs": runs, "ms": found}))
+    times = json.loads(place.read_text())["ms"]
+    return [{key: value for key, value in row.items() if key != "run"} | {"ms": ms} for row, ms in zip(rows, times, strict=True)]  # fmt: skip
 
 
 def interval(values: list[float]) -> tuple[float, float | None, float | None]:
@@ -146,60 +200,108 @@ def summary(rows: list[dict[str, Any]], shares: list[float]) -> dict[str, Any]:
     """Points of accuracy between networks of one set and seed."""
     by = {(row["set"], row["seed"], row["network"], row["share"]): row for row in rows}
     cells = sorted({(row["set"], row["seed"]) for row in rows})
-    found: dict[str, Any] = {"sets": len({name for name, _ in cells}), "cells": len(cells)}
+    sets = sorted({name for name, _ in cells})
+    found: dict[str, Any] = {"sets": ", ".join(sets), "cells": len(cells)}
+
+    def differences(a: tuple[str, float], b: tuple[str, float], figure: str = "accuracy") -> dict[str, list[float]]:
+        """By set."""
+        both = [cell for cell in cells if {(*cell, *a), (*cell, *b)} <= by.keys()]
+        return {name: [100 * (by[(*cell, *a)][figure] - by[(*cell, *b)][figure]) for cell in both if cell[0] == name] for name in sets}  # fmt: skip
 
     def points(name: str, a: tuple[str, float], b: tuple[str, float], figure: str = "accuracy") -> None:
-        values = [
-            100 * (by[(*cell, *a)][figure] - by[(*cell, *b)][figure])
-            for cell in cells
-            if {(*cell, *a), (*cell, *b)} <= by.keys()
-        ]
-        if values:
-            mean, low, high = interval(values)
+        values = differences(a, b, figure)
+        if together := [value for own in values.values() for value in own]:
+            mean, low, high = interval(together)
             found.update({name: mean, f"{name}_low": low, f"{name}_high": high})
+            found.update({f"{name}_{one}": float(np.mean(own)) for one, own in values.items() if own})
 
+    gains, gaps = [], []
     for share in shares:
         tag = f"{100 * share:.0f}"
-        points(f"over_uniform_{tag}", ("derived", share), ("uniform", share))
-        points(f"over_scratch_{tag}", ("derived", share), ("derived_scratch", share))
-        points(f"over_mobilenet_{tag}", ("derived", share), ("mobilenet_scratch", 0.0))
-        points(f"against_teacher_{tag}", ("derived", share), ("teacher", 1.0))
-        points(f"added_gap_{tag}", ("derived", share), ("teacher", 1.0), "gap")
-    searches = [row["search_s"] / 60 for row in rows if row["network"] == "derived"]
-    found["search_minutes_max"] = max(searches) if searches else None
-    return found
+        derived = ("derived", share)
+        points(f"over_uniform_{tag}", derived, ("uniform", share))
+        points(f"gumbel_over_uniform_{tag}", ("gumbel", share), ("uniform", share))
+        points(f"over_scratch_{tag}", derived, ("derived_scratch", share))
+        points(f"over_small_{tag}", derived, ("small_scratch", share))
+        points(f"against_teacher_{tag}", derived, ("teacher", 1.0))
+        points(f"added_gap_{tag}", derived, ("teacher", 1.0), "gap")
+        gains += [float(np.mean(own)) for own in differences(derived, ("small_scratch", share)).values() if own]
+        gaps += [float(np.mean(own)) for own in differences(derived, ("teacher", 1.0), "gap").values() if own]
+        ratio = [by[(*cell, *derived)]["ms"] / by[(*cell, "uniform", share)]["ms"] for cell in cells if (*cell, *derived) in by]  # fmt: skip
+        found[f"measured_ms_over_uniform_{tag}"] = float(np.mean(ratio))
+    minutes = [(by[(*cell, "teacher", 1.0)]["train_s"] + row["search_s"] + row["train_s"]) / 60
+               for cell in cells for share in shares if (row := by.get((*cell, "derived", share)))]  # fmt: skip
+    return found | {"gain_over_scratch_min": min(gains), "added_gap_max": max(gaps), "minutes_total_max": max(minutes)}
+
+
+def kendall(folder: Path, data: list[str], device: Path, share: float, networks: int) -> tuple[float, list[dict[str, Any]]]:  # fmt: skip
+    """Rank correlation of the table's sums with cross-entropies after the short distillation, random networks of one budget."""
+    search = json.loads((folder / f"derived-{share}-0" / "report.json").read_text())["asked"]
+    out = folder / "kendall"
+    config = SearchConfig(**{**search, "device": str(device), "out": str(out), "resume": None})
+    problem = prepare(config)
+    assert problem.teacher is not None
+    _, _, added_LKG = read_quality(str(folder / f"derived-{share}-0"), problem, problem.teacher)
+    rng, drawn = np.random.default_rng(0), []
+    while len(drawn) < networks:
+        index_L = drawn_inside(problem.space.valid_LK, list(problem.costs.values()), problem.budgets, rng)
+        drawn += [] if any(np.array_equal(index_L, other) for other in drawn) else [index_L]
+    layers = np.arange(len(problem.space.layers))
+    rows = compared(config, problem, problem.teacher, [problem.space.names(index_L) for index_L in drawn])
+    records = []
+    for candidate, _ in rows:
+        index_L = problem.space.index_L(candidate.ops)
+        predicted = float(added_LKG[layers, index_L].clip(0).mean(1).sum())
+        records.append({"ops": candidate.ops, "predicted": predicted, "cross_entropy": candidate.cross_entropy})
+    tau = stats.kendalltau([row["predicted"] for row in records], [row["cross_entropy"] for row in records]).statistic
+    return float(tau), records
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test on few pictures; nothing is written")
-    parser.add_argument("--sets", default="cifar10,pad_ufes")
+    parser.add_argument("--sets", default="cifar10,pad_ufes,fashion")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--shares", default="0.5,0.3")
-    parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--gumbel", action="store_true", help="the Gumbel-softmax search from the teacher, too")
+    parser.add_argument("--kendall", action="store_true", help="after the cells: 40 random networks of one budget")
+    parser.add_argument("--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept; default: a temporary one")
     options = parser.parse_args()
-    shares = [float(text) for text in options.shares.split(",")]
-    size, epochs, seeds, sets = options.size, options.epochs, options.seeds, options.sets.split(",")
+    options.shares, sets = [float(text) for text in options.shares.split(",")], options.sets.split(",")
     if options.quick:
-        size, epochs, seeds, sets, shares = 64, 1, 1, ["cifar10"], [0.5]
+        options.size, options.epochs, options.seeds, options.shares, sets = 64, 1, 1, [0.5], ["pad_ufes"]
     if not SHARED.exists():
         print("skipped: the data of this benchmark is not here (../shared/data)")
         return
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="pretrained-"))
+    options.folder = (options.folder or Path(tempfile.mkdtemp(prefix="pretrained-"))).absolute()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if "fashion" in sets and not options.fashion.is_dir():
+        print(f"without fashion: {options.fashion} is not here (apt install dataset-fashion-mnist, or --fashion DIR)")
+        sets.remove("fashion")
+    device = options.folder / "this-machine.json"
+    if not device.exists():
+        supernet(["lut", "build", "--space", f"lite{options.size}", "--device", "this-machine", "--rounds", "12", "--threads", "1", "--out", str(device)])  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for seed in range(seeds):
+    for seed in range(options.seeds):
         for name in sets:
-            own = folder / name
-            rows += [
-                {**row, "set": name}
-                for row in one(own, data_options(name, own / "data", options.quick), seed, size, shares, epochs)
-            ]
-            found = summary(rows, shares) | {"seeds": seed + 1, "size": size, "epochs": epochs}
+            own = options.folder / name
+            data = data_options(name, own / "data", options.fashion)
+            data += ["--max-train", "60"] if options.quick else []
+            rows += [{**row, "set": name} for row in one(own, data, seed, options)]
+            found = summary(rows, options.shares) | {"seeds": seed + 1, "size": options.size, "epochs": options.epochs}
             print(json.dumps(found, indent=1), flush=True)
             if not options.quick:
                 write_results("pretrained", found, rows)
+    if options.kendall:
+        own = options.folder / sets[0]
+        tau, random_networks = kendall(own, data_options(sets[0], own / "data", options.fashion), device, min(options.shares), 40)  # fmt: skip
+        found["kendall_blockwise"] = tau
+        rows += [{"set": sets[0], "network": "random", **row} for row in random_networks]
+        print(json.dumps(found, indent=1), flush=True)
+        write_results("pretrained", found, rows)
 
 
 if __name__ == "__main__":
