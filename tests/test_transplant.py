@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -31,6 +33,7 @@ from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 from supernet.spaces.lite import LITE_SIZES, TEACHER, uniform_sizes
 from supernet.strategies.blockwise import depth_order, pool
+from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.uniform import no_control
 from supernet.teacher import Teacher, check_input, distillation, read_teacher
 from supernet.transfer.kernel_model import table_for
@@ -202,14 +205,64 @@ def photos(folder: Path) -> None:
     (folder / "metadata.csv").write_text("\n".join(rows))
 
 
-def test_from_a_teacher_to_a_product(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = tmp_path / "photos"
+TRAINING = ["--batch-size", "16", "--threads", "1", "--epochs", "1", "--export", "none", "--bootstrap", "10"]
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """(photos, a run of the teacher on them)."""
+    folder = tmp_path_factory.mktemp("taught")
+    data, run = folder / "photos", folder / "teacher"
     data.mkdir()
     photos(data)
-    common = ["--data", str(data), "--batch-size", "16", "--threads", "1"]
-    training = [*common, "--epochs", "1", "--export", "none", "--bootstrap", "10"]
-    run = {name: str(tmp_path / name) for name in ("teacher", "search", "student", "control")}
-    main(["train", "--arch", TEACHER, "--resolution", "64", *training, "--out", run["teacher"]])
+    main(["train", "--arch", TEACHER, "--resolution", "64", "--data", str(data), *TRAINING, "--out", str(run)])
+    return str(data), str(run)
+
+
+def test_an_interrupted_search_from_a_teacher_goes_on_as_the_same_search(
+    tmp_path: Path, taught: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = taught
+    options = ["search", "--device", "rpi4", "--teacher", run, "--data", data, "--strategy", "differentiable",
+               "--batch-size", "16", "--threads", "1", "--epochs", "1", "--warmup-epochs", "1", "--candidates", "1",
+               "--distil-steps", "1", "--eval-images", "16"]  # fmt: skip
+    main([*options, "--out", str(tmp_path / "whole")])
+    one_step = DifferentiableSearch.one_step
+
+    def interrupted(self: DifferentiableSearch, step: int) -> Any:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return one_step(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DifferentiableSearch, "one_step", interrupted)
+        with pytest.raises(SystemExit):
+            main([*options, "--out", str(tmp_path / "parts")])
+    assert not (tmp_path / "parts" / "derived.json").exists()
+    main(["search", "--resume", str(tmp_path / "parts")])
+    for name in ("front.json", "inherited.safetensors"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    report = json.loads((tmp_path / "whole" / "report.json").read_text())
+    assert report["layers"][1]["probabilities"] is not None and any(row["by_hand"] for row in report["candidates"])
+    assert report["derived"]["predicted_ms"] <= report["derived"]["budget_ms"]
+    weights = Path(run) / "model.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-4] + b"\0\0\0\1")
+    (tmp_path / "parts" / "report.json").unlink()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["search", "--resume", str(tmp_path / "parts")])
+    assert "error: " in capsys.readouterr().err, "two halves of a run have one teacher"
+    weights.write_bytes(kept)
+
+
+def test_from_a_teacher_to_a_product(
+    tmp_path: Path, taught: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run_of_teacher = taught
+    common = ["--data", data, "--batch-size", "16", "--threads", "1"]
+    training = ["--data", data, *TRAINING]
+    run = {"teacher": run_of_teacher, **{name: str(tmp_path / name) for name in ("search", "student", "control")}}
     teacher = read_teacher(run["teacher"])
     whole = table_for(load_table("rpi4"), SPACE)[0].cost(SPACE).total(SPACE.index_L(WHOLE))
     main(["search", "--device", "rpi4", "--teacher", run["teacher"], *common, "--budget-ms", f"{0.5 * whole:.3f}",
