@@ -20,7 +20,7 @@ Config = TypeVar("Config", bound="CommonConfig")
 
 _ASK_TELL = needs("strategy", *ASK_TELL)
 _DIFFERENTIABLE = needs("strategy", "differentiable")
-_SUPERNET = needs("evaluator", "supernet")  # the default of all strategies
+_SUPERNET = (needs_other("strategy", "score"), needs("evaluator", "supernet"))  # the default of all other strategies
 _TEMPERATURE = (_DIFFERENTIABLE, needs("relaxation", "gumbel", "softmax", "gumbel-hard"))
 _TAUGHT = Needs("teacher", lambda run: run is not None, "it is for --teacher")
 _TABULAR = needs_other("data", "writers", "mnist", "qmnist", "celeba")
@@ -86,7 +86,8 @@ class SearchConfig(CommonConfig):
     accept_poor_table: bool = _option(False, "search with a table that failed its own validation", group="task", more=True)  # fmt: skip
     teacher: str | None = _option(None, "a run of train --arch tf_efficientnet_lite0: search its smaller variants", group="task")  # fmt: skip
     quality: str | None = _option(None, "an earlier blockwise run: its losses answer this budget and device", where=[needs("strategy", "blockwise")], group="task", more=True)  # fmt: skip
-    strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", *FROM_TEACHER, *ASK_TELL), group="task")  # fmt: skip
+    strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", "score", *FROM_TEACHER, *ASK_TELL), group="task")  # fmt: skip
+    score: str = _option("synflow", "training-free score: synflow, snip, zico, swap, nonlinear, parameters or macs", pattern="synflow|snip|zico|swap|nonlinear|parameters|macs", where=[needs("strategy", "score")], group="task", more=True)  # fmt: skip
     evaluations: int = _option(100, "networks to evaluate at most", 4, within="[1, 10000000]", where=[_ASK_TELL], group="ask/tell strategies")  # fmt: skip
     max_seconds: float | None = _option(None, "seconds for the evaluations; the last may run over", within="(0, 1e8]", where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
     evaluator: str = _option("supernet", "supernet (trained once), or scratch (each network alone: slow)", choices=("supernet", "scratch"), where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
@@ -96,8 +97,8 @@ class SearchConfig(CommonConfig):
     paths: int = _option(2, "sampled paths of an α step", within="[2, 1000]", where=[_DIFFERENTIABLE, needs("relaxation", "score", "gumbel-hard")], group="differentiable strategy", more=True)  # fmt: skip
     epochs: int | None = _option(None, "epochs after the warm-up; default: 1, or as many as see 12,000 images", 1, within="[1, 1000000]")  # fmt: skip
     warmup_epochs: int | None = _option(None, "epochs in which only the weights learn; default: as --epochs", 1, within="[0, 1000000]")  # fmt: skip
-    anchor: float | None = _option(None, "extra logit of the warm-up's first path; default: 1.8, or 0 if few layers", within="[0, 100]", where=[_SUPERNET], more=True)  # fmt: skip
-    lr: float | None = _option(None, "learning rate of the supernet; default: 5e-3, or 1e-3 with --teacher", within="(0, 100]", where=[_SUPERNET])  # fmt: skip
+    anchor: float | None = _option(None, "extra logit of the warm-up's first path; default: 1.8, or 0 if few layers", within="[0, 100]", where=_SUPERNET, more=True)  # fmt: skip
+    lr: float | None = _option(None, "learning rate of the supernet; default: 5e-3, or 1e-3 with --teacher", within="(0, 100]", where=_SUPERNET)  # fmt: skip
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)", within="(0, 100]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     temperature: float = _option(5.0, "first temperature τ of the relaxation", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
     temperature_end: float = _option(0.5, "last temperature τ", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip

@@ -67,7 +67,7 @@ class Outcome:
     """`candidates[0]` is the derived architecture; p_LK (L, K) the probabilities it was derived from, if any.
 
     `seconds` of wall time by part, `steps` of training that this call did. `evaluations`: of an ask/tell strategy, the facts
-    for the report.
+    for the report. `notes` are lines for the person, on what came out.
     """
 
     candidates: tuple[Candidate, ...]
@@ -75,3 +75,4 @@ class Outcome:
     seconds: dict[str, float]
     steps: int
     evaluations: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()

@@ -32,6 +32,8 @@ def dominated_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
 
 def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> str:
     best, found = outcome.candidates[0], outcome.evaluations
+    if config.strategy == "score":
+        return f"It was derived for the greatest {config.score}, before anything was trained. Look at the others, too."
     entropies = [one.cross_entropy for one in better if one.cross_entropy is not None]
     if best.cross_entropy is not None and entropies:
         weighed = f" + {config.latency_weight:g} · latency / budget" if config.latency_weight else ""

@@ -25,8 +25,9 @@ EPILOG = """\
   and how classes are (worst, mean, sum), e.g. equalized_odds:mean:worst.
 --fairness-method: penalties, with --fairness-weight or --max-gap: gap, hsic, adversary. Weights of groups: dro, minimax,
   reweigh, balance.
---strategy: differentiable; ask/tell ones: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive;
-  with --teacher: blockwise, differentiable, or uniform (the control: every block smaller by the same share).
+--strategy: differentiable; score (nothing is trained for the choice); ask/tell ones: random, evolution, nsga2, motpe,
+  reinforce, progressive, exhaustive; with --teacher: blockwise, differentiable, or uniform (the control: every block
+  smaller by the same share).
 
 examples:
   supernet search --device rpi4
@@ -45,6 +46,8 @@ examples:
       a trained EfficientNet-Lite0 made smaller; train then inherits its weights and learns its outputs
   supernet search --device rpi4 --strategy nsga2 --evaluations 200
       NSGA-II on a supernet's scores instead of the differentiable search; also random, evolution, motpe, reinforce, …
+  supernet search --device rpi4 --strategy score
+      a choice in seconds, by a score of untrained networks; then it is compared with the network one would build by hand
   supernet search --resume runs/search-rpi4-1
       go on where an interrupted run stopped
 
@@ -172,6 +175,7 @@ def report_content(
             *soft_gap_notes(config, problem.data, problem.folder.rows()),
             *derived_gap_notes(config, outcome),
             *dominated_notes(config, outcome),
+            *outcome.notes,
         ],
         "data": data_facts(config, problem.data),
         "table": table_facts(problem.table),
@@ -203,7 +207,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
     best, found, scored, asked = outcome.candidates[0], outcome.evaluations, scored_how(config), ""
     if found is not None:
         scored = "trained alone" if found["evaluator"] == "scratch" else scored
-        asked = (
+        asked = "".join(f"{line}\n" for line in outcome.notes) or (
             f"{found['strategy']}: {found['evaluated']} evaluations in {found['seconds']:.0f} s, a front of "
             f"{len(outcome.candidates)}, hypervolume {found['hypervolume']:.4f}.\n"
         )

@@ -66,6 +66,7 @@ def search_view(content: Content) -> Content:
         "facts": words.model_facts(derived),
         "number": number,
         "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
+        "scored_by": content["asked"].get("score") if content["asked"]["strategy"] == "score" else None,
         "from_teacher": from_teacher,
         "capped": content["asked"]["max_gap"] is not None,
         "distilled": words.counted(content["asked"].get("distil_steps", 0), "step"),

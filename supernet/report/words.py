@@ -209,6 +209,7 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         "differentiable": f"{asked['relaxation']} relaxation" + (", from a teacher" if asked.get("teacher") else ""),
         "blockwise": "from a teacher",
         "uniform": "from a teacher",
+        "score": f"{asked.get('score')}, training-free",
     }.get(asked["strategy"], "by ask/tell")
     return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
 
@@ -227,7 +228,9 @@ ENDED = {
 
 
 def evaluation_facts(found: Mapping[str, Any]) -> dict[str, str]:
-    """How an ask/tell strategy got its front."""
+    """How an ask/tell strategy got its front, or what a training-free choice rests on."""
+    if found.get("score"):
+        return _score_facts(found)
     reference = ", ".join(f"{name} {amount(value)}" for name, value in found["reference"].items())
     scored = {"supernet": "with a supernet's shared weights", "scratch": "each trained alone"}
     return {
@@ -237,6 +240,21 @@ def evaluation_facts(found: Mapping[str, Any]) -> dict[str, str]:
         "evaluations": f"{found['evaluated']:,} in {found['seconds']:.0f} s ({ENDED[found['ended']]})",
         "repeats, answered from the records": f"{found['asked'] - found['evaluated']:,}",
         "hypervolume": f"{found['hypervolume']:.4f} of 1, reference point: {reference}",
+    }
+
+
+def _score_facts(found: Mapping[str, Any]) -> dict[str, str]:
+    score = found["score"]
+    fit = (
+        ""
+        if score["kendall"] is None
+        else f"; sums rank like the score, Kendall τ {score['kendall']:.2f}, on networks left out"
+    )
+    return {
+        "score": f"{score['name']}, of networks that were never trained",
+        "table": f"from {counted(score['networks'], 'network')}{fit}" if score["networks"] else "counted, exactly",
+        "trained for the choice": "nothing",
+        "trained to compare": f"{counted(found['evaluated'], 'network')}, each trained alone, in {found['seconds']:.0f} s",
     }
 
 

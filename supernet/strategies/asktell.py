@@ -75,7 +75,7 @@ def search(config: SearchConfig, problem: Problem, make: Callable[[Setting], Str
         "reference": reference,
     }
     seconds = {"prepare": prepared - started, "evaluate": time.monotonic() - prepared}
-    candidates = marked([_candidate(problem, record) for record in front])
+    candidates = marked([candidate(problem, record) for record in front])
     return Outcome(candidates, None, seconds, _step(problem) - first_step, facts)
 
 
@@ -113,7 +113,8 @@ def merit(config: SearchConfig, measured: dict[str, float]) -> tuple[float, ...]
     return error + config.fairness_weight * gap, gap, latency
 
 
-def _candidate(problem: Problem, record: Record) -> Candidate:
+def candidate(problem: Problem, record: Record) -> Candidate:
+    """What was measured of an evaluation, as all strategies tell it."""
     measured = record.objectives
     return Candidate(
         ops=problem.space.names(record.index_L),

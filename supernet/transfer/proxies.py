@@ -78,10 +78,11 @@ def synflow(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
     """log Σ w · ∂R/∂w, R the summed output for an image of ones with every weight replaced by |w|, no normalisation.
 
     Needs no data. Tanaka et al., "Pruning neural networks without any data", NeurIPS 2020, eq. 3. In float64, with
-    batch norm in evaluation mode (an identity at fresh statistics); −inf becomes the log of the smallest number.
+    batch norm in evaluation mode (an identity at fresh statistics); −inf becomes the log of the smallest number. ReLU6 is taken
+    as ReLU: on images of ones all flows are large, and what is cut at 6 has no gradient.
     """
     dtype = next(model.parameters()).dtype
-    with _restored(model.eval()):
+    with _restored(model.eval()), _uncut(model):
         model.double()
         with torch.no_grad():
             for parameter in model.parameters():
@@ -93,6 +94,62 @@ def synflow(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
         flow = float(sum(flows))
     model.to(dtype)
     return math.log(max(flow, 5e-324))
+
+
+@contextmanager
+def _uncut(model: nn.Module) -> Iterator[None]:
+    """ReLU6 without its 6."""
+    cut = [module for module in model.modules() if isinstance(module, nn.ReLU6)]
+    for module in cut:
+        module.max_val = math.inf
+    try:
+        yield
+    finally:
+        for module in cut:
+            module.max_val = 6.0
+
+
+def zico(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """Σ over weight tensors of log Σ_w mean|g| / sd(g), g = ∂loss/∂w on the two halves of the batch.
+
+    Li et al., "ZiCo", ICLR 2023, eq. 13. A weight whose gradient is the same in both (0, behind a scale of 0) is left out.
+    """
+    half = len(x_BCHW) // 2
+    with _restored(model.train()):
+        halves = [slice(0, half), slice(half, 2 * half)]
+        parts = [[gradient for _, gradient in _gradients(model, x_BCHW[h], y_B[h])] for h in halves]
+    total = 0.0
+    for both in zip(*parts, strict=True):
+        gradient_2W = torch.stack(both).flatten(1)
+        spread_W = gradient_2W.std(0, correction=0)
+        seen_W = spread_W > 0
+        ratio = (gradient_2W.abs().mean(0)[seen_W] / spread_W[seen_W]).sum()
+        total += math.log(float(ratio)) if ratio > 0 else 0.0
+    return total
+
+
+def swap(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """log of the number of different sample-wise patterns: for each ReLU output, on which images it is above 0.
+
+    Peng et al., "SWAP-NAS", ICLR 2024, definition 3.2, without its regularisation.
+    """
+    code_B = 2 ** torch.arange(min(len(x_BCHW), 62), dtype=torch.int64)
+    patterns: list[Tensor] = []
+
+    def see(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        patterns.append(((output.detach().flatten(1).T > 0) * code_B).sum(1).unique())
+
+    hooks = [module.register_forward_hook(see) for module in model.modules() if isinstance(module, nn.ReLU | nn.ReLU6)]
+    with _restored(model.train()), torch.no_grad():
+        model(x_BCHW[: len(code_B)])
+    for hook in hooks:
+        hook.remove()
+    return math.log(max(len(torch.cat(patterns).unique()) if patterns else 0, 1))
+
+
+def nonlinear(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
+    """Nonlinear functions on the way from image to output. Lee & Ham, "Efficient few-shot NAS by counting …", AAAI 2025."""
+    return float(sum(isinstance(module, nn.ReLU | nn.ReLU6) for module in model.modules()))
 
 
 def naswot(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
@@ -145,5 +202,8 @@ PROXIES: dict[str, Proxy] = {
     "snip": snip,
     "synflow": synflow,
     "naswot": naswot,
+    "zico": zico,
+    "swap": swap,
+    "nonlinear": nonlinear,
     "zen": zen,
 }
