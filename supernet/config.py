@@ -12,6 +12,7 @@ from supernet.spaces import SPACES
 
 FEW_LAYERS = 10  # measured with 5 and with 22
 FROM_TEACHER = ("blockwise", "uniform")  # strategies that need --teacher; differentiable can have one
+CONTROL = "control"  # folder in a search's run, of the network that one would build without a search
 ASK_TELL = ("random", "evolution", "nsga2", "motpe", "reinforce", "progressive", "exhaustive")
 PENALTIES = ("gap", "hsic", "adversary")  # fairness methods that a weight or a cap belongs to
 COMPUTE_DEVICES = r"auto|cpu|cuda|cuda:\d{1,2}|mps|xpu|xpu:\d{1,2}|hpu|npu|npu:\d{1,2}"

@@ -277,7 +277,13 @@ def test_from_a_teacher_to_a_product(
         2,
     )
     front = json.loads((tmp_path / "search" / "front.json").read_text())
-    assert any(row["by_hand"] for row in front), "the uniform control is always compared"
+    (control,) = [row for row in front if row["by_hand"]]  # the uniform control is always compared
+    if control is not front[0]:
+        place = tmp_path / "search" / "control"
+        assert list(Architecture.load(place).ops) == control["ops"] and f"--arch {place}" in capsys.readouterr().out
+        main(["train", "--arch", str(place), *training, "--out", str(tmp_path / "trained-control")])
+        assert "the weights that the search left" in capsys.readouterr().out
+    assert (tmp_path / "search" / "control").exists() == (control is not front[0])
     tighter = ["--budget-ms", f"{0.4 * whole:.3f}", "--candidates", "1", "--distil-steps", "0", "--eval-images", "24"]
     again = ["search", "--device", "rpi4", "--teacher", run["teacher"], *common, *tighter, "--quality"]
     main([*again, run["search"], "--out", str(tmp_path / "again")])

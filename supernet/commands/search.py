@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from supernet.command_line import add_options, to_file
-from supernet.config import SearchConfig, with_epochs
+from supernet.config import CONTROL, SearchConfig, with_epochs
 from supernet.errors import UserError
 from supernet.options import check_effect
 from supernet.program import called, examples
@@ -103,6 +103,9 @@ def run(options: argparse.Namespace) -> None:
     require_inside(config, problem, outcome.candidates[0])
     arch = derived_architecture(config, problem, outcome.candidates[0])
     arch.save(folder.path / "derived.json")
+    for control in outcome.candidates:
+        if control.by_hand and control is not outcome.candidates[0]:
+            derived_architecture(config, problem, control, CONTROL).save(folder.path / CONTROL / "derived.json")
     write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])
     content = report_content(config, problem, outcome, arch, time.monotonic() - started)
     write_report(folder.path, content)
@@ -119,8 +122,8 @@ def require_inside(config: SearchConfig, problem: Problem, candidate: Candidate)
                             "nothing was written. Please report this, with the table.")  # fmt: skip
 
 
-def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate) -> Architecture:
-    """What derived.json says of the architecture that was chosen."""
+def derived_architecture(config: SearchConfig, problem: Problem, candidate: Candidate, place: str = "") -> Architecture:
+    """What derived.json says of an architecture; it and its weights are at this place in the run folder."""
     from supernet.blocks.ops import arch_strings
     from supernet.commands.promise import table_identity
     from supernet.engine.claim import sha256
@@ -128,7 +131,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
     from supernet.pretrained import INHERITED_WEIGHTS
     from supernet.spaces.architecture import Architecture
 
-    weights = problem.folder.path / INHERITED_WEIGHTS
+    weights = problem.folder.path / place / INHERITED_WEIGHTS
     space, data, table = problem.space, problem.data, problem.table
     return Architecture(
         space=space.name,
@@ -225,5 +228,13 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         f"On search-val {scored}: {entropy}mean group accuracy {best.mean_group_accuracy:.3f}, "
         f"{number_name(config.fairness)} {told(best.gap, 3)}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
-        f"Next: {called('train')} --arch {folder.path / 'derived.json'}"
+        f"Next: {called('train')} --arch {folder.path / 'derived.json'}{control_words(folder)}"
     )
+
+
+def control_words(folder: RunFolder) -> str:
+    """How the control is trained, where there is one beside the derived network."""
+    place = folder.path / CONTROL
+    if not place.exists():
+        return ""
+    return f"\nControl, to see what the search is worth: {called('train')} --arch {place}"

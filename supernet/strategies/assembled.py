@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -10,7 +11,7 @@ from timm.models.efficientnet import EfficientNet
 
 from latency_luts.files import write_whole
 from supernet.bars import bar as progress_bar
-from supernet.config import SearchConfig
+from supernet.config import CONTROL, SearchConfig
 from supernet.data import Batches
 from supernet.network import build_path
 from supernet.pretrained import INHERITED_WEIGHTS
@@ -63,7 +64,12 @@ def compared(
     return sorted(rows, key=merit)
 
 
-def keep_weights(problem: Problem, network: EfficientNet) -> None:
-    """Beside derived.json, for `train` to begin with."""
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    write_whole(problem.folder.path / INHERITED_WEIGHTS, save(state))
+def keep_weights(
+    problem: Problem, rows: Sequence[tuple[Candidate, EfficientNet]], control: Sequence[str] | None
+) -> None:
+    """What `train` begins with: the first one's weights beside derived.json, the control's (by its operations) in CONTROL."""
+    kept = [(problem.folder.path, rows[0][1])]
+    kept += [(problem.folder.path / CONTROL, network) for one, network in rows[1:] if one.ops == control]
+    for folder, network in kept:
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        write_whole(folder / INHERITED_WEIGHTS, save(state))

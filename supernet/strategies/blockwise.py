@@ -56,7 +56,7 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     by_hand = None if control_L is None else problem.space.names(control_L)
     named = [problem.space.names(index_L) for index_L in found] + ([] if by_hand is None else [by_hand])
     ranked = compared(config, problem, teacher, named)
-    keep_weights(problem, ranked[0][1])
+    keep_weights(problem, ranked, by_hand)
     candidates = marked([replace(one, by_hand=one.ops == by_hand) for one, _ in ranked])
     return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
 

@@ -181,7 +181,7 @@ def assembled_candidates(
     control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
     named = [problem.space.names(index_L) for index_L in (*found, *([] if control_L is None else [control_L]))]
     rows = compared(config, problem, problem.teacher, named)
-    keep_weights(problem, rows[0][1])
+    keep_weights(problem, rows, None if control_L is None else problem.space.names(control_L))
 
     def told(one: Candidate) -> Candidate:
         index_L = problem.space.index_L(one.ops)

@@ -25,7 +25,7 @@ def control(config: SearchConfig, problem: Problem) -> Outcome:
     control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
     assert control_L is not None, "checked before the run"
     (row,) = compared(config, problem, problem.teacher, [problem.space.names(control_L)])
-    keep_weights(problem, row[1])
+    keep_weights(problem, [row], None)
     return Outcome(marked([replace(row[0], by_hand=True)]), None, {"compare": time.monotonic() - started}, 1)
 
 
