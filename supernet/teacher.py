@@ -58,13 +58,15 @@ def read_teacher(folder: str) -> Teacher:
 def check_classes(teacher: Teacher, classes: tuple[str, ...], channels: int) -> None:
     """Raises UserError where the teacher knows other classes, or was trained on pictures of another kind."""
     if teacher.classes != classes:
-        raise UserError(
-            f"--teacher {teacher.folder.name}: trained for the classes {', '.join(teacher.classes[:5])}; the data has {', '.join(classes[:5])}."
-        )
+        raise UserError(f"--teacher {teacher.folder.name}: trained for the classes {_listed(teacher.classes)}; the data has {_listed(classes)}.")  # fmt: skip
     if teacher.spec.channels != channels:
         raise UserError(
             f"--teacher {teacher.folder.name}: trained on {teacher.spec.channels} channel(s), the data has {channels}: --channels {teacher.spec.channels}."
         )
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:5]) + (f" … ({len(classes)})" if len(classes) > 5 else "")
 
 
 def check_input(teacher: Teacher, spec: Preprocessing) -> None:

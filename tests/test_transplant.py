@@ -311,6 +311,9 @@ def test_from_a_teacher_to_a_product(
             main(["train", "--arch", run["search"], *training, "--out", str(tmp_path / "refused")])
         assert words in capsys.readouterr().err
         weights.write_bytes(whole_file)
+    with pytest.raises(SystemExit):
+        main(["train", "--arch", run["search"], *training, "--smoothing", "0.2", "--out", str(tmp_path / "refused")])
+    assert "--smoothing has no effect" in capsys.readouterr().err
     main(["train", "--arch", run["search"], *training, "--from-scratch", "--out", run["control"]])
     assert "weights that the search left" not in capsys.readouterr().out
     inherited = load_file(tmp_path / "search" / "inherited.safetensors")

@@ -162,6 +162,8 @@ def set_up(options: argparse.Namespace) -> Training:
         teacher = read_teacher(config.teacher)
         check_classes(teacher, data.classes, data.channels)
         check_input(teacher, data.preprocessing)
+        if "smoothing" in given:
+            raise UserError("--smoothing has no effect on a teacher's outputs, which are learned in place of the labels: leave it out.")  # fmt: skip
         notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.")
     if weights is not None:
         anew = load_weights(network, weights)
