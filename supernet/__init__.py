@@ -2,12 +2,29 @@
 
 __version__ = "0.1.0"
 
+import importlib
 import importlib.util
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supernet.api import Data, Table, evaluate, load_data, predict, search, train
+
+__all__ = ["Data", "Table", "evaluate", "load_data", "predict", "search", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """The Python functions, loaded when they are asked for: they import torch and timm, which takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module 'supernet' has no attribute '{name}'")
+    return getattr(importlib.import_module("supernet.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
 
 
 class _RegisterWithTimm(MetaPathFinder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from latency_luts.sheets import csv_text
+from supernet.bars import bar
 from supernet.data.pictures import White, open_picture
 from supernet.data.tables import read_table
 from supernet.errors import UserError
@@ -92,15 +93,43 @@ def find_pictures(path: Path, file_col: str = "file_name") -> list[tuple[str, Pa
     return [(file.relative_to(path).as_posix(), file) for file in found]
 
 
-def table(classifier: Classifier, rows: Iterable[tuple[str, np.ndarray | None]], all_classes: bool) -> str:
-    """CSV: file, label, probability, and on request the probability of each class. None: the picture cannot be read."""
-    more = [f"probability {name}" for name in classifier.classes] if all_classes else []
-    written: list[list[str]] = [["file", "label", "probability", *more]]
-    for name, prob_C in rows:
-        if prob_C is None:
-            written.append([name, "", "", *("" for _ in more)])
-            continue
-        best = int(prob_C.argmax())
-        shown = [f"{value:.6f}" for value in prob_C] if all_classes else []
-        written.append([name, classifier.classes[best], f"{prob_C[best]:.6f}", *shown])
-    return csv_text(written)
+class Predictions(NamedTuple):
+    """What a model says of pictures. prob_NC: a row of NaN where a picture could not be read; `unreadable`: its name → why."""
+
+    classes: tuple[str, ...]
+    names: list[str]
+    prob_NC: np.ndarray
+    unreadable: dict[str, str]
+
+    def rows(self, all_classes: bool = False) -> list[list[str]]:
+        """The header, then a row a picture: file, label, probability, and on request each class's; empty where it is unreadable."""
+        more = [f"probability {name}" for name in self.classes] if all_classes else []
+        written: list[list[str]] = [["file", "label", "probability", *more]]
+        for name, prob_C in zip(self.names, self.prob_NC, strict=True):
+            if name in self.unreadable:
+                written.append([name, "", "", *("" for _ in more)])
+                continue
+            best = int(prob_C.argmax())
+            shown = [f"{value:.6f}" for value in prob_C] if all_classes else []
+            written.append([name, self.classes[best], f"{prob_C[best]:.6f}", *shown])
+        return written
+
+    def csv(self, all_classes: bool = False) -> str:
+        """The rows as CSV."""
+        return csv_text(self.rows(all_classes))
+
+
+def predict_all(classifier: Classifier, pictures: Sequence[tuple[str, Path | Image.Image]]) -> Predictions:
+    """Of (name, picture). Raises UserError where none can be read."""
+    prob_NC, unreadable = np.full((len(pictures), len(classifier.classes)), np.nan), {}
+    found = bar(
+        classifier.predict(picture for _, picture in pictures), desc="predict", total=len(pictures), leave=False
+    )
+    for number, ((name, _), prob_C) in enumerate(zip(pictures, found, strict=True)):
+        if isinstance(prob_C, UserError):
+            unreadable[name] = str(prob_C)
+        else:
+            prob_NC[number] = prob_C
+    if len(unreadable) == len(dict(pictures)):
+        raise UserError(f"No picture can be read: {next(iter(unreadable.values()), 'there is none')}")
+    return Predictions(classifier.classes, [name for name, _ in pictures], prob_NC, unreadable)

@@ -40,26 +40,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """Raises UserError where nothing could be read."""
     from latency_luts.files import write_whole
-    from supernet.bars import bar
-    from supernet.prediction import find_pictures, load_classifier, table
+    from supernet.prediction import find_pictures, load_classifier, predict_all
 
     if options.out.exists():
         raise UserError(f"{options.out} is there already: choose another --out.")
-    named = find_pictures(options.data, options.file_col)
-    classifier = load_classifier(options.model)
-    rows, unreadable = [], []
-    found = bar(classifier.predict(file for _, file in named), desc="predict", total=len(named), leave=False)
-    for (name, _), prob_C in zip(named, found, strict=True):
-        if isinstance(prob_C, UserError):
-            unreadable.append(str(prob_C))
-        rows.append((name, None if isinstance(prob_C, UserError) else prob_C))
-    if len(unreadable) == len(named):
-        raise UserError(f"No picture can be read: {unreadable[0]}")
-    write_whole(options.out, table(classifier, rows, options.all_classes).encode())
-    print(f"{options.out}: {len(named) - len(unreadable):,} pictures")
-    for line in unreadable[:NAMED]:
+    pictures = find_pictures(options.data, options.file_col)
+    found = predict_all(load_classifier(options.model), pictures)
+    write_whole(options.out, found.csv(options.all_classes).encode())
+    lost = sum(name in found.unreadable for name in found.names)
+    print(f"{options.out}: {len(pictures) - lost:,} pictures")
+    for line in list(found.unreadable.values())[:NAMED]:
         print(f"Warning: no prediction: {line}")
-    if len(unreadable) > NAMED:
-        print(f"Warning: no prediction for {len(unreadable) - NAMED:,} more; their rows are empty.")
-    if unreadable:
-        raise UserError(f"{len(unreadable):,} of {len(named):,} pictures could not be read. The others' rows in {options.out} are right.")  # fmt: skip
+    if len(found.unreadable) > NAMED:
+        print(f"Warning: no prediction for {len(found.unreadable) - NAMED:,} more; their rows are empty.")
+    if lost:
+        raise UserError(f"{lost:,} of {len(pictures):,} pictures could not be read. The others' rows in {options.out} are right.")  # fmt: skip
