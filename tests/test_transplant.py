@@ -298,6 +298,16 @@ def test_from_a_teacher_to_a_product(
     assert "the weights that the search left" in told and "teacher's outputs are learned" in told
     assert "Estimated latency" in told and "(± 30%)" in told
     report = json.loads((tmp_path / "student" / "report.json").read_text())
+    beside, of_teacher = report["teacher"], json.loads((Path(run["teacher"]) / "report.json").read_text())["metrics"]
+    assert beside["predicted_ms"] == pytest.approx(whole)
+    assert beside["accuracy_of_teacher"]["value"] == of_teacher["accuracy"]["value"]
+    assert (
+        beside["gaps_of_teacher"]["group"]["value"]
+        == of_teacher["attributes"]["group"]["gaps"]["accuracy_parity"]["value"]
+    )
+    lost = report["metrics"]["accuracy"]["value"] - of_teacher["accuracy"]["value"]
+    assert beside["accuracy"]["value"] == pytest.approx(lost) and "The teacher itself: accuracy" in told
+    assert "What the teacher lost" in (tmp_path / "student" / "report.html").read_text()
     assert sum(layer["ms"] for layer in report["layers"]) + report["base_ms"] == pytest.approx(arch.predicted_ms)
     assert report["table"]["provenance"] == "estimated"
     main(["lut", "predict", "--device", "rpi4", "--arch", run["search"]])

@@ -108,6 +108,19 @@ def against_baseline(
     }
 
 
+def against_teacher(
+    config: TrainConfig, data: GroupedData, prob_NC: np.ndarray, teacher_prob_NC: np.ndarray, teacher_ms: float | None
+) -> dict[str, Any]:
+    """What became of the teacher: its own figures, its predicted latency (ms), and paired differences, this run − the teacher."""
+    figures = _figures(config, data, teacher_prob_NC)
+    return against_baseline(config, data, prob_NC, {"prob": teacher_prob_NC}) | {
+        "folder": f"the teacher, {config.teacher}",
+        "predicted_ms": teacher_ms,
+        "accuracy_of_teacher": next(iter(figures.values()))["accuracy"],
+        "gaps_of_teacher": {attribute: own["gap"] for attribute, own in figures.items()},
+    }
+
+
 def trade_warnings(compared: Mapping[str, Mapping[str, Any]], number: str, than: str) -> list[str]:
     """A line where one attribute's gap became smaller while another's became larger, both as shown by their intervals.
 

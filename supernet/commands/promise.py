@@ -7,13 +7,16 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from supernet.commands.setting import half_way_ms, layer_facts, table_facts
 from supernet.config import TrainConfig
 from supernet.costs.factors import Cost
 from supernet.costs.latency import LatencyTable, load_table
 from supernet.errors import UserError
-from supernet.spaces import get_space
+from supernet.spaces import SIZED, SearchSpace, get_space
 from supernet.spaces.architecture import Architecture
+from supernet.spaces.lite import uniform_sizes
 from supernet.transfer.kernel_model import table_for
 
 CLOSE = 1e-6  # relative: a sum in another order
@@ -88,9 +91,7 @@ def latency_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, A
     if arch is None or arch.device is None:
         return {}
     try:
-        space = get_space(arch.space)
-        table, _ = table_for(load_table(config.device), space)
-        latency = table.cost(space)
+        space, table, latency = _at_hand(config, arch)
     except UserError:
         return {}
     return {
@@ -98,3 +99,20 @@ def latency_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, A
         "base_ms": latency.base,
         "layers": layer_facts(space, latency, arch.ops, None),
     }
+
+
+def whole_ms(config: TrainConfig, arch: Architecture | None) -> float | None:
+    """Predicted latency of the trained network that the space is made around, its largest path; None without a table."""
+    if arch is None or arch.device is None or arch.space not in SIZED:
+        return None
+    try:
+        space, _, latency = _at_hand(config, arch)
+    except UserError:
+        return None
+    return latency.total(np.nanargmax(uniform_sizes(space), axis=1))
+
+
+def _at_hand(config: TrainConfig, arch: Architecture) -> tuple[SearchSpace, LatencyTable, Cost]:
+    space = get_space(arch.space)
+    table, _ = table_for(load_table(config.device), space)
+    return space, table, table.cost(space)

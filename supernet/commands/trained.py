@@ -11,9 +11,15 @@ import torch
 from torch import nn
 
 from supernet.commands.cap import soft_gap_notes, trained_gap_notes
-from supernet.commands.comparison import against_baseline, comparison_words, postprocess, save_predictions
+from supernet.commands.comparison import (
+    against_baseline,
+    against_teacher,
+    comparison_words,
+    postprocess,
+    save_predictions,
+)
 from supernet.commands.exports import Exportable
-from supernet.commands.promise import latency_facts
+from supernet.commands.promise import latency_facts, whole_ms
 from supernet.commands.seen import save_seen
 from supernet.commands.setting import data_facts
 from supernet.config import TrainConfig
@@ -21,6 +27,7 @@ from supernet.costs.analytic import count
 from supernet.costs.latency import load_table
 from supernet.costs.memory import peak_activation_bytes
 from supernet.data import Batches, GroupedData
+from supernet.data.grouped import Split
 from supernet.engine.course import course_words
 from supernet.engine.evaluate import predict
 from supernet.engine.runs import RunFolder
@@ -31,6 +38,7 @@ from supernet.metrics import evaluate_predictions
 from supernet.preprocessing import Preprocessing
 from supernet.refit import advice, refit_classifier
 from supernet.report.terminal import metric_lines
+from supernet.report.words import teacher_words
 from supernet.spaces.architecture import Architecture
 from supernet.teacher import Teacher
 from supernet.transfer.kernel_model import estimate_network
@@ -72,12 +80,14 @@ def finish(trained: Training, folder: RunFolder) -> list[str]:
 
 def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> dict[str, Any]:
     """The facts of report.json, save the exports; writes predictions.npz."""
-    config, arch, data, network, device, _, baseline, notes, pretrained, _ = trained
+    config, arch, data, network, device, _, baseline, notes, pretrained, teacher = trained
     spec = data.preprocessing
-    val_prob_VC, prob_NC = (
-        predict(network, Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device).epoch())
-        for part in (data.val, data.test)
-    )
+
+    def predicted(model: nn.Module, part: Split) -> np.ndarray:
+        shown = Batches(part, 256, shuffle=False, mean=spec.mean, std=spec.std, device=device)
+        return predict(model, shown.epoch())
+
+    val_prob_VC, prob_NC = predicted(network, data.val), predicted(network, data.test)
     metrics = evaluate_predictions(
         prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
         cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed, margin=config.margin,
@@ -110,6 +120,11 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
         "metrics": metrics,
         "adjusted": adjusted_facts,
         "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
+        "teacher": None
+        if teacher is None
+        else against_teacher(
+            config, data, prob_NC, predicted(teacher.network.to(device), data.test), whole_ms(config, arch)
+        ),
         "history": folder.rows(),
         **latency_facts(config, arch),
         **folder.circumstances(),
@@ -163,6 +178,8 @@ def closing_words(content: dict[str, Any], folder: Path) -> str:
         lines.append(f"{how} latency {arch['predicted_ms']:.4g} ms{spread}{budget} on {arch['device']}.")
     lines += [note for note in content["notes"] if note.startswith("--max-gap")]
     lines += comparison_words(content["baseline"], notion) if content["baseline"] else []
+    if content.get("teacher"):
+        lines += [teacher_words(content["teacher"]), *comparison_words(content["teacher"], notion)]
     lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
     lines += [f"{name}: {words}" for name, words in content["files"].items()]
     lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]

@@ -42,16 +42,21 @@ def adjusted_view(attribute: str, found: Mapping[str, Any], number: str) -> dict
     }
 
 
-def baseline_view(found: Mapping[str, Any], number: str) -> dict[str, Any]:
-    """Differences to the baseline, as trained and with its outputs adjusted by group, for each attribute."""
+def teacher_view(found: Mapping[str, Any], number: str) -> dict[str, Any]:
+    """The teacher's own figures, and differences to it for each attribute."""
+    return baseline_view(found, number, "the teacher") | {"itself": words.teacher_words(found)}
+
+
+def baseline_view(found: Mapping[str, Any], number: str, than: str = "the baseline") -> dict[str, Any]:
+    """Differences to another run, as trained and with its outputs adjusted by group, for each attribute."""
     attributes = []
     for attribute, as_trained in found["as_trained"].items():
         adjusted = found["adjusted"].get(attribute)
         rows = [
             {
                 "label": label,
-                "as_trained": _difference(as_trained[key], "this run", "the baseline"),
-                "adjusted": None if adjusted is None else _difference(adjusted[key], "this run", "the baseline"),
+                "as_trained": _difference(as_trained[key], "this run", than),
+                "adjusted": None if adjusted is None else _difference(adjusted[key], "this run", than),
             }
             for key, label in (FIGURES | {"gap": number}).items()
         ]

@@ -9,7 +9,7 @@ from typing import Any
 from supernet.report import charts, plots, words
 from supernet.report.advice import advice
 from supernet.report.classes import class_view, other_class_words, positive_words
-from supernet.report.comparisons import adjusted_view, baseline_view
+from supernet.report.comparisons import adjusted_view, baseline_view, teacher_view
 from supernet.report.evaluation import evaluate_view
 from supernet.report.groups import attribute_view
 from supernet.report.int8 import int8_view
@@ -115,6 +115,7 @@ def train_view(content: Content) -> Content:
         "int8": int8_view(content["int8"], number) if content.get("int8") else None,
         "adjusted": [adjusted_view(name, found, number) for name, found in (content.get("adjusted") or {}).items()],
         "baseline": baseline_view(content["baseline"], number) if content.get("baseline") else None,
+        "teacher": teacher_view(content["teacher"], number) if content.get("teacher") else None,
     }
 
 

@@ -308,3 +308,12 @@ def command_line(command: str, asked: Mapping[str, Any], images: int) -> str:
 def run_folder(content: Mapping[str, Any]) -> str:
     """Where the run is, as the user would type it."""
     return str(content["asked"].get("out") or f"runs/{content['name']}")
+
+
+def teacher_words(found: Mapping[str, Any]) -> str:
+    """The teacher's own accuracy, gaps and predicted latency, for the terminal and the report."""
+    told = [f"accuracy {interval(found['accuracy_of_teacher'])}"]
+    told += [f"gap by {attribute} {interval(gap)}" for attribute, gap in found["gaps_of_teacher"].items()]
+    if found["predicted_ms"] is not None:
+        told.append(f"{found['predicted_ms']:.4g} ms on the same device")
+    return f"The teacher itself: {', '.join(told)}."
