@@ -48,7 +48,7 @@ TESTS = {
     "metrics.py": ("test_metrics.py",),
     "resampling.py": ("test_metrics.py", "test_paired.py"),
     "paired.py": ("test_metrics.py", "test_paired.py"),
-    "class_metrics.py": ("test_metrics.py",),
+    "class_metrics.py": ("test_class_metrics.py", "test_metrics.py"),
     "intervals.py": ("test_metrics.py",),
     "costs/*.py": ("test_costs.py", "test_costs_latency.py", "test_derive.py"),
 }  # of each module: the files whose tests are its own
