@@ -5,7 +5,7 @@ Shapes: D decisions (of a plain space, its layers) and K options (its operations
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 import numpy as np
@@ -113,24 +113,38 @@ def repaired(
 
 
 def uniform(sizes_LK: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, float]) -> np.ndarray | None:
-    """(L,) the control of a search: every layer keeps the same share of its size, as large as the budgets hold.
+    """(L,) a control of a search: every layer keeps the same share of its size, as large as the budgets hold.
 
     sizes_LK: the size of an operation among those that may be taken at the layer, NaN for the others. What is left of the budgets
     goes to the last layers, one step each. None where not even the smallest of them fit.
     """
     steps = [np.flatnonzero(np.isfinite(size_K))[np.argsort(size_K[np.isfinite(size_K)])] for size_K in sizes_LK]
-    index_L = np.array([own[0] for own in steps])
+    levels = [
+        np.array([own[min(level, len(own) - 1)] for own in steps]) for level in reversed(range(max(map(len, steps))))
+    ]
+    return largest_inside(levels, sizes_LK, costs, budgets)
 
-    if not inside(index_L, costs, budgets):
+
+def largest_inside(
+    levels: Iterable[np.ndarray], sizes_LK: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, float]
+) -> np.ndarray | None:
+    """The first of the (L,) levels inside the budgets, and what is left of these to its last layers, one step of `sizes_LK` each.
+
+    A layer whose operation has no size stays as it is. None where no level is inside.
+    """
+    found_L = next((index_L.copy() for index_L in levels if inside(index_L, costs, budgets)), None)
+    if found_L is None:
         return None
-    for level in range(1, max(map(len, steps))):
-        for layer in reversed(range(len(steps))):
-            larger_L = index_L.copy()
-            larger_L[layer] = steps[layer][min(level, len(steps[layer]) - 1)]
+    for layer in reversed(range(len(found_L))):
+        size_K = sizes_LK[layer]
+        larger_K = np.where(size_K > size_K[found_L[layer]], size_K, np.nan)  # of NaN nothing is larger
+        if np.isfinite(larger_K).any():
+            larger_L = found_L.copy()
+            larger_L[layer] = np.nanargmin(larger_K)
             if not inside(larger_L, costs, budgets):
-                return index_L
-            index_L = larger_L
-    return index_L
+                break
+            found_L = larger_L
+    return found_L
 
 
 def broadest_alpha(cost: Cost, valid_DK: np.ndarray, budget: float) -> np.ndarray:

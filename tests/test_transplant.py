@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -31,7 +32,8 @@ from supernet.network import Supernet, build_path
 from supernet.preprocessing import Preprocessing
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
-from supernet.spaces.lite import LITE_SIZES, TEACHER, uniform_sizes
+from supernet.spaces.lite import LITE_SIZES, TEACHER, scaled, uniform_sizes
+from supernet.strategies.assembled import controls
 from supernet.strategies.blockwise import depth_order, pool
 from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.uniform import no_control
@@ -169,6 +171,18 @@ def test_the_uniform_control_is_as_large_as_the_budget_holds() -> None:
         assert len(set(sizes.tolist())) <= 2, "one size, and one step more in the last layers"
         assert all(a <= b for a, b in pairwise(sizes))
     assert SPACE.names(index_L) == WHOLE
+    whole = macs.total(SPACE.index_L(WHOLE))
+    for share in (1.0, 0.5, 0.25):
+        kept = SPACE.names(scaled(SPACE, share))
+        depth = [
+            sum(op != "skip" for op, layer in zip(kept, SPACE.layers, strict=True) if layer.stage == n)
+            for n in range(7)
+        ]
+        assert depth == [math.ceil(share * blocks) for blocks in (1, 2, 2, 3, 3, 4, 1)]
+        assert {op.rpartition("e")[2] for op in kept[1:] if op != "skip"} == {str(int(6 * share))}
+    for share in (0.2, 0.3, 0.6):
+        found = controls(SPACE, [macs], {"macs": share * whole})
+        assert found and all(macs.total(SPACE.index_L(ops)) <= share * whole for ops in found)
     assert uniform(sizes_LK, [Cost("macs", "", 1.0, np.zeros(sizes_LK.shape))], {"macs": 0.5}) is None
 
 
@@ -344,7 +358,7 @@ def test_a_teacher_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
 
 def test_why_there_is_no_uniform_control_is_said_before_the_run() -> None:
     macs = macs_table(SPACE, 3, 10)
-    smallest = macs.total(SPACE.index_L(tuple(op.replace("e6", "e1") for op in WHOLE)))
+    smallest = macs.total(scaled(SPACE, 0.01))
     assert no_control(SPACE, [macs], {"macs": smallest}) is None
     told = no_control(SPACE, [macs], {"macs": smallest - 1})
     assert told is not None and f"{smallest:.0f}" in told

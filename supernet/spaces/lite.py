@@ -29,6 +29,23 @@ def uniform_sizes(space: SearchSpace) -> np.ndarray:
     return sizes_LK
 
 
+def scaled(space: SearchSpace, share: float) -> np.ndarray:
+    """(L,) the network whose stages keep this share of their blocks, the first ones, and whose blocks this share of their expansion.
+
+    Depth and width smaller alike, as compound scaling makes a network larger (Tan & Le, ICML 2019, section 3.3).
+    """
+    sizes_LK, stages = uniform_sizes(space), [layer.stage for layer in space.layers]
+    index_L = np.zeros(len(stages), np.int64)
+    for row, stage in enumerate(stages):
+        position, blocks = row - stages.index(stage), stages.count(stage)
+        if position >= np.ceil(share * blocks - 1e-9):
+            index_L[row] = space.ops.index("skip")
+        else:
+            wanted = max(share * np.nanmax(sizes_LK[row]), np.nanmin(sizes_LK[row]))
+            index_L[row] = np.nanargmax(np.where(sizes_LK[row] <= wanted + 1e-9, sizes_LK[row], np.nan))
+    return index_L
+
+
 def lite(size: int) -> SearchSpace:
     """The space for pictures of `size` × `size` pixels, one of LITE_SIZES."""
     assert size in LITE_SIZES

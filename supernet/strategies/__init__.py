@@ -28,6 +28,6 @@ STRATEGIES: dict[str, Callable[[SearchConfig, Problem], Outcome]] = {
     "differentiable": differentiable.search,
     "score": score.search,
     "blockwise": blockwise.search,
-    "uniform": uniform.control,
+    "uniform": uniform.search,
     **{name: partial(asktell.search, make=make) for name, make in ASK_TELL.items()},
 }

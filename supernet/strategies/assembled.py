@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from timm.models.efficientnet import EfficientNet
@@ -12,11 +14,15 @@ from timm.models.efficientnet import EfficientNet
 from latency_luts.files import write_whole
 from supernet.bars import bar as progress_bar
 from supernet.config import CONTROL, SearchConfig
+from supernet.costs.factors import Cost
 from supernet.data import Batches
+from supernet.derive import largest_inside, uniform
 from supernet.network import build_path
 from supernet.pretrained import INHERITED_WEIGHTS
 from supernet.problem import Candidate, Problem
 from supernet.scoring import gaps_by_attribute, val_scores
+from supernet.spaces import SearchSpace
+from supernet.spaces.lite import scaled, uniform_sizes
 from supernet.teacher import Teacher, distil
 from supernet.transplant import assemble, channel_orders, fitted_images
 
@@ -62,6 +68,22 @@ def compared(
         return excess, one.cross_entropy or 0.0
 
     return sorted(rows, key=merit)
+
+
+def controls(space: SearchSpace, costs: Sequence[Cost], budgets: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """What one would build without a search inside the budgets: every block narrower at full depth; depth and width smaller alike."""
+    sizes_LK = uniform_sizes(space)
+    levels = (scaled(space, share) for share in np.arange(1, 0, -0.05))
+    found = (uniform(sizes_LK, costs, budgets), largest_inside(levels, sizes_LK, costs, budgets))
+    return list(dict.fromkeys(space.names(index_L) for index_L in found if index_L is not None))
+
+
+def with_control(
+    rows: Sequence[tuple[Candidate, EfficientNet]], named: Sequence[tuple[str, ...]]
+) -> tuple[list[tuple[Candidate, EfficientNet]], tuple[str, ...] | None]:
+    """The rows, best first, with the better one of the controls marked as such; and its operations."""
+    control = next((one.ops for one, _ in rows if one.ops in named), None)
+    return [(replace(one, by_hand=one.ops == control), network) for one, network in rows], control
 
 
 def keep_weights(

@@ -12,7 +12,6 @@ G groups of all attributes, V images of search-val.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -24,12 +23,11 @@ from torch.nn import functional as F
 from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
 from supernet.costs.factors import Cost
-from supernet.derive import best_first, uniform
+from supernet.derive import best_first
 from supernet.problem import Outcome, Problem
 from supernet.schema import write_json
 from supernet.scoring import compared_images, marked
-from supernet.spaces.lite import uniform_sizes
-from supernet.strategies.assembled import compared, keep_weights
+from supernet.strategies.assembled import compared, controls, keep_weights, with_control
 from supernet.strategies.quality import QUALITY, facts, read_quality
 from supernet.teacher import Teacher
 from supernet.transplant import block_inputs, blocks_of, channel_orders, fit, fitted_images, head, smaller
@@ -52,12 +50,11 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     scored = time.monotonic()
     write_json(problem.folder.path / QUALITY, facts(problem, teacher, names, base_G, added_LKG))
     found = pool(problem, order, added_LKG, config.candidates)
-    control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
-    by_hand = None if control_L is None else problem.space.names(control_L)
-    named = [problem.space.names(index_L) for index_L in found] + ([] if by_hand is None else [by_hand])
-    ranked = compared(config, problem, teacher, named)
-    keep_weights(problem, ranked, by_hand)
-    candidates = marked([replace(one, by_hand=one.ops == by_hand) for one, _ in ranked])
+    by_hand = controls(problem.space, list(problem.costs.values()), problem.budgets)
+    named = [*(problem.space.names(index_L) for index_L in found), *by_hand]
+    ranked, control = with_control(compared(config, problem, teacher, named), by_hand)
+    keep_weights(problem, ranked, control)
+    candidates = marked([one for one, _ in ranked])
     return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
 
 

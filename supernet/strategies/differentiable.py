@@ -21,7 +21,7 @@ from supernet.alpha import warmup
 from supernet.alpha.relaxation import PATHWISE, RELAXATIONS, ScoreFunction, one_hot, sample_paths
 from supernet.config import SearchConfig
 from supernet.data import Batch
-from supernet.derive import candidates, uniform
+from supernet.derive import candidates
 from supernet.engine import distributed
 from supernet.engine.loop import Means, train
 from supernet.engine.supernet_trainer import SupernetTrainer
@@ -29,8 +29,7 @@ from supernet.errors import UserError, nearest
 from supernet.objective import CostTerm
 from supernet.problem import Candidate, Outcome, Problem
 from supernet.scoring import compare, marked
-from supernet.spaces.lite import uniform_sizes
-from supernet.strategies.assembled import compared, keep_weights
+from supernet.strategies.assembled import compared, controls, keep_weights, with_control
 
 
 class DifferentiableSearch(SupernetTrainer):
@@ -178,15 +177,14 @@ def assembled_candidates(
     assert problem.teacher is not None
     found, alpha_LK = probable(config, problem, running)
     log_p_LK = log_softmax(alpha_LK, axis=1)
-    control_L = uniform(uniform_sizes(problem.space), list(problem.costs.values()), problem.budgets)
-    named = [problem.space.names(index_L) for index_L in (*found, *([] if control_L is None else [control_L]))]
-    rows = compared(config, problem, problem.teacher, named)
-    keep_weights(problem, rows, None if control_L is None else problem.space.names(control_L))
+    by_hand = controls(problem.space, list(problem.costs.values()), problem.budgets)
+    named = [*(problem.space.names(index_L) for index_L in found), *by_hand]
+    rows, control = with_control(compared(config, problem, problem.teacher, named), by_hand)
+    keep_weights(problem, rows, control)
 
     def told(one: Candidate) -> Candidate:
         index_L = problem.space.index_L(one.ops)
-        by_hand = control_L is not None and np.array_equal(index_L, control_L)
-        return replace(one, by_hand=by_hand, log_probability=float(log_p_LK[np.arange(len(index_L)), index_L].sum()))
+        return replace(one, log_probability=float(log_p_LK[np.arange(len(index_L)), index_L].sum()))
 
     return marked([told(one) for one, _ in rows])
 
