@@ -5,7 +5,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TEST = ["pytest>=8", "hypothesis>=6.100", "fairret>=0.1.3", "moocore>=0.1.7", "build>=1.2", "wheel"]
+TEST = ["pytest>=8", "hypothesis>=6.100", "fairret>=0.1.3", "moocore>=0.1.7", "build>=1.2", "wheel", "pyarrow>=15"]
 LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5"]  # a minor version: the next may ask for other code
 OPTUNA = ["optuna>=4"]
 
@@ -52,6 +52,7 @@ setup(
         "litert": ["litert-torch", "ai-edge-litert"],
         "executorch": ["executorch"],
         "openvino": ["openvino"],
+        "parquet": ["pyarrow>=15"],
         "ray": ["ray[tune]>=2.43"],
     },
     entry_points={"console_scripts": ["supernet = supernet.commands.main:main"]},

@@ -13,15 +13,15 @@ from PIL import Image
 
 from latency_luts.sheets import csv_text
 from supernet.bars import bar
-from supernet.data.pictures import White, open_picture
+from supernet.data.pictures import SUFFIXES, White, open_picture
 from supernet.data.tables import read_table
+from supernet.data.unpack import unpacked
 from supernet.errors import UserError
 from supernet.models import read_model
 from supernet.onnx_model import OnnxModel
 from supernet.preprocessing import Preprocessing
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
-TABLES = (".csv", ".tsv", ".txt")
+TABLES = (".csv", ".tsv", ".txt", ".jsonl")
 BATCH = 64
 
 
@@ -74,10 +74,11 @@ def load_classifier(path: Path) -> Classifier:
 
 
 def find_pictures(path: Path, file_col: str = "file_name") -> list[tuple[str, Path]]:
-    """(name, file) of the picture itself, of all below a folder by name, or of a CSV file's rows in their order.
+    """(name, file) of the picture itself, of all below a folder (or in a .zip) by name, or of a table's rows in their order.
 
     Raises UserError where there is none.
     """
+    path = unpacked(path)
     if path.is_file() and path.suffix.lower() in TABLES:
         rows = [(cells[file_col], Path(image.path)) for image, cells in read_table(path, file_col, ())]
         if not rows:

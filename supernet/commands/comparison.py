@@ -27,7 +27,10 @@ def postprocess(
     config: TrainConfig, data: GroupedData, val_prob_VC: np.ndarray, prob_NC: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """By attribute: what the report says of the outputs adjusted by its groups, and the adjusted probabilities (N, C)."""
-    facts, adjusted = {}, {}
+    facts: dict[str, Any] = {}
+    adjusted: dict[str, np.ndarray] = {}
+    if data.by_class:  # an output that knows the class is no output
+        return facts, adjusted
     # at a plain run's weight 0 it would be fitted to cross-entropy alone, a baseline of no use; a cap is the training's
     weight = (config.fairness_weight or 1.0) if config.max_gap is None else 1.0
     for a, (attribute, groups) in enumerate(data.attributes.items()):
@@ -59,7 +62,9 @@ def kept_words(kept: Sequence[tuple[int, int]], groups: Sequence[str], classes: 
 
 def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjusted: Mapping[str, np.ndarray]) -> None:
     """predictions.npz: what a later run's --baseline reads, with labels and groups so that only like is compared."""
-    arrays: dict[str, Any] = {f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes)}
+    arrays: dict[str, Any] = {
+        f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes) if attribute in adjusted
+    }
     arrays |= {"prob": prob_NC, "label": data.test.label_N, "group": data.test.group_NA}
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)

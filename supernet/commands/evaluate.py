@@ -74,11 +74,12 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """(the facts of report.json, predictions.csv)."""
     import numpy as np
 
+    from supernet.commands.without_groups import check_notion, notions_of
     from supernet.data.grouped import Columns
     from supernet.data.intersections import joined
     from supernet.data.labelled import read_labelled
     from supernet.engine.runs import circumstances
-    from supernet.fairness import NOTIONS, get_notion
+    from supernet.fairness import get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.prediction import load_classifier
 
@@ -89,7 +90,8 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     groups = asked["group_cols"] and tuple(name.strip() for name in asked["group_cols"].split(","))
     columns = Columns(asked["label_col"], groups or None, asked["file_col"], None, asked["cluster_col"])
     labelled = read_labelled(options.data, columns, classifier.classes, options.split)
-    attributes, group_NA, notes = labelled.source.attributes, labelled.part.group_NA, list(labelled.source.notes)
+    check_notion(asked["fairness"], labelled.source.by_class)
+    attributes, group_NA, notes = labelled.attributes, labelled.part.group_NA, list(labelled.source.notes)
     if asked["intersections"]:
         attributes, groups_by_split, told = joined(attributes, {labelled.split: group_NA})
         group_NA, notes = groups_by_split[labelled.split], [*notes, *told]
@@ -99,7 +101,7 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     metrics = evaluate_predictions(
         prob_NC, labelled.part.label_N, group_NA, classifier.classes, attributes,
         cluster=labelled.part.cluster_N, n_boot=options.bootstrap,
-        notions=NOTIONS | {asked["fairness"]: get_notion(asked["fairness"])},
+        notions=notions_of(asked["fairness"], labelled.source.by_class),
     )  # fmt: skip
     spec = classifier.spec
     content = {
@@ -114,6 +116,7 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
             "classes": list(classifier.classes),
             "groups": {attribute: list(names) for attribute, names in attributes.items()},
             "positive": None,
+            "by_class": labelled.source.by_class,
         },
         "preprocessing": spec.metadata() | {"words": spec.words()},
         "metrics": metrics,
@@ -191,7 +194,7 @@ def predictions_table(classifier: Classifier, labelled: Labelled, prob_NC: np.nd
     from latency_luts.sheets import csv_text
     from supernet.data.grouped import UNKNOWN, ImageFile
 
-    part, attributes = labelled.part, labelled.source.attributes
+    part, attributes = labelled.part, labelled.attributes
     rows: list[list[str]] = [
         ["file", "label", "predicted", "probability", *attributes, *(f"probability {n}" for n in classifier.classes)]
     ]

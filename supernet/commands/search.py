@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
---data: writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR, or a folder or a CSV file of images.
+--data: writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR, or images of your own (docs/data.md):
+  a folder or a CSV file with labels and groups, a folder for each class, a .zip of either, parquet.
 --fairness: accuracy_parity, demographic_parity, equal_opportunity, equalized_odds, loss_parity, worst_group_accuracy,
   unfairness, accuracy_ratio or mmd. It may say how groups are aggregated (difference, mean, sum, ratio, worst, square)
   and how classes are (worst, mean, sum), e.g. equalized_odds:mean:worst.

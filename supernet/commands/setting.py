@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from supernet.command_line import from_options, with_file
+from supernet.commands.without_groups import check_methods, check_notion
 from supernet.config import ASK_TELL, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.factors import Cost, least_text
@@ -133,6 +134,8 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
     if data.repeats.across_splits is not None and not config.allow_duplicates:
         raise UserError(data.repeats.across_splits)
     data = with_intersections(data) if config.intersections else data
+    check_notion(config.fairness, data.by_class)
+    check_methods(config.fairness_method, data.by_class)
     check_measurable(data)
     return data
 
@@ -290,6 +293,7 @@ def data_facts(config: CommonConfig, data: GroupedData) -> dict[str, Any]:
             for split, part in (("train", data.train), ("val", data.val), ("test", data.test))
         },
         "positive": data.positive,
+        "by_class": data.by_class,
     }
 
 

@@ -22,6 +22,7 @@ from supernet.commands.exports import Exportable
 from supernet.commands.promise import latency_facts, whole_ms
 from supernet.commands.seen import save_seen
 from supernet.commands.setting import data_facts
+from supernet.commands.without_groups import notions_of
 from supernet.config import TrainConfig
 from supernet.costs.analytic import count
 from supernet.costs.latency import load_table
@@ -33,7 +34,6 @@ from supernet.engine.evaluate import predict
 from supernet.engine.runs import RunFolder
 from supernet.errors import UserError
 from supernet.export import onnx_metadata
-from supernet.fairness import NOTIONS, get_notion
 from supernet.metrics import evaluate_predictions
 from supernet.preprocessing import Preprocessing
 from supernet.refit import advice, refit_classifier
@@ -91,7 +91,7 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
     metrics = evaluate_predictions(
         prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
         cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed, margin=config.margin,
-        notions=NOTIONS | {config.fairness: get_notion(config.fairness)},
+        notions=notions_of(config.fairness, data.by_class),
     )  # fmt: skip
     adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
     save_predictions(folder.path, data, prob_NC, adjusted)

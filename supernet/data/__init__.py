@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from supernet.data.batches import Batches
+from supernet.data.by_class import with_class_groups
 from supernet.data.cells import meaning
 from supernet.data.checks import check, check_enough, check_names, with_positive
 from supernet.data.decode import Decoded, decode_digits, decode_files
@@ -95,6 +96,7 @@ def load_data(
     check(source)
     source = _drawn(source, group_mix, max_train, max_eval, seed)
     check(source)
+    source = with_class_groups(source)
     data = _decoded(source, resolution, channels, pool_val, progress, same_files)
     return data if positive is None else replace(data, positive=data.classes[1])
 
@@ -183,6 +185,7 @@ def _decoded(
         notes=notes,
         repeats=repeats if source.mendable else Repeats(),
         first_colour=images[colour[0]].row if len(colour) else None,
+        by_class=source.by_class,
         seen_N=decoded.mark_N[: len(decoded.mark_N) - len(test)] if are_files else None,
     )
 

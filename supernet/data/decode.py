@@ -84,7 +84,7 @@ def decode_files(files: Sequence[ImageFile], resolution: int, channels: int | No
     """
     states = [_state(file) for file in files]
     key = hashlib.sha256(repr((CACHE_VERSION, resolution, channels, states)).encode()).hexdigest()[:32]
-    kept = _cache_directory() / "images" / key
+    kept = cache_directory() / "images" / key
     if not (kept / "facts.npz").is_file():
         with ThreadPool(os.cpu_count()) as pool:
             looks = list(pool.imap(_look, files, chunksize=32))
@@ -115,7 +115,8 @@ def _state(file: ImageFile) -> tuple[str, int, int]:
     return str(Path(file.path).absolute()), status.st_size, status.st_mtime_ns
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Where decoded and unpacked pictures are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supernet"
 
 

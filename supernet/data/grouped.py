@@ -93,7 +93,7 @@ class GroupedData:
     what is done to their pixels (mean and std are those of train), `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
     that a person should read. `positive` is the class that the user called positive (the second of two), `repeats` what is
     wrong with pictures that come more than once, `first_colour` the row of the first picture in colour. `seen_N` has the marks
-    (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set.
+    (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set. `by_class`: no groups are known, each class stands for one.
     """
 
     name: str
@@ -110,6 +110,7 @@ class GroupedData:
     repeats: Repeats = Repeats()
     first_colour: str | None = None
     seen_N: np.ndarray | None = None
+    by_class: bool = False
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -160,7 +161,8 @@ class Part:
 class Source:
     """What a data set's loader returns. `parts` has "train" and, where the data set has them, "val" and "test".
 
-    `mendable`: the table is the user's own, so that what contradicts itself there can be asked to be put right.
+    `mendable`: the table is the user's own, so that what contradicts itself there can be asked to be put right. `by_class`: no groups are
+    known, and each class stands for one.
     """
 
     name: str
@@ -170,6 +172,7 @@ class Source:
     augment: Augment
     notes: tuple[str, ...] = ()
     mendable: bool = False
+    by_class: bool = False
 
     def with_part(self, split: str, part: Part, *notes: str) -> Source:
         """The same, with one split replaced."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from supernet.data.by_class import ATTRIBUTE, with_class_groups
 from supernet.data.grouped import Columns, Part, Source
 from supernet.data.sources import read_source
 from supernet.errors import UserError
@@ -15,11 +16,12 @@ from supernet.errors import UserError
 @dataclass(frozen=True, eq=False)
 class Labelled:
     """`part`: not yet decoded, labels by the model's classes. `split`: its name, "all" where the data has no splits.
-    `source` is the data of that part alone, with its own classes."""
+    `attributes`: names of the groups of part.group_NA. `source` is the data of that part alone, with its own classes."""
 
     source: Source
     split: str
     part: Part
+    attributes: dict[str, tuple[str, ...]]
 
 
 def read_labelled(spec: str, columns: Columns, classes: Sequence[str], split: str | None = None) -> Labelled:
@@ -27,7 +29,7 @@ def read_labelled(spec: str, columns: Columns, classes: Sequence[str], split: st
 
     Raises UserError where the data has no such split, or a label that is none of `classes`, the model's.
     """
-    source = read_source(spec, columns)
+    source = with_class_groups(read_source(spec, columns))
     chosen = _chosen(source, split)
     part = source.parts[chosen]
     own = sorted(set(part.label_N.tolist()))
@@ -38,9 +40,11 @@ def read_labelled(spec: str, columns: Columns, classes: Sequence[str], split: st
         )
     code_C = np.array([classes.index(name) if name in classes else -1 for name in source.classes])
     told = chosen if len(source.parts) > 1 else "all"
-    return Labelled(
-        replace(source, parts={told: part}), told, replace(part, label_N=code_C[part.label_N].astype(np.int64))
-    )
+    by_model = replace(part, label_N=code_C[part.label_N].astype(np.int64))
+    if source.by_class:
+        by_model = replace(by_model, group_NA=by_model.label_N[:, None].copy())
+    attributes = {ATTRIBUTE: tuple(classes)} if source.by_class else source.attributes
+    return Labelled(replace(source, parts={told: part}), told, by_model, attributes)
 
 
 def _chosen(source: Source, split: str | None) -> str:

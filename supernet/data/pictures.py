@@ -23,6 +23,7 @@ from PIL.ImageFile import ImageFile
 from supernet.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 WHITES = tuple(2**bits - 1 for bits in (1, 8, 10, 12, 14, 16, 24, 31))  # what whole numbers of so many bits reach
 GREY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L", "I;16N")
 NEARLY_WHITE = 224  # too little contrast with a white ground

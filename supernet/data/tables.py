@@ -1,4 +1,4 @@
-"""A CSV file as rows of cells, whatever its separator."""
+"""A CSV file, whatever its separator, or a JSON Lines file as rows of cells."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from supernet.data.cells import check_name, meaning
 from supernet.data.grouped import ImageFile, named_column
 from supernet.errors import UserError
+from supernet.schema import parse_json
 
 SEPARATORS = (",", ";", "\t", "|")
 SAID_BY_EXCEL = re.compile(r"sep=(.)\s*", re.IGNORECASE)
@@ -25,6 +26,25 @@ def read_table(table: Path, file: str, needed: Sequence[str]) -> list[Row]:
     The separator is the one of SEPARATORS with which the header has the columns `file` and `needed`. Raises UserError that
     names the table, row and column at fault.
     """
+    rows = []
+    names, cells_by_row = (_json_rows if table.suffix.lower() == ".jsonl" else _csv_rows)(table, (file, *needed))
+    _check_header(names, (file, *needed), str(table))
+    for where, named in cells_by_row:
+        if not named[file].strip():
+            raise UserError(f'{where}: column "{file}" is empty.')
+        image = ImageFile(str(_find(table.parent, named[file].strip())), where)
+        rows.append((image, {name: meaning(cell) for name, cell in named.items()}))
+    return rows
+
+
+def header_of(table: Path, wanted: Sequence[str]) -> list[str]:
+    """The table's columns; the separator is the one with which it has those that are wanted, as far as it has them."""
+    return (_json_rows if table.suffix.lower() == ".jsonl" else _csv_rows)(table, wanted)[0]
+
+
+def _csv_rows(table: Path, wanted: Sequence[str]) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """(the header, where and cells of each row that is not empty)."""
+    rows = []
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             first = stream.readline()
@@ -33,11 +53,9 @@ def read_table(table: Path, file: str, needed: Sequence[str]) -> list[Row]:
             stream.seek(0)
             if said:
                 stream.readline()
-            separator = said[1] if said else _separator(header, (file, *needed))
+            separator = said[1] if said else _separator(header, wanted)
             reader = csv.reader(stream, strict=True, delimiter=separator)
             names = [name.strip() for name in next(reader, [])]
-            _check_header(names, (file, *needed), str(table))
-            rows = []
             for cells in reader:
                 where = f"{table}, row {reader.line_num + bool(said)}"
                 if not any(cell.strip() for cell in cells):
@@ -49,14 +67,36 @@ def read_table(table: Path, file: str, needed: Sequence[str]) -> list[Row]:
                         DECIMAL_COMMA.sub(r"\1.\2", cell) if DECIMAL_COMMA.fullmatch(cell.strip()) else cell
                         for cell in cells
                     ]
-                named = dict(zip(names, cells, strict=True))
-                if not named[file].strip():
-                    raise UserError(f'{where}: column "{file}" is empty.')
-                image = ImageFile(str(_find(table.parent, named[file].strip())), where)
-                rows.append((image, {name: meaning(cell) for name, cell in named.items()}))
+                rows.append((where, dict(zip(names, cells, strict=True))))
     except (csv.Error, UnicodeError, OSError) as error:
         raise UserError(f"{table} is not a readable CSV file: {error}. Save it as CSV in UTF-8.") from error
-    return rows
+    return names, rows
+
+
+def _json_rows(table: Path, wanted: Sequence[str]) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """As _csv_rows: an object a line, as Hugging Face's metadata.jsonl; a column that a line lacks is empty there."""
+    rows: list[tuple[str, dict[str, str]]] = []
+    names: dict[str, None] = {}
+    try:
+        with table.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(stream, 1):
+                where = f"{table}, row {number}"
+                if not line.strip():
+                    continue
+                found = parse_json(line, where)
+                if not isinstance(found, dict):
+                    raise UserError(f"{where}: not an object of columns.")
+                cells = {name: _cell(value) for name, value in found.items() if not isinstance(value, (list, dict))}
+                names |= dict.fromkeys(cells)
+                rows.append((where, cells))
+    except (UnicodeError, OSError) as error:
+        raise UserError(f"{table} is not a readable JSON Lines file: {error}. Save it in UTF-8.") from error
+    return list(names), [(where, {name: cells.get(name, "") for name in names}) for where, cells in rows]
+
+
+def _cell(value: object) -> str:
+    """What the same value would be in a CSV file."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _separator(header: str, needed: Sequence[str]) -> str:

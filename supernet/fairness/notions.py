@@ -85,6 +85,11 @@ def get_notion(notion: str | Notion, groups: str | None = None, events: str | No
     return replace(notion, groups=groups, events=events)
 
 
+def speaks_of_all_samples(notion: str | Notion) -> bool:
+    """Whether its only event is all samples, so that it also compares groups which are the classes themselves."""
+    return get_notion(notion).event_names(2) == _all_samples(2)
+
+
 def _scored_classes(num_classes: int) -> list[int]:
     return [1] if num_classes == 2 else list(range(num_classes))
 

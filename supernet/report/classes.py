@@ -82,6 +82,7 @@ def class_view(metrics: Metrics) -> dict[str, Any] | None:
         "by_group": [
             _by_group(name, found["groups"], [row["name"] for row in rows], "positive" in metrics)
             for name, found in metrics["attributes"].items()
+            if tuple(found["groups"]) != tuple(metrics["classes"])  # classes that stand for groups
         ],
     }
 

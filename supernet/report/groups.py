@@ -27,7 +27,8 @@ def attribute_view(name: str, metrics: Mapping[str, Any], notion: str) -> dict[s
     overall = metrics["accuracy"]["value"]
     gaps = [_gap_row(key, figure, classes, notion) for key, figure in found["gaps"].items()]
     what, rates, caution = worst_rates(metrics, name, notion)
-    matrices = drawn if len(classes) <= MOST_CLASSES and len(order) <= MOST_MATRICES else []
+    by_class = tuple(groups) == tuple(classes)  # data without groups
+    matrices = drawn if not by_class and len(classes) <= MOST_CLASSES and len(order) <= MOST_MATRICES else []
     return {
         "name": name,
         "groups": {g: groups[g] for g in [*order, *found["empty_groups"]]},
