@@ -42,7 +42,9 @@ class CommonConfig:
     """What search and train share."""
 
     device: str = _option("rpi4", "the device to be fast on: a shipped table's name, or a table's path", group="task")
-    data: str = _option("writers", "images: a folder, a CSV file, a .zip, or a data set's name; see below", group="data")
+    data: str = _option(
+        "writers", "images: a folder, a CSV file, a .zip, or a data set's name; see below", group="data"
+    )
     label_col: str | None = _option(None, "column or attribute that holds the label", group="data")
     group_cols: str | None = _option(None, "columns or attributes of the groups, joined by commas", group="data")
     file_col: str | None = _option(
