@@ -16,8 +16,18 @@ from scipy.special import log_softmax, softmax
 from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.factors import Cost
 from supernet.costs.latency import load_table
-from supernet.derive import best_first, broadest_alpha, candidates, most_probable
+from supernet.derive import (
+    best_first,
+    broadest_alpha,
+    candidates,
+    drawn_inside,
+    hand_made,
+    inside,
+    most_probable,
+    repaired,
+)
 from supernet.errors import UserError
+from supernet.programme import Programme
 from supernet.spaces import get_space
 
 L, K = 4, 3
@@ -187,3 +197,93 @@ def test_the_broadest_distribution_is_inside_the_budget_and_no_tighter_than_it_m
     expected = cost.base + (softmax(alpha_LK, axis=1) * cost.unary_DK).sum()
     assert expected == pytest.approx(min(budget, uniform_ms), rel=1e-6)
     assert share < 1 or not alpha_LK.any()
+
+
+def test_what_the_solver_finds_a_little_over_one_of_two_budgets_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tolerance allows that; here its first answer is plainly over the second budget."""
+    unary_DK = np.array([[0.0, 1.0], [0.0, 1.0]])
+    costs = [Cost("first", "ms", 0.0, np.zeros((2, 2))), Cost("second", "ms", 0.0, unary_DK)]
+    best, answers = Programme.best, [np.array([1, 1])]
+
+    def over(self: Programme, score_V: np.ndarray) -> np.ndarray | None:
+        return answers.pop() if answers else best(self, score_V)
+
+    monkeypatch.setattr(Programme, "best", over)
+    found = list(best_first(unary_DK, np.ones((2, 2), bool), costs, {"first": 5.0, "second": 1.0}))
+    assert [unary_DK[[0, 1], index_D].sum() for index_D in found] == [1.0, 1.0, 0.0]
+
+
+@settings(max_examples=25)
+@given(problems(), st.integers(0, 9))
+def test_a_random_draw_and_a_repair_are_allowed_and_inside(problem: dict[str, Any], seed: int) -> None:
+    valid_DK, costs, budgets = problem["valid_DK"], problem["costs"], problem["budgets"]
+    fitting = brute_force(problem)
+    rng = np.random.default_rng(seed)
+    if not fitting:
+        with pytest.raises(UserError):
+            drawn_inside(valid_DK, costs, budgets, rng)
+        return
+    allowed = {tuple(index_L) for index_L in fitting}
+    assert tuple(drawn_inside(valid_DK, costs, budgets, rng)) in allowed
+    start_D = np.array([rng.choice(np.flatnonzero(valid_K)) for valid_K in valid_DK])
+    found_D = repaired(start_D, valid_DK, costs, budgets, rng)
+    assert tuple(found_D) in allowed and inside(found_D, costs, budgets)
+    if tuple(start_D) in allowed:
+        assert np.array_equal(found_D, start_D)
+
+
+def test_random_draws_reach_every_architecture_inside_and_the_only_one_too() -> None:
+    cost = Cost("ms", "ms", 0.0, np.arange(12.0).reshape(3, 4) % 4)
+    valid_DK = np.ones((3, 4), bool)
+    rng = np.random.default_rng(0)
+    drawn = {tuple(drawn_inside(valid_DK, [cost], {"ms": 4.0}, rng)) for _ in range(600)}
+    assert drawn == {index for index in itertools.product(range(4), repeat=3) if sum(index) <= 4}
+    assert tuple(drawn_inside(valid_DK, [cost], {"ms": 0.0}, rng)) == (0, 0, 0), "too rare to be met by chance"
+
+
+def test_where_cheaper_in_one_budget_is_dearer_in_the_other_the_repair_changes_least() -> None:
+    """Each decision has a neutral option 2; options 0 and 1 trade one cost for the other."""
+    one = Cost("one", "", 0.0, np.tile([0.0, 2.0, 1.0], (4, 1)))
+    two = Cost("two", "", 0.0, np.tile([2.0, 0.0, 1.0], (4, 1)))
+    budgets = {"one": 4.0, "two": 4.0}
+    start_D = np.array([0, 0, 0, 1])
+    for seed in range(8):
+        found_D = repaired(start_D, np.ones((4, 3), bool), [one, two], budgets, np.random.default_rng(seed))
+        assert inside(found_D, [one, two], budgets)
+    stuck = Cost("stuck", "", 0.0, np.zeros((4, 3)), {(0, 1): np.full((3, 3), 5.0) - 5 * np.eye(3)}, "max")
+    found_D = repaired(np.array([0, 1, 2, 2]), np.ones((4, 3), bool), [stuck], {"stuck": 0.0}, np.random.default_rng(0))
+    assert (found_D != [0, 1, 2, 2]).sum() == 1 and found_D[0] == found_D[1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
+def test_the_hand_made_network_has_the_middle_operation_in_as_many_layers_as_fit(share: float) -> None:
+    space = get_space("micro32")
+    latency = load_table("rpi4").cost(space)
+    fastest, slowest = latency.bounds(space.valid_LK)
+    budget = fastest + share * (slowest - fastest)
+    order_LK = np.where(space.valid_LK, latency.unary_DK, np.inf).argsort(axis=1, kind="stable")
+    middle_L = order_LK[np.arange(len(order_LK)), space.valid_LK.sum(1) // 2]
+    found_L = hand_made(space, {"latency": latency}, {"latency": budget})
+    assert latency.total(found_L) <= budget
+    choices = [np.array(c) for c in itertools.product(*zip(order_LK[:, 0], middle_L, strict=True))]
+    most = max((c == middle_L).sum() for c in choices if latency.total(c) <= budget)
+    assert (found_L == middle_L).sum() == most and ((found_L == middle_L) | (found_L == order_LK[:, 0])).all()
+    first_L = np.diff([layer.stage for layer in space.layers], prepend=-1) > 0
+    best = max(
+        ((c == middle_L) & first_L).sum()
+        for c in choices
+        if latency.total(c) <= budget and (c == middle_L).sum() == most
+    )
+    assert ((found_L == middle_L) & first_L).sum() == best
+
+
+def test_candidates_begin_with_the_most_probable_and_spread_to_faster_ones() -> None:
+    latency, valid_LK = TABLES[0], FBNET32.valid_LK
+    alpha_LK = np.where(valid_LK, 0.5 * latency.unary_DK, 0.0)  # the slower the more probable
+    budget = latency.median(valid_LK)
+    found = candidates(alpha_LK, valid_LK, [latency], {"latency": budget}, 8, 0)
+    first = list(itertools.islice(most_probable(alpha_LK, valid_LK, [latency], {"latency": budget}), 4))
+    assert [tuple(a) for a in found[:4]] == [tuple(b) for b in first] and len({tuple(one) for one in found}) == 8
+    ms = np.array([latency.total(one) for one in found])
+    assert (ms <= budget).all() and ms.min() < 0.9 * budget < ms[:4].min()
+    assert len(candidates(alpha_LK, valid_LK, [latency], {"latency": budget}, 1, 0)) == 1

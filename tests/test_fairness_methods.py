@@ -18,6 +18,7 @@ from supernet.data import Batch
 from supernet.errors import UserError
 from supernet.fairness import METHODS, parse_methods
 from supernet.fairness.independence import HSIC, Adversary, hsic
+from supernet.fairness.methods import batch_floor
 from supernet.fairness.weights import CellWeights, GroupDRO, MinimaxPareto
 from supernet.objective import DataObjective, Loss, fair_objective
 from supernet.task import classification
@@ -344,3 +345,43 @@ def test_a_penalty_closes_a_gap(method: str, rate: float, left: float) -> None:
             shift -= rate * gradient
     rate_G = shift.sigmoid()
     assert abs(rate_G[0] - rate_G[1]) < left
+
+
+@pytest.mark.parametrize(("number", "told"), [(3, False), (4, True)])
+def test_hsic_needs_four_samples_of_an_event(number: int, told: bool) -> None:
+    prob = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])[:number]
+    group = torch.tensor([0, 1, 0, 1])[:number]
+    penalty = HSIC("demographic_parity").value(prob[None], torch.zeros(number, dtype=torch.long), group)
+    assert bool(penalty.abs().item() > 0) is told
+
+
+def test_hsic_is_the_mean_over_the_events() -> None:
+    """Of three classes: a class whose probability says nothing of the group halves nothing away by itself."""
+    torch.manual_seed(0)
+    prob, group = torch.softmax(3 * torch.randn(12, 3), -1), torch.arange(12) % 2
+    label = torch.zeros(12, dtype=torch.long)
+    method = HSIC("demographic_parity")
+    whole = method.value(prob[None], label, group)
+    score_BE, _ = method.notion.scores(prob, label)
+    each = [8 * method.bandwidth**2 * hsic((-((s[:, None] - s) ** 2) / (2 * method.bandwidth**2)).exp(), (group[:, None] == group).float()) for s in score_BE.unbind(1)]  # fmt: skip
+    assert len(each) == 3
+    torch.testing.assert_close(whole[0], torch.stack(each).mean())
+
+
+def test_an_adversary_is_silent_where_there_is_one_group_and_speaks_of_three() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(3, 2, "demographic_parity")
+    prob = torch.softmax(torch.randn(2, 9, 2), -1)
+    label = torch.arange(9) % 2
+    assert adversary.value(prob, label, torch.zeros(9, dtype=torch.long)).tolist() == [0, 0]
+    before = [p.detach().clone() for p in adversary.guess.parameters()]
+    adversary.update(prob, label, torch.full((9,), 1))
+    assert all(torch.equal(a, b) for a, b in zip(before, adversary.guess.parameters(), strict=True))
+    assert adversary.value(prob, label, torch.arange(9) % 3).abs().min() > 0
+    adversary.update(prob, label, torch.arange(9) % 3)
+    assert not all(torch.equal(a, b) for a, b in zip(before, adversary.guess.parameters(), strict=True))
+
+
+def test_rare_groups_have_a_sixteenth_of_a_batch_and_a_quarter_where_their_weights_may_be_large() -> None:
+    assert batch_floor(("gap", "reweigh")) == 1 / 16
+    assert {batch_floor((name,)) for name in ("balance", "dro", "minimax")} == {1 / 4}

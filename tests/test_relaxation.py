@@ -24,6 +24,7 @@ from supernet.alpha.relaxation import (
     softmax,
     straight_through,
 )
+from supernet.alpha.warmup import WarmUp
 from supernet.network import Supernet
 from supernet.spaces import LayerSpec, SearchSpace
 
@@ -247,3 +248,19 @@ def test_on_a_real_supernet_the_score_function_is_unbiased_and_straight_through_
         total += torch.autograd.grad(loss(straight_through(alpha, 1.0, draw)), alpha)[0] / 100
     assert cosine(total, truth) < 0.9
     assert total.norm() < 0.5 * truth.norm()  # batch norm hides the weight's scale
+
+
+def test_the_warm_up_goes_from_the_anchor_to_drawn_paths() -> None:
+    """A quarter of the steps the anchor alone, two quarters more and more layers drawn, a quarter all drawn."""
+    p_LK, anchor_L = torch.tensor([[0.0, 0.5, 0.5]]).repeat(40, 1), torch.zeros(40, dtype=torch.long)
+    warmup, generator = WarmUp(anchor_L, 400), torch.Generator().manual_seed(0)
+    drawn = torch.tensor(
+        [[step, float((warmup.weights(p_LK, step, generator)[:, 0] == 0).sum())] for step in range(400)]
+    )
+    assert drawn[:100, 1].max() == 0 and drawn[300:, 1].min() == 40
+    for start, share in ((100, 0.125), (150, 0.375), (200, 0.625), (250, 0.875)):
+        assert drawn[start : start + 50, 1].mean() / 40 == pytest.approx(share, abs=0.06)
+    free = WarmUp(None, 400)
+    assert all(free.weights(p_LK, step, generator)[:, 0].sum() == 0 for step in range(60)), (
+        "without an anchor all are drawn"
+    )
