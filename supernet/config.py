@@ -164,8 +164,9 @@ class TrainConfig(CommonConfig):
                 object.__setattr__(self, name, value)
 
 
-INHERITED = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "positive", "channels",
-             "allow_duplicates", "group_mix", "max_train", "fairness", "fairness_method", "fairness_weight", "max_gap",
+DATA = ("data", "label_col", "group_cols", "intersections", "file_col", "cluster_col", "positive", "channels",
+        "allow_duplicates", "group_mix", "max_train")  # fmt: skip # what a search takes from its teacher's run
+INHERITED = (*DATA, "fairness", "fairness_method", "fairness_weight", "max_gap",
              "device", "teacher")  # fmt: skip # what `train` takes from derived.json's search
 RETIRED = {"search": ("bootstrap",)}  # options that run folders of before still name, without effect
 

@@ -237,10 +237,11 @@ def test_an_interrupted_search_from_a_teacher_goes_on_as_the_same_search(
     tmp_path: Path, taught: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, run = taught
-    options = ["search", "--device", "rpi4", "--teacher", run, "--data", data, "--strategy", "differentiable",
+    options = ["search", "--device", "rpi4", "--teacher", run, "--strategy", "differentiable",
                "--batch-size", "16", "--threads", "1", "--epochs", "1", "--warmup-epochs", "1", "--candidates", "1",
                "--distil-steps", "1", "--eval-images", "16"]  # fmt: skip
     main([*options, "--out", str(tmp_path / "whole")])
+    assert Architecture.load(tmp_path / "whole").config["data"] == data, "the teacher's, where none is given"
     one_step = DifferentiableSearch.one_step
 
     def interrupted(self: DifferentiableSearch, step: int) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supernet.command_line import add_options, to_file
-from supernet.config import CONTROL, SearchConfig, with_epochs
+from supernet.config import CONTROL, DATA, SearchConfig, with_epochs
 from supernet.errors import UserError
-from supernet.options import check_effect
+from supernet.options import check_effect, check_values
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def run(options: argparse.Namespace) -> None:
 
     started = time.monotonic()
     config, given = open_run(options, "search", SearchConfig)
+    config = with_teachers_data(config, given)
     check_effect(config, given)
     distributed.start()
     if distributed.world_size() > 1 and config.strategy != "differentiable":
@@ -112,6 +115,19 @@ def run(options: argparse.Namespace) -> None:
     write_report(folder.path, content)
     print(closing_words(config, arch, outcome, folder))
     print("".join(f"{note}\n" for note in content["notes"] if note.startswith("--max-gap")), end="")
+
+
+def with_teachers_data(config: SearchConfig, given: Collection[str]) -> SearchConfig:
+    """Where --data is left open, the teacher's own data, read as its run did. Raises UserError where that is not told whole."""
+    from supernet.engine.claim import CONFIG, read_content
+
+    run = None if config.teacher is None else Path(config.teacher)
+    if run is None or config.resume is not None or "data" in given or not (run / CONFIG).is_file():
+        return config
+    told = read_content(run)
+    found = {name: told[name] for name in DATA if name in told and name not in given}
+    check_values(SearchConfig, found, str(run / CONFIG))
+    return replace(config, **found)
 
 
 def require_inside(config: SearchConfig, problem: Problem, candidate: Candidate) -> None:
