@@ -66,6 +66,8 @@ def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjus
         f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes) if attribute in adjusted
     }
     arrays |= {"prob": prob_NC, "label": data.test.label_N, "group": data.test.group_NA}
+    if data.test.cluster_N is not None:
+        arrays["cluster"] = data.test.cluster_N
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     write_whole(folder / FILE, packed.getvalue())
@@ -82,7 +84,7 @@ def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
         {"prob", "label", "group"} <= set(arrays)
         and np.array_equal(arrays["label"], data.test.label_N)
         and np.array_equal(arrays["group"], data.test.group_NA)
-        and all(array.shape == shape for name, array in arrays.items() if name not in ("label", "group"))
+        and all(array.shape == shape for name, array in arrays.items() if name not in ("label", "group", "cluster"))
     )
     if not same:
         raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 from supernet.report import charts, plots, words
 from supernet.report.advice import advice
 from supernet.report.classes import class_view, other_class_words, positive_words
+from supernet.report.compared import compare_view
 from supernet.report.comparisons import adjusted_view, baseline_view, teacher_view
 from supernet.report.evaluation import evaluate_view
 from supernet.report.groups import attribute_view
@@ -126,6 +127,8 @@ def view(content: Content) -> Content:
     """Every variable of the command's page."""
     if content["command"] == "evaluate":
         return evaluate_view(content)
+    if content["command"] == "compare":
+        return compare_view(content)
     return page_view(content) | SECTIONS[content["command"]](content)
 
 

@@ -1,0 +1,150 @@
+"""`supernet baseline`: the best known small networks inside a budget, trained on your data, and which of them to ship."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from supernet.command_line import add_options, ranged
+from supernet.config import TrainConfig
+from supernet.errors import UserError
+
+if TYPE_CHECKING:
+    from supernet.costs.latency import LatencyTable
+
+# ImageNet top-1, %, at 224 px, of timm's own weights: its results/results-imagenet.csv
+KNOWN = {
+    "mobilenetv3_large_100": 75.8,
+    "tf_efficientnet_lite0": 74.8,
+    "semnasnet_075": 73.0,
+    "mobilenetv2_100": 73.0,
+    "lcnet_100": 72.1,
+    "lcnet_075": 68.8,
+    "mobilenetv3_small_100": 67.7,
+    "mnasnet_small": 66.2,
+    "mobilenetv2_050": 66.0,
+    "mobilenetv3_small_075": 65.2,
+    "lcnet_050": 63.1,
+    "mobilenetv3_small_050": 57.9,
+}
+DEFAULT_PX = 96
+EPILOG = """\
+examples:
+  supernet baseline --data photos/ --budget-ms 12 --out runs/baseline
+  supernet baseline --data photos/ --budget-ms 12 --networks mobilenetv2_050,lcnet_050 --baseline runs/product --out runs/baseline
+      compared with a searched network image by image: is the search worth it?
+
+Every option of train applies to each network (supernet train --help-all). Without --networks those of the best published accuracy are taken
+whose estimated latency keeps the budget.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "baseline",
+        help="train the best known small networks inside a budget",
+        description="Trains well-known small networks that keep a latency budget, and says which to ship.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_options(parser, TrainConfig)
+    own = parser.add_argument_group("baseline")
+    own.add_argument("--networks", help="timm models, joined by commas (default: the best known inside the budget)")
+    own.add_argument("--number", type=ranged(int, "[1, 12]"), default=3, metavar="N", help="networks at most (default: 3)")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+@dataclass
+class Chosen:
+    """Networks inside the budget by name, with their estimated milliseconds; `skipped`: why others are not."""
+
+    ms: dict[str, float] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Chooses, trains each, compares. Raises UserError where no network keeps the budget."""
+    from supernet.commands import train
+    from supernet.commands.compare import comparison, lines, write_comparison
+    from supernet.costs.latency import load_table
+
+    given = {n: v for n, v in vars(options).items() if n not in ("run", "networks", "number", "out", "quick")}
+    for name, why in (("arch", "--networks names them"), ("resume", "give the same command again"), ("config", "give the options themselves")):  # fmt: skip
+        if name in given:
+            raise UserError(f"--{name} is not for baseline: {why}.")
+    if "out" not in options or "budget_ms" not in options:
+        raise UserError("baseline needs --budget-ms and --out.")
+    home = Path(options.out)
+    if (home / "compare.html").exists():
+        raise UserError(f"{home} is there already: choose another --out.")
+    size, table = given.get("resolution", DEFAULT_PX), load_table(given.get("device", TrainConfig.device))
+    names = options.networks.split(",") if options.networks else list(KNOWN)
+    chosen = choose(table, names, size, given["budget_ms"], len(names) if options.networks else options.number)
+    print("\n".join(told(chosen, given["budget_ms"], table.device, size)), flush=True)
+    folders = [Path(given["baseline"])] if "baseline" in given else []
+    for name in chosen.ms:
+        folders.append(home / name)
+        if not (home / name / "report.json").is_file():
+            train.run(argparse.Namespace(**given | {"resolution": size}, arch=name, out=str(home / name), quick=options.quick))  # fmt: skip
+    if len(folders) > 1:
+        content = comparison(folders)
+        write_comparison(home / "compare.html", content)
+        print("\n".join(["", *lines(content), f"Page: {home / 'compare.html'}", verdict(content["runs"])]))
+    else:
+        print(f"Ship {folders[0]}: no other known network keeps the budget.")
+
+
+def choose(table: LatencyTable, names: list[str], size: int, budget_ms: float, most: int) -> Chosen:
+    """The first `most` of the names whose estimated latency keeps the budget. Raises UserError where there is none."""
+    from supernet.models import create_network
+    from supernet.preprocessing import Preprocessing
+    from supernet.transfer.kernel_model import estimate_network
+
+    chosen, fastest = Chosen(), None
+    spec = Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3)
+    for name in names:
+        if len(chosen.ms) == most:
+            break
+        network = create_network(name, ("a", "b"), spec)
+        try:
+            ms = estimate_network(table, network, 3, size).ms
+        except UserError as error:
+            chosen.skipped.append(f"{name}: {error}")
+            continue
+        if ms <= budget_ms:
+            chosen.ms[name] = ms
+        else:
+            chosen.skipped.append(f"{name}: {ms:.3g} ms")
+            fastest = min(ms, fastest or ms)
+    if not chosen.ms:
+        least = f" The fastest of them takes {fastest:.3g} ms at {size} px." if fastest else ""
+        raise UserError(
+            f"None of these networks keeps {budget_ms:g} ms on {table.device}.{least} Raise --budget-ms, lower --resolution, or search: supernet search."
+        )
+    return chosen
+
+
+def told(chosen: Chosen, budget_ms: float, device: str, size: int) -> list[str]:
+    """Which networks are trained, and which are not."""
+    lines = [f"Networks inside {budget_ms:g} ms on {device} at {size} px (estimated latency; ImageNet top-1 as published at 224 px):"]  # fmt: skip
+    lines += [f"  {name}: {ms:.3g} ms, {KNOWN.get(name, 'unknown')}%" for name, ms in chosen.ms.items()]
+    return [*lines, *(f"  not {line}" for line in chosen.skipped)]
+
+
+def verdict(runs: list[dict[str, Any]]) -> str:
+    """Which to ship: the best on search-val; a faster one where its accuracy on test is not shown to be lower than the first's."""
+    known = [run for run in runs if run["val_accuracy"] is not None]
+    if not known:
+        return "Which to ship: search-val was trained on, so nothing but test is left to choose by. See the page."
+    best = max(known, key=lambda run: (run["val_accuracy"], -(run["predicted_ms"] or 0)))
+    faster = [run for run in runs if run is not best and (run["predicted_ms"] or 0) < (best["predicted_ms"] or 0)]
+    line = f"Ship {best['folder']}: the best on search-val ({best['val_accuracy']:.1%})."
+    close = [run for run in faster if run["accuracy"]["high"] is not None and best["accuracy"]["low"] is not None
+             and run["accuracy"]["high"] >= best["accuracy"]["value"]]  # fmt: skip
+    if close:
+        cheapest = min(close, key=lambda run: run["predicted_ms"])
+        line += f" {cheapest['folder']} takes {cheapest['predicted_ms']:.3g} instead of {best['predicted_ms']:.3g} ms, and its test accuracy may be as high."  # fmt: skip
+    return line
