@@ -58,3 +58,21 @@ def test_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "k3_e1" in done.stdout or "skip" in done.stdout
+
+
+def test_the_citation_names_this_version() -> None:
+    import yaml
+
+    import supernet
+
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert found["version"] == supernet.__version__ and found["license"] == "MIT" and found["cff-version"] == "1.2.0"
+
+
+def test_each_command_stands_in_the_help_and_the_docs() -> None:
+    done = subprocess.run([sys.executable, "-m", "supernet", "--help"], capture_output=True, text=True, check=True)
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    commands = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ") and line[4] != " "]
+    assert {"search", "train", "baseline", "predict", "evaluate", "compare", "export", "lut", "verify"} <= set(commands)
+    for command in commands:
+        assert f"supernet {command}" in text or f"python {command}.py" in text, command
