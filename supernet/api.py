@@ -115,6 +115,7 @@ def evaluate(
     intersections: bool | None = None,
     fairness: str | None = None,
     allow_duplicates: bool = False,
+    images: bool = True,
     bootstrap: int = 1000,
     out: str | Path | None = None,
 ) -> Measured:
@@ -126,7 +127,7 @@ def evaluate(
         Namespace(
             model=_path(model), data=str(data), split=split, label_col=label_col, group_cols=group_cols, file_col=file_col,
             cluster_col=cluster_col, intersections=intersections, fairness=fairness, allow_duplicates=allow_duplicates,
-            bootstrap=bootstrap, out=folder.path,
+            no_images=not images, bootstrap=bootstrap, out=folder.path,
         )
     )  # fmt: skip
     return Measured(folder)

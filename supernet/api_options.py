@@ -98,6 +98,7 @@ class TrainOptions(CommonOptions, total=False):
     train_on_val: bool
     refit_classifier: bool
     export: str
+    images: bool
     drop: float
     drop_path: float
     margin: float | None

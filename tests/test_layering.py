@@ -45,7 +45,7 @@ LEVELS = [
         "timm_entry",
     }
     | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"}
-    | {"figures", "class_metrics"},
+    | {"figures", "class_metrics", "closer"},
     {"engine", "refit", "report", "lut"},
     {"problem", "scoring"},
     {"strategies"},

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from supernet.data.grouped import ImageFile
     from supernet.data.labelled import Labelled
     from supernet.prediction import Classifier
 
@@ -51,6 +52,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--group-cols", metavar="COLS", help="columns of the groups, joined by commas (default: as in training)")  # fmt: skip
     parser.add_argument("--intersections", action="store_true", default=None, help="combinations of the attributes count as one more attribute")  # fmt: skip
     parser.add_argument("--fairness", metavar="NOTION", help="the notion of fairness (default: as in training)")
+    parser.add_argument(
+        "--no-images", action="store_true", help="no pictures of mistakes in the report: for private data"
+    )
     parser.add_argument("--allow-duplicates", action="store_true", help="accept pictures that the model was trained on, with a note")  # fmt: skip
     parser.add_argument("--bootstrap", type=ranged(int, "[0, 1000000]"), default=1000, metavar="N", help="bootstrap draws; 0: no intervals (default: 1000)")  # fmt: skip
     parser.set_defaults(run=run)
@@ -74,6 +78,7 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """(the facts of report.json, predictions.csv)."""
     import numpy as np
 
+    from supernet.commands.look import closer_facts
     from supernet.commands.without_groups import check_notion, notions_of
     from supernet.data.grouped import Columns
     from supernet.data.intersections import joined
@@ -104,6 +109,10 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         notions=notions_of(asked["fairness"], labelled.source.by_class),
     )  # fmt: skip
     spec = classifier.spec
+
+    def pixels(position: int) -> np.ndarray:
+        return spec.pixels(_picture(classifier, labelled.part.images[position]))
+
     content = {
         "schema_version": 1,
         "command": "evaluate",
@@ -120,6 +129,9 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         },
         "preprocessing": spec.metadata() | {"words": spec.words()},
         "metrics": metrics,
+        "closer": closer_facts(
+            prob_NC, labelled.part.label_N, group_NA, metrics, attributes, None if options.no_images else pixels
+        ),
         **circumstances(),
     }
     return content, predictions_table(classifier, labelled, prob_NC)
@@ -141,25 +153,33 @@ def completed(options: argparse.Namespace, home: Path) -> dict[str, Any]:
 
 def _probabilities(classifier: Classifier, labelled: Labelled, mark_N: np.ndarray) -> Iterator[np.ndarray]:
     """Each picture's (C,) probabilities; its mark is written into mark_N. Raises UserError that names the row of an unreadable one."""
-    from PIL import Image
-
     from supernet.bars import bar
-    from supernet.data.decode import mark, named
+    from supernet.data.decode import mark
     from supernet.data.grouped import ImageFile
 
     def opened() -> Iterator[Image.Image]:
         for number, image in enumerate(labelled.part.images):
-            if not isinstance(image, ImageFile):
-                yield Image.fromarray(image)
-                continue
-            with named(image):
-                picture = classifier.opened(image.path)
-            mark_N[number] = mark(picture)
+            picture = _picture(classifier, image)
+            if isinstance(image, ImageFile):
+                mark_N[number] = mark(picture)
             yield picture
 
     for prob_C in bar(classifier.predict(opened()), desc="evaluate", total=len(labelled.part), leave=False):
         assert not isinstance(prob_C, UserError), "opened before"
         yield prob_C
+
+
+def _picture(classifier: Classifier, image: ImageFile | np.ndarray) -> Image.Image:
+    """Raises UserError that names the row where it cannot be read."""
+    from PIL import Image
+
+    from supernet.data.decode import named
+    from supernet.data.grouped import ImageFile
+
+    if not isinstance(image, ImageFile):
+        return Image.fromarray(image)
+    with named(image):
+        return classifier.opened(image.path)
 
 
 def repeat_notes(labelled: Labelled, mark_N: np.ndarray, home: Path, options: argparse.Namespace) -> list[str]:

@@ -19,6 +19,7 @@ from supernet.commands.comparison import (
     save_predictions,
 )
 from supernet.commands.exports import Exportable
+from supernet.commands.look import closer_facts
 from supernet.commands.promise import latency_facts, whole_ms
 from supernet.commands.seen import save_seen
 from supernet.commands.setting import data_facts
@@ -118,6 +119,14 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
         "files": {},
         "int8": None,
         "metrics": metrics,
+        "closer": closer_facts(
+            prob_NC,
+            data.test.label_N,
+            data.test.group_NA,
+            metrics,
+            data.attributes,
+            data.test.images_NCHW.__getitem__ if config.images else None,
+        ),
         "adjusted": adjusted_facts,
         "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
         "teacher": None

@@ -14,6 +14,7 @@ from supernet.report.comparisons import adjusted_view, baseline_view, teacher_vi
 from supernet.report.evaluation import evaluate_view
 from supernet.report.groups import attribute_view
 from supernet.report.int8 import int8_view
+from supernet.report.squares import closer_view
 
 Content = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -126,10 +127,10 @@ SECTIONS: dict[str, Callable[[Content], Content]] = {"search": search_view, "tra
 def view(content: Content) -> Content:
     """Every variable of the command's page."""
     if content["command"] == "evaluate":
-        return evaluate_view(content)
+        return evaluate_view(content) | closer_view(content)
     if content["command"] == "compare":
         return compare_view(content)
-    return page_view(content) | SECTIONS[content["command"]](content)
+    return page_view(content) | SECTIONS[content["command"]](content) | closer_view(content)
 
 
 def _latency(content: Content, found: Mapping[str, Any]) -> Content | None:
