@@ -20,6 +20,7 @@ from supernet.errors import UserError
 from supernet.models import read_model
 from supernet.prediction import Predictions
 from supernet.report import render, words
+from supernet.report.facts import Metrics, read
 from supernet.schema import read_json
 from supernet.spaces.architecture import Architecture
 
@@ -110,11 +111,11 @@ class Measured(Result):
         return found
 
     def _repr_html_(self) -> str:
-        notion, rows = self.report["asked"]["fairness"], [("accuracy", words.interval(self.metrics["accuracy"]))]
-        rows.append(("images", f"{self.metrics['samples']:,}"))
-        for attribute, found in self.metrics["attributes"].items():
-            rows += [(f"{attribute}: {g}", words.interval(own["accuracy"])) for g, own in found["groups"].items()]
-            rows.append((f"{words.number_name(notion)} by {attribute}", words.estimate_and_verdict(notion, found["gaps"][notion])))  # fmt: skip
+        notion, metrics = self.report["asked"]["fairness"], read(Metrics, self.metrics)
+        rows = [("accuracy", words.interval(metrics.accuracy)), ("images", f"{metrics.samples:,}")]
+        for attribute, found in metrics.attributes.items():
+            rows += [(f"{attribute}: {g}", words.interval(own.accuracy)) for g, own in found.groups.items()]
+            rows.append((f"{words.number_name(notion)} by {attribute}", words.estimate_and_verdict(notion, found.gaps[notion])))  # fmt: skip
         return _html(f"supernet {self.report['command']}", rows)
 
 

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from supernet.closer import closer, mistakes, reliability, roc, surest_mistakes, thumbnail
 from supernet.commands.look import closer_facts
 from supernet.report import render
+from supernet.report.facts import Metrics, read
 
 RNG = np.random.default_rng(0)
 
@@ -84,7 +85,7 @@ def with_closer(pixels: Any) -> dict[str, Any]:
     label_N, group_NA = RNG.integers(0, 2, 400), RNG.integers(0, 2, (400, 1))
     score_N = np.clip(RNG.normal(0.35 + 0.3 * label_N, 0.2), 0.01, 0.99)
     prob_NC = np.column_stack([1 - score_N, score_N])
-    return content | {"closer": closer_facts(prob_NC, label_N, group_NA, metrics, WRITERS, pixels)}
+    return content | {"closer": closer_facts(prob_NC, label_N, group_NA, read(Metrics, metrics), WRITERS, pixels)}
 
 
 def test_the_page_shows_them_unless_no_images_are_wanted() -> None:

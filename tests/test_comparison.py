@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from supernet.errors import UserError
 from supernet.postprocessing import Adjusted
 from supernet.preprocessing import Preprocessing
 from supernet.problem import Candidate, Outcome
+from supernet.report.facts import Compared, Difference, Gap, Verdict
 from supernet.scoring import marked
 
 CONFIG = TrainConfig(bootstrap=60, baseline="runs/before")
@@ -60,12 +62,12 @@ def test_a_run_against_itself_is_not_shown_to_differ(tmp_path: Path) -> None:
     d = data()
     prob = predicted(d.test, {0: 1})
     facts, adjusted = postprocess(CONFIG, d, predicted(d.val, {0: 1}), prob)
-    assert set(facts) == {"sex", "age"} and set(facts["age"]["groups"]) == {"1", "2", "3"}
+    assert set(facts) == {"sex", "age"} and set(facts["age"].groups) == {"1", "2", "3"}
     save_predictions(tmp_path, d, prob, adjusted)
     found = against_baseline(CONFIG, d, prob, read_baseline(str(tmp_path), d))
-    assert found["accuracy"]["value"] == 0 and found["accuracy"]["verdict"] == "not shown"
-    assert found["as_trained"]["sex"]["gap"]["verdict"] == "not shown" and found["warnings"] == []
-    assert set(found["adjusted"]) == {"sex", "age"}
+    assert found.accuracy.value == 0 and found.accuracy.verdict is Verdict.OPEN
+    assert found.as_trained["sex"].gap.verdict is Verdict.OPEN and found.warnings == []
+    assert set(found.adjusted) == {"sex", "age"}
 
 
 def test_one_attribute_paying_for_another_is_warned_of(tmp_path: Path) -> None:
@@ -73,17 +75,20 @@ def test_one_attribute_paying_for_another_is_warned_of(tmp_path: Path) -> None:
     before, after = predicted(d.test, {0: 1}), predicted(d.test, {1: 2})
     save_predictions(tmp_path, d, before, {"sex": before, "age": before})
     found = against_baseline(CONFIG, d, after, read_baseline(str(tmp_path), d))
-    assert found["as_trained"]["sex"]["gap"]["verdict"] == "A" and found["as_trained"]["age"]["gap"]["verdict"] == "B"
-    (line,) = found["warnings"]
+    assert (
+        found.as_trained["sex"].gap.verdict is Verdict.FIRST and found.as_trained["age"].gap.verdict is Verdict.SECOND
+    )
+    (line,) = found.warnings
     assert "by sex became smaller" in line and "by age became larger" in line and "not shown" not in line
     assert "The accuracy parity gap by sex became smaller than the baseline's" in line
-    assert trade_warnings({"age": found["as_trained"]["age"]}, "gap", "before") == []
+    assert trade_warnings({"age": found.as_trained["age"]}, "gap", "before") == []
     assert any(words == f"Warning: {line}" for words in comparison_words(found, "accuracy_parity"))
 
 
 def test_no_warning_where_the_harm_is_not_shown() -> None:
-    def gap(value: float, low: float | None, high: float | None, verdict: str) -> dict[str, Any]:
-        return {"gap": {"value": value, "low": low, "high": high, "verdict": verdict}}
+    def gap(value: float, low: float | None, high: float | None, verdict: str) -> Compared:
+        told = Difference(value=value, low=low, high=high, verdict=Verdict(verdict))
+        return Compared(accuracy=told, gap=told, mean_group_accuracy=told, worst_group_accuracy=told)
 
     better, chance = gap(-0.1, -0.15, -0.05, "A"), gap(0.004, -0.01, 0.02, "not shown")
     assert (
@@ -100,9 +105,9 @@ def test_without_resamples_no_verdict_is_given(tmp_path: Path) -> None:
     facts, adjusted = postprocess(config, d, before, before)
     save_predictions(tmp_path, d, before, adjusted)
     found = against_baseline(config, d, after, read_baseline(str(tmp_path), d))
-    gaps = [found["as_trained"][name]["gap"] for name in ("sex", "age")] + [facts["sex"]["gap"]]
-    assert all(gap["low"] is None and gap.get("verdict", "not shown") == "not shown" for gap in gaps)
-    assert found["warnings"] == comparison_words(found, "accuracy_parity") == []
+    gaps = [found.as_trained[name].gap for name in ("sex", "age")]
+    assert all(gap.low is None and gap.verdict is Verdict.OPEN for gap in gaps) and facts["sex"].gap.low is None
+    assert found.warnings == comparison_words(found, "accuracy_parity") == []
 
 
 def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
@@ -152,10 +157,10 @@ def test_combinations_that_nobody_is_in_are_left_out_and_said() -> None:
 def test_adjusting_by_one_attribute_is_scored_on_all_of_them() -> None:
     d = data(size=1500)
     facts, _ = postprocess(CONFIG, d, predicted(d.val, {0: 1}), predicted(d.test, {0: 1}))
-    assert set(facts["sex"]["others"]) == {"age"} and set(facts["age"]["others"]) == {"sex"}
-    other = facts["sex"]["others"]["age"]
-    assert set(other["groups"]) == {"1", "2", "3"} and other["gap"]["low"] is not None
-    assert {"gap", "worst_group_accuracy"} <= set(other["against_as_trained"])
+    assert set(facts["sex"].others) == {"age"} and set(facts["age"].others) == {"sex"}
+    other = facts["sex"].others["age"]
+    assert set(other.groups) == {"1", "2", "3"} and other.gap.low is not None
+    assert other.against_as_trained.gap.low is not None
 
 
 def test_one_attribute_paying_for_another_when_adjusted_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +168,7 @@ def test_one_attribute_paying_for_another_when_adjusted_is_warned_of(monkeypatch
     before, after = predicted(d.test, {0: 1}), predicted(d.test, {1: 2})
     adjusted = Adjusted(after, "by hand")
     monkeypatch.setattr("supernet.commands.comparison.adjust_by_group", lambda *args: adjusted)
-    (line,) = postprocess(CONFIG, d, before, before)[0]["sex"]["warnings"]
+    (line,) = postprocess(CONFIG, d, before, before)[0]["sex"].warnings
     assert "by sex became smaller than as trained while that by age became larger" in line
 
 
@@ -172,7 +177,7 @@ def test_a_plain_run_is_adjusted_for_fairness_too(asked: dict[str, Any]) -> None
     """Of three classes: the outputs of a run without a penalty are what a user would adjust."""
     d = data(size=1500)
     facts, _ = postprocess(replace(CONFIG, **asked), d, predicted(d.val, {0: 1}), predicted(d.test, {0: 1}))
-    assert "cross-entropy + 1 · soft gap" in facts["sex"]["method"]
+    assert "cross-entropy + 1 · soft gap" in facts["sex"].method
 
 
 def test_a_cap_that_is_not_held_is_said_with_its_weight() -> None:
@@ -243,10 +248,10 @@ def test_a_dominated_architecture_is_derived_with_its_reason() -> None:
 
 
 def test_a_hard_gap_on_test_above_the_cap_is_said_for_each_attribute_with_its_interval() -> None:
-    def metrics(*gaps: tuple[float | None, float | None]) -> dict[str, Any]:
-        found = [{"value": value, "low": low, "high": low and 0.09} for value, low in gaps]
-        names = ("sex", "age", "site")
-        return {"attributes": {a: {"gaps": {"accuracy_parity": gap}} for a, gap in zip(names, found, strict=False)}}
+    def metrics(*gaps: tuple[float | None, float | None]) -> Any:
+        found = [Gap(value=value, low=low, high=low and 0.09) for value, low in gaps]
+        named = zip(("sex", "age", "site"), found, strict=False)
+        return SimpleNamespace(attributes={a: SimpleNamespace(gaps={"accuracy_parity": gap}) for a, gap in named})
 
     shown, by_chance = trained_gap_notes(TrainConfig(max_gap=0.02), metrics((0.05, 0.03), (0.01, 0.001), (0.03, 0.004)))
     assert shown.startswith("--max-gap 0.02 was not held on test") and "by sex is 0.0500 (0.0300 to 0.0900)." in shown

@@ -20,26 +20,51 @@ from hypothesis import strategies as st
 from report_content import DIGITS, WRITERS, search_content, train_content
 
 from latency_luts.sheets import csv_text
-from supernet.commands.trained import closing_words
+from supernet.commands import trained
 from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import NOTIONS
 from supernet.metrics import evaluate_predictions
-from supernet.report import render, write_report
-from supernet.report.advice import advice
-from supernet.report.card import model_card
+from supernet.report import advice as advices
+from supernet.report import card as cards
+from supernet.report import render, words, write_report
+from supernet.report.facts import Figure, GapFigure, Table, TrainFacts, facts_of, read
+from supernet.report.older import as_today
 from supernet.report.svg import Scale, scale_of, spread, tag
 from supernet.report.words import (
     asked_words,
     changed_options,
     command_line,
-    estimate,
     event_words,
-    interval,
     latency_verdict,
     number_name,
-    table_words,
-    verdict,
 )
+
+
+def trained_facts(content: dict[str, Any]) -> TrainFacts:
+    facts = facts_of(content)
+    assert isinstance(facts, TrainFacts)
+    return facts
+
+
+def model_card(content: dict[str, Any]) -> str:
+    return cards.model_card(trained_facts(content))
+
+
+def advice(content: dict[str, Any]) -> list[str]:
+    return advices.advice(trained_facts(content))
+
+
+def closing_words(content: dict[str, Any], folder: Path) -> str:
+    return trained.closing_words(trained_facts(content), folder)
+
+
+def interval(figure: dict[str, Any], **how: Any) -> str:
+    return words.interval(read(Figure, figure), **how)
+
+
+def estimate(figure: dict[str, Any], **how: Any) -> str:
+    return words.estimate(read(Figure, figure), **how)
+
 
 HOSTILE = '<script>alert("1")</script>'
 VOID = {"meta", "br", "link", "img"}
@@ -159,6 +184,55 @@ def test_both_files_are_written_and_the_json_holds_the_facts(make, tmp_path: Pat
     before = json.dumps(kept)
     render(kept)
     assert json.dumps(kept) == before  # drawing changes no fact
+
+
+def lost(before: Any, after: Any, path: str = "") -> list[str]:
+    """Where the second lacks something of the first, or has another value."""
+    if isinstance(before, dict):
+        if not isinstance(after, dict):
+            return [path]
+        return [line for key in before for line in lost(before[key], after.get(key, "missing"), f"{path}/{key}")]
+    if isinstance(before, list):
+        if not isinstance(after, list) or len(before) != len(after):
+            return [path]
+        return [line for n, pair in enumerate(zip(before, after, strict=True)) for line in lost(*pair, f"{path}/{n}")]
+    return [] if before == after else [path]
+
+
+@pytest.mark.parametrize("make", [search_content, train_content, lambda: train_content(compared=True, n_boot=0)])
+def test_facts_give_back_the_file_that_they_were_read_from(make: Any) -> None:
+    content = json.loads(json.dumps(make()))
+    facts = facts_of(content).to_json()
+    assert lost(content, facts) == [] and lost(facts, facts_of(facts).to_json()) == []
+    assert {"licence", "positive"} <= facts["data"].keys() and "evaluations" not in facts, (
+        "null, or left out, as before"
+    )
+
+
+def test_facts_of_a_file_of_before_are_read_in_todays_names() -> None:
+    content = json.loads((Path(__file__).parent / "golden" / "train" / "report.json").read_text(encoding="utf-8"))
+    facts = trained_facts(content)
+    assert lost(as_today(content), facts.to_json()) == []
+    assert facts.metrics.attributes["group"].mean_group_accuracy.value == 0.5 and facts.int8 is None
+    assert check(render(content)).sections and cards.model_card(facts)
+
+
+def test_groups_without_images_are_named_in_page_and_card() -> None:
+    content = json.loads(json.dumps(train_content()))
+    found = content["metrics"]["attributes"]["writer"]
+    nothing = {"value": None, "low": None, "high": None}
+    found["groups"]["census"] = found["groups"]["student"] | {"count": 0, "accuracy": nothing, "cross_entropy": nothing}
+    found |= {"empty_groups": ["census"], "unknown": 12}
+    assert "No image of test is of census (writer)" in model_card(content)
+    assert "The group is unknown for 12 test images" in model_card(content)
+    assert "unknown for 12 test images" in check(render(content)).text
+
+
+def test_a_field_that_is_missing_is_named() -> None:
+    content = search_content()
+    del content["derived"]["macs"]
+    with pytest.raises(KeyError, match="Derived: macs"):
+        facts_of(content)
 
 
 def test_a_number_that_is_not_finite_is_refused_and_leaves_the_old_report(tmp_path: Path) -> None:
@@ -299,7 +373,9 @@ def test_a_number_that_is_no_gap_is_not_called_one() -> None:
             assert number_name(notion) in told and not re.search(rf"({notion}|{notion.replace('_', ' ')}) gap", told)
         assert f"| {number_name(notion)} (asked for) | " in model_card(content)
         assert f"{number_name(notion)[4:]} gap" not in check(render(search_content(fairness=notion))).text
-    assert verdict("worst_group_accuracy", {"low": 0.02}) == "", "no accuracy of 1 is asked about"
+    assert words.verdict("worst_group_accuracy", GapFigure(value=0.03, low=0.02, high=0.04)) == "", (
+        "no accuracy of 1 is asked about"
+    )
 
 
 def imbalanced(found: int, positive: str | None = None, **more: Any) -> dict[str, Any]:
@@ -365,10 +441,12 @@ def test_a_baseline_that_is_as_good_is_said_to_be(accuracy: str, gap: str, said:
 def test_an_int8_file_that_loses_is_said_to() -> None:
     content = imbalanced(48)
     for lost, said in ((0.05, True), (0.005, False)):
-        test = {"float32": {"accuracy": 0.9}, "int8": {"accuracy": 0.9 - lost}}
-        assert (
-            any("The int8 file loses 5.0 points" in line for line in advice(content | {"int8": {"test": test}})) == said
-        )
+        scores = {
+            kind: {"accuracy": found, "attributes": {}} for kind, found in (("float32", 0.9), ("int8", 0.9 - lost))
+        }
+        both = {"images": 528, "agreement": 1.0, **scores}
+        int8 = {"setting": "", "tried": {}, "val": both, "test": both, "warnings": []}
+        assert any("The int8 file loses 5.0 points" in line for line in advice(content | {"int8": int8})) == said
 
 
 def test_what_was_written_before_classes_were_told_still_has_a_report() -> None:
@@ -506,11 +584,15 @@ def test_the_verdict_is_a_prediction(predicted: float, error: float | None, budg
     assert said in latency_verdict(predicted, error, budget, "rpi4")
 
 
+def table(provenance: str) -> Table:
+    return Table(device="board", provenance=provenance, source="", licence=None, validation=None, hash="", error=None)
+
+
 def test_every_provenance_of_the_schema_has_its_words() -> None:
     schema = json.loads((Path(__file__).parents[1] / "latency_luts" / "schema.json").read_text(encoding="utf-8"))
     for provenance in schema["properties"]["provenance"]["enum"]:
-        assert "Provenance:" not in table_words({"provenance": provenance, "validation": None})
-    assert "Provenance: new." in table_words({"provenance": "new", "validation": None})
+        assert "Provenance:" not in words.table_words(table(provenance))
+    assert "Provenance: new." in words.table_words(table("new"))
 
 
 @pytest.mark.parametrize(
@@ -599,7 +681,7 @@ def test_the_card_states_every_group_with_its_interval_and_where_the_latency_com
     for group, row in content["metrics"]["attributes"]["writer"]["groups"].items():
         assert f"| {group} | {row['count']:,} | {interval(row['accuracy'])} | {interval(row['ece'])} |" in card
     assert content["data"]["fingerprint"] in card and "predicted, not measured" in card
-    assert table_words(content["table"]) in card and "One gap for another." in card
+    assert words.table_words(read(Table, content["table"])) in card and "One gap for another." in card
     assert "needs the group at" in card and "licence: not known" in card
     assert (
         "Without searching" not in card and "same source" not in card

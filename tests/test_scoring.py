@@ -19,6 +19,7 @@ from supernet.errors import UserError
 from supernet.metrics import evaluate_predictions
 from supernet.objective import data_objective
 from supernet.problem import Candidate, Outcome
+from supernet.report.facts import Metrics, read
 from supernet.scoring import marked, undefined_gaps
 from supernet.strategies.asktell import require_gap
 
@@ -88,7 +89,7 @@ def test_a_cap_on_an_unknown_gap_was_not_checked(data: GroupedData) -> None:
     metrics = evaluate_predictions(
         np.eye(2)[data.test.label_N], data.test.label_N, data.test.group_NA, data.classes, data.attributes, n_boot=0
     )
-    (line,) = trained_gap_notes(config, metrics)
+    (line,) = trained_gap_notes(config, read(Metrics, metrics))
     assert line.startswith("--max-gap 0.05 was not checked on test")
     assert soft_gap_notes(config, data, [{"phase": "search", "gap_writer": None}]) == []
 

@@ -1,19 +1,20 @@
 """--max-gap: whether the cap was held, by the soft gap that it caps and by the hard gap of what came out.
 
-Each note begins with the option's name: the terminal shows those, report and card all notes.
+The terminal shows these notes at the end, report and card beside all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from supernet.config import CommonConfig, SearchConfig
 from supernet.data import GroupedData
-from supernet.problem import Outcome
+from supernet.problem import Outcome, Problem
 from supernet.report import words
+from supernet.report.facts import Metrics
 from supernet.scoring import undefined_gaps
 
 # dual ascent hovers at an active cap: missed is what ends a tenth above it, and was so on average over the last rows
@@ -76,14 +77,26 @@ def derived_gap_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
     ]
 
 
-def trained_gap_notes(config: CommonConfig, metrics: Mapping[str, Any]) -> list[str]:
+def trained_cap_notes(
+    config: CommonConfig, data: GroupedData, rows: Sequence[dict[str, Any]], metrics: Metrics
+) -> list[str]:
+    """Of a training: by the soft gap, then by the hard one."""
+    return [*soft_gap_notes(config, data, rows), *trained_gap_notes(config, metrics)]
+
+
+def searched_cap_notes(config: SearchConfig, problem: Problem, outcome: Outcome) -> list[str]:
+    """Of a search: by the soft gap, then by the hard one."""
+    return [*soft_gap_notes(config, problem.data, problem.folder.rows()), *derived_gap_notes(config, outcome)]
+
+
+def trained_gap_notes(config: CommonConfig, metrics: Metrics) -> list[str]:
     """A line for each attribute whose hard gap on test is above the cap, with its interval and what that shows, or unknown."""
     lines = []
-    for attribute, found in metrics["attributes"].items():
-        gap = found["gaps"][config.fairness]
-        if config.max_gap is None or (gap["value"] is not None and gap["value"] <= config.max_gap):
+    for attribute, found in metrics.attributes.items():
+        gap = found.gaps[config.fairness]
+        if config.max_gap is None or (gap.value is not None and gap.value <= config.max_gap):
             continue
-        if gap["value"] is None:
+        if gap.value is None:
             lines.append(
                 f"--max-gap {config.max_gap:g} was not checked on test: its images do not define the "
                 f"{words.number_name(config.fairness)} by {attribute}. The gap is unknown."
@@ -93,7 +106,7 @@ def trained_gap_notes(config: CommonConfig, metrics: Mapping[str, Any]) -> list[
             f"--max-gap {config.max_gap:g} was not held on test: the {words.number_name(config.fairness)} by {attribute} "
             f"is {words.estimate(gap)}."
         )
-        if gap["low"] is not None and gap["low"] <= config.max_gap:
+        if gap.low is not None and gap.low <= config.max_gap:
             line += " The interval holds the cap, too: chance may have put it above."
         lines.append(line)
     return lines

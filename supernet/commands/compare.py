@@ -135,16 +135,20 @@ def _paired(first: Path, one: dict[str, Any], folder: Path, other: dict[str, Any
 
 def lines(content: dict[str, Any]) -> list[str]:
     """For the terminal: a line a run."""
+    from supernet.report.facts import AgainstFirst, CompareFacts, Verdict, facts_of
     from supernet.report.words import estimate, number_name, told
 
+    facts = facts_of(content)
+    assert isinstance(facts, CompareFacts)
+    verdicts = {Verdict.FIRST: ", better", Verdict.SECOND: ", worse", Verdict.OPEN: ", not shown to differ"}
     rows = []
-    for found in content["runs"]:
-        gaps = ", ".join(f"{number_name(content['fairness'])} by {name} {told(gap and gap['value'])}" for name, gap in found["gaps"].items())  # fmt: skip
-        ms = "latency unknown" if found["predicted_ms"] is None else f"{found['predicted_ms']:.4g} ms on {found['device']}"  # fmt: skip
-        against = found["against_first"]
-        paired = ""
-        if isinstance(against, dict) and against["accuracy"]["low"] is not None:
-            verdict = {"A": ", better", "B": ", worse"}.get(against["accuracy"]["verdict"], ", not shown to differ")
-            paired = f"; accuracy against the first {estimate(against['accuracy'], '+')}{verdict}"
-        rows.append(f"{found['folder']} ({found['arch']}): accuracy {estimate(found['accuracy'])}, {gaps}, {ms}{paired}")  # fmt: skip
+    for found in facts.runs:
+        gaps = ", ".join(f"{number_name(facts.fairness)} by {name} {told(gap.value if gap else None)}" for name, gap in found.gaps.items())  # fmt: skip
+        ms = "latency unknown" if found.predicted_ms is None else f"{found.predicted_ms:.4g} ms on {found.device}"
+        against, paired = found.against_first, ""
+        if isinstance(against, AgainstFirst) and against.accuracy.low is not None:
+            paired = (
+                f"; accuracy against the first {estimate(against.accuracy, '+')}{verdicts[against.accuracy.verdict]}"
+            )
+        rows.append(f"{found.folder} ({found.arch}): accuracy {estimate(found.accuracy)}, {gaps}, {ms}{paired}")
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions
 from supernet.paired import paired_differences
 from supernet.postprocessing import FEWEST, adjust_by_group
+from supernet.report.facts import (  # fmt: skip
+    Adjusted,
+    Compared,
+    Comparison,
+    Difference,
+    Metrics,
+    OtherAttribute,
+    TeacherComparison,
+    Verdict,
+    read,
+)
 from supernet.report.words import not_worse, number_name
 
 FILE, NAMED = "predictions.npz", 5
@@ -25,9 +37,9 @@ FILE, NAMED = "predictions.npz", 5
 
 def postprocess(
     config: TrainConfig, data: GroupedData, val_prob_VC: np.ndarray, prob_NC: np.ndarray
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Adjusted], dict[str, np.ndarray]]:
     """By attribute: what the report says of the outputs adjusted by its groups, and the adjusted probabilities (N, C)."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, Adjusted] = {}
     adjusted: dict[str, np.ndarray] = {}
     if data.by_class:  # an output that knows the class is no output
         return facts, adjusted
@@ -40,14 +52,14 @@ def postprocess(
         )  # fmt: skip
         adjusted[attribute] = found.prob_NC
         figures = _figures(config, data, found.prob_NC)
-        against = _paired(config, data, found.prob_NC, prob_NC)["attributes"]
-        each = {name: own | {"against_as_trained": against[name]} for name, own in figures.items()}
-        facts[attribute] = {
-            "method": found.method + kept_words(found.kept, groups, data.classes),
-            **each.pop(attribute),
-            "others": each,
-            "warnings": trade_warnings(against, number_name(config.fairness), "as trained"),
-        }
+        _, against = _paired(config, data, found.prob_NC, prob_NC)
+        each = {name: OtherAttribute(**figures[name], against_as_trained=against[name]) for name in figures}
+        facts[attribute] = Adjusted(
+            method=found.method + kept_words(found.kept, groups, data.classes),
+            **vars(each.pop(attribute)),
+            others=each,
+            warnings=trade_warnings(against, number_name(config.fairness), "as trained"),
+        )
     return facts, adjusted
 
 
@@ -98,94 +110,98 @@ def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
 
 def against_baseline(
     config: TrainConfig, data: GroupedData, prob_NC: np.ndarray, baseline: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+) -> Comparison:
     """Paired differences, this run − the baseline: as it was trained, and with its outputs adjusted by group."""
-    as_trained = _paired(config, data, prob_NC, baseline["prob"])
+    accuracy, as_trained = _paired(config, data, prob_NC, baseline["prob"])
     adjusted = {
-        attribute: _paired(config, data, prob_NC, baseline[f"adjusted_{a}"], attribute)["attributes"][attribute]
+        attribute: _paired(config, data, prob_NC, baseline[f"adjusted_{a}"], attribute)[1][attribute]
         for a, attribute in enumerate(data.attributes)
         if f"adjusted_{a}" in baseline
     }
-    return {
-        "folder": str(config.baseline),
-        "accuracy": as_trained["accuracy"],
-        "as_trained": as_trained["attributes"],
-        "adjusted": adjusted,
-        "warnings": trade_warnings(as_trained["attributes"], number_name(config.fairness), "the baseline's"),
-    }
+    return Comparison(
+        folder=str(config.baseline),
+        accuracy=accuracy,
+        as_trained=as_trained,
+        adjusted=adjusted,
+        warnings=trade_warnings(as_trained, number_name(config.fairness), "the baseline's"),
+    )
 
 
 def against_teacher(
     config: TrainConfig, data: GroupedData, prob_NC: np.ndarray, teacher_prob_NC: np.ndarray, teacher_ms: float | None
-) -> dict[str, Any]:
+) -> TeacherComparison:
     """What became of the teacher: its own figures, its predicted latency (ms), and paired differences, this run − the teacher."""
     figures = _figures(config, data, teacher_prob_NC)
-    return against_baseline(config, data, prob_NC, {"prob": teacher_prob_NC}) | {
-        "folder": f"the teacher, {config.teacher}",
-        "predicted_ms": teacher_ms,
-        "accuracy_of_teacher": next(iter(figures.values()))["accuracy"],
-        "gaps_of_teacher": {attribute: own["gap"] for attribute, own in figures.items()},
-    }
+    found = against_baseline(config, data, prob_NC, {"prob": teacher_prob_NC})
+    return TeacherComparison(
+        **vars(replace(found, folder=f"the teacher, {config.teacher}")),
+        predicted_ms=teacher_ms,
+        accuracy_of_teacher=next(iter(figures.values()))["accuracy"],
+        gaps_of_teacher={attribute: own["gap"] for attribute, own in figures.items()},
+    )
 
 
-def trade_warnings(compared: Mapping[str, Mapping[str, Any]], number: str, than: str) -> list[str]:
+def trade_warnings(compared: Mapping[str, Compared], number: str, than: str) -> list[str]:
     """A line where one attribute's gap became smaller while another's became larger, both as shown by their intervals.
 
     A larger gap alone is no warning: of attributes that nothing happened to, every second one has a larger gap by chance.
     `number` is what the gap is called, `than` what it was compared with.
     """
-    better = [attribute for attribute, found in compared.items() if found["gap"]["verdict"] == "A"]
-    worse = {attribute: found["gap"] for attribute, found in compared.items() if found["gap"]["verdict"] == "B"}
+    better = [attribute for attribute, found in compared.items() if found.gap.verdict is Verdict.FIRST]
+    worse = {attribute: found.gap for attribute, found in compared.items() if found.gap.verdict is Verdict.SECOND}
     return [
         f"The {number} by {', '.join(better)} became smaller than {than} while that by {attribute} became larger, by "
-        f"{gap['value']:.4f} [{gap['low']:.4f}, {gap['high']:.4f}]."
+        f"{gap.value:.4f} [{gap.low:.4f}, {gap.high:.4f}]."
         for attribute, gap in worse.items()
         if better
     ]
 
 
-def comparison_words(baseline: Mapping[str, Any], notion: str) -> list[str]:
+def comparison_words(baseline: Comparison, notion: str) -> list[str]:
     """This run beside the baseline, in pairs: accuracy, then a line an attribute; and what became worse."""
-    words = {"A": ("higher", "smaller"), "B": ("lower", "larger"), "not shown": ("a difference is not shown",) * 2}
-    told = [("accuracy", baseline["accuracy"], 0)]
+    words = {
+        Verdict.FIRST: ("higher", "smaller"),
+        Verdict.SECOND: ("lower", "larger"),
+        Verdict.OPEN: ("a difference is not shown",) * 2,
+    }
+    told = [("accuracy", baseline.accuracy, 0)]
     told += [
-        (f"{number_name(notion)} by {attribute}", found["gap"], 1)
-        for attribute, found in baseline["as_trained"].items()
+        (f"{number_name(notion)} by {attribute}", found.gap, 1) for attribute, found in baseline.as_trained.items()
     ]
     lines = [
-        f"  {name} against {baseline['folder']}: {found['value']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}], "
-        + ", ".join(filter(None, (words[found["verdict"]][kind], not_worse(found))))
+        f"  {name} against {baseline.folder}: {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}], "
+        + ", ".join(filter(None, (words[found.verdict][kind], not_worse(found))))
         for name, found, kind in told
-        if found["low"] is not None
+        if found.low is not None
     ]
-    return lines + [f"Warning: {warning}" for warning in baseline["warnings"]]
+    return lines + [f"Warning: {warning}" for warning in baseline.warnings]
 
 
 def _figures(config: TrainConfig, data: GroupedData, prob_NC: np.ndarray) -> dict[str, dict[str, Any]]:
     """Of each attribute: accuracy, mean over the groups, worst group, the asked gap, and each group's accuracy."""
-    found = evaluate_predictions(**_arguments(config, data, None), prob_NC=prob_NC)
+    found = read(Metrics, evaluate_predictions(**_arguments(config, data, None), prob_NC=prob_NC))
     return {
         attribute: {
-            "accuracy": found["accuracy"],
-            **{name: own[name] for name in ("mean_group_accuracy", "worst_group_accuracy")},
-            "gap": own["gaps"][config.fairness],
-            "groups": {name: group["accuracy"] for name, group in own["groups"].items()},
+            "accuracy": found.accuracy,
+            "mean_group_accuracy": own.mean_group_accuracy,
+            "worst_group_accuracy": own.worst_group_accuracy,
+            "gap": own.gaps[config.fairness],
+            "groups": {name: group.accuracy for name, group in own.groups.items()},
         }
-        for attribute, own in found["attributes"].items()
+        for attribute, own in found.attributes.items()
     }
 
 
 def _paired(
     config: TrainConfig, data: GroupedData, a_NC: np.ndarray, b_NC: np.ndarray, only: str | None = None
-) -> dict[str, Any]:
-    """As paired_differences, with the asked gap alone as "gap" and the accuracy beside the attribute's figures."""
+) -> tuple[Difference, dict[str, Compared]]:
+    """(difference of accuracy, of each attribute its figures with the asked gap alone)."""
     found = paired_differences(**_arguments(config, data, only), prob_a_NC=a_NC, prob_b_NC=b_NC)
     attributes = {
-        name: {"accuracy": found["accuracy"], "gap": own["gaps"][config.fairness]}
-        | {key: own[key] for key in ("mean_group_accuracy", "worst_group_accuracy")}
+        name: read(Compared, own | {"accuracy": found["accuracy"], "gap": own["gaps"][config.fairness]})
         for name, own in found["attributes"].items()
     }
-    return {"accuracy": found["accuracy"], "attributes": attributes}
+    return read(Difference, found["accuracy"]), attributes
 
 
 def _arguments(config: TrainConfig, data: GroupedData, only: str | None) -> dict[str, Any]:

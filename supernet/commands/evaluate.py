@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from supernet.data.grouped import ImageFile
     from supernet.data.labelled import Labelled
     from supernet.prediction import Classifier
+    from supernet.report.facts import EvaluateFacts
 
 EPILOG = """\
 examples:
@@ -67,15 +68,15 @@ def run(options: argparse.Namespace) -> None:
 
     if options.out.exists():
         raise UserError(f"{options.out} is there already: choose another --out.")
-    content, table = evaluate(options)
+    facts, table = evaluate(options)
     options.out.mkdir(parents=True)
     write_whole(options.out / "predictions.csv", table.encode())
-    write_report(options.out, content)
-    print(closing_words(content, options.out))
+    write_report(options.out, facts.to_json())
+    print(closing_words(facts, options.out))
 
 
-def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """(the facts of report.json, predictions.csv)."""
+def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
+    """(what report.json holds, predictions.csv)."""
     import numpy as np
 
     from supernet.commands.look import closer_facts
@@ -87,6 +88,7 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from supernet.fairness import get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.prediction import load_classifier
+    from supernet.report.facts import Evaluated, EvaluateFacts, Metrics, read
 
     home = options.model if options.model.is_dir() else options.model.parent
     asked = completed(options, home)
@@ -103,38 +105,36 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     mark_N = np.zeros(len(labelled.part), np.uint64)
     prob_NC = np.stack(list(_probabilities(classifier, labelled, mark_N)))
     notes += repeat_notes(labelled, mark_N, home, options)
-    metrics = evaluate_predictions(
+    metrics = read(Metrics, evaluate_predictions(
         prob_NC, labelled.part.label_N, group_NA, classifier.classes, attributes,
         cluster=labelled.part.cluster_N, n_boot=options.bootstrap,
         notions=notions_of(asked["fairness"], labelled.source.by_class),
-    )  # fmt: skip
+    ))  # fmt: skip
     spec = classifier.spec
 
     def pixels(position: int) -> np.ndarray:
         return spec.pixels(_picture(classifier, labelled.part.images[position]))
 
-    content = {
-        "schema_version": 1,
-        "command": "evaluate",
-        "name": printable(options.out.resolve().name),
-        "asked": asked,
-        "notes": notes,
-        "data": {
-            "name": labelled.source.name,
-            "split": labelled.split,
-            "classes": list(classifier.classes),
-            "groups": {attribute: list(names) for attribute, names in attributes.items()},
-            "positive": None,
-            "by_class": labelled.source.by_class,
-        },
-        "preprocessing": spec.metadata() | {"words": spec.words()},
-        "metrics": metrics,
-        "closer": closer_facts(
+    facts = EvaluateFacts(
+        command="evaluate",
+        name=printable(options.out.resolve().name),
+        asked=asked,
+        notes=notes,
+        data=Evaluated(
+            name=labelled.source.name,
+            split=labelled.split,
+            classes=classifier.classes,
+            groups=attributes,
+            by_class=labelled.source.by_class,
+        ),
+        preprocessing=spec.metadata() | {"words": spec.words()},
+        metrics=metrics,
+        closer=closer_facts(
             prob_NC, labelled.part.label_N, group_NA, metrics, attributes, None if options.no_images else pixels
         ),
         **circumstances(),
-    }
-    return content, predictions_table(classifier, labelled, prob_NC)
+    )
+    return facts, predictions_table(classifier, labelled, prob_NC)
 
 
 def completed(options: argparse.Namespace, home: Path) -> dict[str, Any]:
@@ -237,10 +237,10 @@ def predictions_table(classifier: Classifier, labelled: Labelled, prob_NC: np.nd
     return csv_text(rows)
 
 
-def closing_words(content: dict[str, Any], folder: Path) -> str:
+def closing_words(facts: EvaluateFacts, folder: Path) -> str:
     """What the terminal shows at the end."""
     from supernet.report.terminal import metric_lines
 
-    notes = [f"Note: {note}" for note in content["notes"]]
-    lines = metric_lines("Accuracy", content["metrics"], content["data"], content["asked"]["fairness"])
+    notes = [f"Note: {note}" for note in facts.notes]
+    lines = metric_lines("Accuracy", facts.metrics, facts.data, facts.asked["fairness"])
     return "\n".join([*notes, *lines, f"Report: {folder / 'report.html'}"])

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from supernet.commands.setting import half_way_ms, layer_facts, table_facts
+from supernet.commands.facts import layer_facts, table_facts
+from supernet.commands.setting import half_way_ms
 from supernet.config import TrainConfig
 from supernet.costs.factors import Cost
 from supernet.costs.latency import LatencyTable, load_table
 from supernet.errors import UserError
+from supernet.report.facts import Latency
 from supernet.spaces import SIZED, SearchSpace, get_space
 from supernet.spaces.architecture import Architecture
 from supernet.spaces.lite import uniform_sizes
@@ -86,19 +88,15 @@ def other_data(config: TrainConfig, arch: Architecture, fingerprint: str) -> lis
     return [f"The images are not those of {config.arch}'s search (other files, draw or size): fingerprint {fingerprint}, then {before}."]  # fmt: skip
 
 
-def latency_facts(config: TrainConfig, arch: Architecture | None) -> dict[str, Any]:
+def latency_facts(config: TrainConfig, arch: Architecture | None) -> Latency | None:
     """Latency layer by layer, where the table is at hand."""
     if arch is None or arch.device is None:
-        return {}
+        return None
     try:
-        space, table, latency = _at_hand(config, arch)
+        space, table, cost = _at_hand(config, arch)
     except UserError:
-        return {}
-    return {
-        "table": table_facts(table),
-        "base_ms": latency.base,
-        "layers": layer_facts(space, latency, arch.ops, None),
-    }
+        return None
+    return Latency(table=table_facts(table), base_ms=cost.base, layers=layer_facts(space, cost, arch.ops, None))
 
 
 def whole_ms(config: TrainConfig, arch: Architecture | None) -> float | None:

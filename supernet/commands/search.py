@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from supernet.command_line import add_options, to_file
 from supernet.config import CONTROL, DATA, SearchConfig, with_epochs
@@ -18,6 +18,7 @@ from supernet.program import called, examples
 if TYPE_CHECKING:
     from supernet.engine.runs import RunFolder
     from supernet.problem import Candidate, Outcome, Problem
+    from supernet.report.facts import SearchFacts
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
@@ -75,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
-    from supernet.commands.cap import unknown_gap_notes
+    from supernet.commands.cap import searched_cap_notes, unknown_gap_notes
     from supernet.commands.setting import open_run, prepare
     from supernet.engine import distributed
     from supernet.engine.runs import Interrupted
@@ -111,10 +112,10 @@ def run(options: argparse.Namespace) -> None:
         if control.by_hand and control is not outcome.candidates[0]:
             derived_architecture(config, problem, control, CONTROL).save(folder.path / CONTROL / "derived.json")
     write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])
-    content = report_content(config, problem, outcome, arch, time.monotonic() - started)
-    write_report(folder.path, content)
+    facts = report_facts(config, problem, outcome, arch, time.monotonic() - started)
+    write_report(folder.path, facts.to_json())
     print(closing_words(config, arch, outcome, folder))
-    print("".join(f"{note}\n" for note in content["notes"] if note.startswith("--max-gap")), end="")
+    print("".join(f"{note}\n" for note in searched_cap_notes(config, problem, outcome)), end="")
 
 
 def with_teachers_data(config: SearchConfig, given: Collection[str]) -> SearchConfig:
@@ -174,48 +175,42 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
     )
 
 
-def report_content(
+def report_facts(
     config: SearchConfig, problem: Problem, outcome: Outcome, arch: Architecture, seconds: float
-) -> dict[str, Any]:
-    """The facts of report.json."""
-    from supernet.commands.cap import derived_gap_notes, soft_gap_notes
+) -> SearchFacts:
+    """What report.json holds."""
+    from supernet.commands.cap import searched_cap_notes
     from supernet.commands.dominance import dominated_notes
-    from supernet.commands.setting import data_facts, layer_facts, table_facts
+    from supernet.commands.facts import data_facts, layer_facts, table_facts
+    from supernet.report import facts
 
-    best = outcome.candidates[0]
-    return {
-        "schema_version": 1,
-        "command": "search",
-        "name": problem.folder.path.name,
-        "seconds": {**outcome.seconds, "total": seconds},
-        "steps": outcome.steps,
-        "asked": asdict(config),
-        "notes": [
+    best, latency = outcome.candidates[0], problem.costs["latency"]
+    return facts.SearchFacts(
+        command="search",
+        name=problem.folder.path.name,
+        seconds={**outcome.seconds, "total": seconds},
+        steps=outcome.steps,
+        asked=asdict(config),
+        notes=[
             *problem.notes,
-            *soft_gap_notes(config, problem.data, problem.folder.rows()),
-            *derived_gap_notes(config, outcome),
+            *searched_cap_notes(config, problem, outcome),
             *dominated_notes(config, outcome),
             *outcome.notes,
         ],
-        "data": data_facts(config, problem.data),
-        "table": table_facts(problem.table),
-        "derived": {
-            "ops": list(arch.ops),
-            "arch_def": [list(stage) for stage in arch.arch_def],
-            "predicted_ms": arch.predicted_ms,
-            "predicted_error": arch.predicted_error,
-            "budget_ms": arch.budget_ms,
-            "macs": best.costs["macs"],
-            "params": best.costs["params"],
-            "log_probability": best.log_probability,
-        },
-        **({} if outcome.evaluations is None else {"evaluations": outcome.evaluations}),
-        "base_ms": problem.costs["latency"].base,
-        "layers": layer_facts(problem.space, problem.costs["latency"], arch.ops, outcome.p_LK),
-        "candidates": [{**asdict(c), "derived": c is best} for c in outcome.candidates],
-        "history": problem.folder.rows(),
+        data=data_facts(config, problem.data),
+        table=table_facts(problem.table),
+        derived=facts.Derived(
+            ops=arch.ops, arch_def=arch.arch_def, predicted_ms=arch.predicted_ms, predicted_error=arch.predicted_error,
+            budget_ms=arch.budget_ms, macs=best.costs["macs"], params=best.costs["params"],
+            log_probability=best.log_probability,
+        ),
+        evaluations=outcome.evaluations,
+        base_ms=latency.base,
+        layers=layer_facts(problem.space, latency, arch.ops, outcome.p_LK),
+        candidates=[facts.Candidate(**vars(one), derived=one is best) for one in outcome.candidates],
+        history=problem.folder.rows(),
         **problem.folder.circumstances(),
-    }
+    )  # fmt: skip
 
 
 def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, folder: RunFolder) -> str:

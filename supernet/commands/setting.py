@@ -7,10 +7,9 @@ import difflib
 import math
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -39,7 +38,6 @@ from supernet.transfer.adapt import quantile_margin_ms
 from supernet.transfer.kernel_model import table_for
 
 Config = TypeVar("Config", bound=CommonConfig)
-LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
 TEACHER_WEIGHTS = "teacher.safetensors"  # a run's copy of what it learns from
 _FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
 
@@ -268,57 +266,3 @@ def latency_budget(
 def check_feasible(space: SearchSpace, costs: dict[str, Cost], budgets: dict[str, float]) -> None:
     """Raises UserError, before the search, where no architecture keeps all budgets."""
     next(most_probable(np.zeros(space.valid_LK.shape), space.valid_LK, list(costs.values()), budgets))
-
-
-def data_facts(config: CommonConfig, data: GroupedData) -> dict[str, Any]:
-    """What a report says of the data: names, licence if known, fingerprint, images in each split, of each group and each class there, and the
-    class called positive (None: nobody chose, it is the second of two)."""
-    counts = {
-        split: {
-            attribute: {group: int((part.group_NA[:, column] == code).sum()) for code, group in enumerate(groups)}
-            for column, (attribute, groups) in enumerate(data.attributes.items())
-        }
-        for split, part in (("train", data.train), ("val", data.val), ("test", data.test))
-    }
-    return {
-        "name": data.name,
-        "licence": LICENCES.get(config.data.partition(":")[0]),
-        "fingerprint": data.fingerprint,
-        "classes": list(data.classes),
-        "groups": {attribute: list(groups) for attribute, groups in data.attributes.items()},
-        "images": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-        "counts": counts,
-        "class_counts": {
-            split: dict(zip(data.classes, np.bincount(part.label_N, minlength=len(data.classes)).tolist(), strict=True))
-            for split, part in (("train", data.train), ("val", data.val), ("test", data.test))
-        },
-        "positive": data.positive,
-        "by_class": data.by_class,
-    }
-
-
-def table_facts(table: LatencyTable) -> dict[str, Any]:
-    """What a report says of the device's table."""
-    names = ("device", "provenance", "source", "licence", "validation", "notes")
-    return {**{name: table.content[name] for name in names}, "hash": table.hash, "error": table.error}
-
-
-def layer_facts(space: SearchSpace, latency: Cost, ops: Sequence[str], p_LK: np.ndarray | None) -> list[dict[str, Any]]:
-    """A row a layer: shapes, operation, milliseconds, and the probability of each operation where there is one."""
-    rows, ms_L = [], latency.by_decision(space.index_L(ops))
-    for number, layer in enumerate(space.layers):
-        probabilities = None if p_LK is None else {op: float(p) for op, p in zip(space.ops, p_LK[number], strict=True)}
-        rows.append(
-            {
-                "layer": number,
-                "stage": layer.stage,
-                "c_in": layer.c_in,
-                "c_out": layer.c_out,
-                "stride": layer.stride,
-                "resolution": layer.resolution,
-                "op": ops[number],
-                "ms": float(ms_L[number]),
-                "probabilities": probabilities,
-            }
-        )
-    return rows

@@ -65,13 +65,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
+    from supernet.commands.cap import trained_cap_notes
     from supernet.commands.exports import export
-    from supernet.commands.trained import closing_words, exportable, finish, report_content
+    from supernet.commands.trained import closing_words, exportable, finish, report_facts
     from supernet.engine.claim import PENDING
     from supernet.engine.retraining import train_network
     from supernet.engine.runs import Interrupted, RunFolder
     from supernet.models import DERIVED, save_model
     from supernet.report import write_report
+    from supernet.report.facts import Int8, read
 
     started = time.monotonic()
     asked = set_up(options)
@@ -97,14 +99,15 @@ def run(options: argparse.Namespace) -> None:
         DERIVED if arch is not None else config.arch,
         asked.pretrained,
     )
-    content = report_content(trained, folder, hints) | {"seconds": {"total": time.monotonic() - started}}
+    facts = replace(report_facts(trained, folder, hints), seconds={"total": time.monotonic() - started})
     if config.export != "none":  # first: an exporter that ends the process takes no report with it
         pending = {"exports": f"not written yet; {called('export')} {folder.path} writes them"}
-        write_report(folder.path, content | {"files": pending, PENDING: True})
+        write_report(folder.path, replace(facts, files=pending).to_json() | {PENDING: True})
     exported = export(exportable(trained), config.export, folder.path)
-    content |= {"files": exported.files, "int8": exported.int8, "seconds": {"total": time.monotonic() - started}}
-    write_report(folder.path, content)
-    print(closing_words(content, folder.path))
+    int8 = None if exported.int8 is None else read(Int8, exported.int8)
+    facts = replace(facts, files=exported.files, int8=int8, seconds={"total": time.monotonic() - started})
+    write_report(folder.path, facts.to_json())
+    print(closing_words(facts, folder.path, trained_cap_notes(config, data, folder.rows(), facts.metrics)))
     print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.commands.cap import soft_gap_notes, trained_gap_notes
+from supernet.commands.cap import trained_cap_notes
 from supernet.commands.comparison import (
     against_baseline,
     against_teacher,
@@ -19,10 +20,10 @@ from supernet.commands.comparison import (
     save_predictions,
 )
 from supernet.commands.exports import Exportable
+from supernet.commands.facts import data_facts
 from supernet.commands.look import closer_facts
 from supernet.commands.promise import latency_facts, whole_ms
 from supernet.commands.seen import save_seen
-from supernet.commands.setting import data_facts
 from supernet.commands.without_groups import notions_of
 from supernet.config import TrainConfig
 from supernet.costs.analytic import count
@@ -38,11 +39,14 @@ from supernet.export import onnx_metadata
 from supernet.metrics import evaluate_predictions
 from supernet.preprocessing import Preprocessing
 from supernet.refit import advice, refit_classifier
+from supernet.report.facts import Metrics, Trained, TrainFacts, read
 from supernet.report.terminal import metric_lines
 from supernet.report.words import teacher_words
 from supernet.spaces.architecture import Architecture
 from supernet.teacher import Teacher
 from supernet.transfer.kernel_model import estimate_network
+
+ESTIMATED = "estimated from the times of other networks' blocks"
 
 
 class Training(NamedTuple):
@@ -79,8 +83,8 @@ def finish(trained: Training, folder: RunFolder) -> list[str]:
     return hints
 
 
-def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> dict[str, Any]:
-    """The facts of report.json, save the exports; writes predictions.npz."""
+def report_facts(trained: Training, folder: RunFolder, hints: list[str]) -> TrainFacts:
+    """The facts, save seconds and exports; writes predictions.npz."""
     config, arch, data, network, device, _, baseline, notes, pretrained, teacher = trained
     spec = data.preprocessing
 
@@ -89,37 +93,28 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
         return predict(model, shown.epoch())
 
     val_prob_VC, prob_NC = predicted(network, data.val), predicted(network, data.test)
-    metrics = evaluate_predictions(
+    metrics = read(Metrics, evaluate_predictions(
         prob_NC, data.test.label_N, data.test.group_NA, data.classes, data.attributes,
         cluster=data.test.cluster_N, n_boot=config.bootstrap, seed=config.seed, margin=config.margin,
         notions=notions_of(config.fairness, data.by_class),
-    )  # fmt: skip
+    ))  # fmt: skip
     adjusted_facts, adjusted = postprocess(config, data, val_prob_VC, prob_NC)
     save_predictions(folder.path, data, prob_NC, adjusted)
     save_seen(folder.path, data)
-    macs, params = count(network, 1, spec.channels, spec.size, spec.size)
-    peak_bytes = peak_activation_bytes(network, spec.channels, spec.size)
-    return {
-        "schema_version": 1,
-        "command": "train",
-        "name": folder.path.name,
-        "asked": asdict(config),
-        "notes": [
-            *notes,
-            *folder.notes,
-            *hints,
-            *soft_gap_notes(config, data, folder.rows()),
-            *trained_gap_notes(config, metrics),
-        ],
-        "data": data_facts(config, data),
-        "arch": arch_facts(config, arch, network, spec)
-        | {"macs": macs, "params": params, "peak_activation_bytes": peak_bytes},
-        "preprocessing": asdict(spec) | {"words": spec.words()},
-        "pretrained": pretrained,
-        "files": {},
-        "int8": None,
-        "metrics": metrics,
-        "closer": closer_facts(
+    latency = latency_facts(config, arch)
+    return TrainFacts(
+        command="train",
+        name=folder.path.name,
+        asked=asdict(config),
+        notes=[*notes, *folder.notes, *hints, *trained_cap_notes(config, data, folder.rows(), metrics)],
+        seconds={},
+        data=data_facts(config, data),
+        arch=arch_facts(config, arch, network, spec),
+        preprocessing=asdict(spec) | {"words": spec.words()},
+        pretrained=pretrained,
+        files={},
+        metrics=metrics,
+        closer=closer_facts(
             prob_NC,
             data.test.label_N,
             data.test.group_NA,
@@ -127,17 +122,17 @@ def report_content(trained: Training, folder: RunFolder, hints: list[str]) -> di
             data.attributes,
             data.test.images_NCHW.__getitem__ if config.images else None,
         ),
-        "adjusted": adjusted_facts,
-        "baseline": None if baseline is None else against_baseline(config, data, prob_NC, baseline),
-        "teacher": None
+        adjusted=adjusted_facts,
+        baseline=None if baseline is None else against_baseline(config, data, prob_NC, baseline),
+        teacher=None
         if teacher is None
         else against_teacher(
             config, data, prob_NC, predicted(teacher.network.to(device), data.test), whole_ms(config, arch)
         ),
-        "history": folder.rows(),
-        **latency_facts(config, arch),
+        history=folder.rows(),
+        **({} if latency is None else vars(latency)),
         **folder.circumstances(),
-    }
+    )
 
 
 def exportable(trained: Training) -> Exportable:
@@ -147,49 +142,50 @@ def exportable(trained: Training) -> Exportable:
     return Exportable(trained.network, data.preprocessing, metadata, config.fairness, lambda: data)
 
 
-def arch_facts(
-    config: TrainConfig, arch: Architecture | None, network: nn.Module, spec: Preprocessing
-) -> dict[str, Any]:
+def arch_facts(config: TrainConfig, arch: Architecture | None, network: nn.Module, spec: Preprocessing) -> Trained:
     """What the report says of the architecture. A timm baseline has no entries in a table, and a space may have no table of
     its own: the latency is then an estimate from the table's blocks (`estimated` says how good), or unknown (`estimated` says why).
     """
+    macs, params = count(network, 1, spec.channels, spec.size, spec.size)
+    plain = Trained(
+        name=config.arch, ops=None, arch_def=None, predicted_ms=None, predicted_error=None, device=None,
+        budget_ms=config.budget_ms, macs=macs, params=params,
+        peak_activation_bytes=peak_activation_bytes(network, spec.channels, spec.size),
+    )  # fmt: skip
     if arch is None:
-        facts = {"name": config.arch, **dict.fromkeys(("ops", "arch_def")), "budget_ms": config.budget_ms}
-        return facts | estimated_facts(config.device, network, spec)
-    names = ("ops", "arch_def", "predicted_ms", "predicted_error", "device")
-    told = {}
-    if (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None:
-        told["estimated"] = "estimated from the times of other networks' blocks"
-    budget_ms = config.budget_ms or arch.budget_ms
-    return {"name": arch.space, **{n: getattr(arch, n) for n in names}, "budget_ms": budget_ms, **told}
+        return _estimated(plain, config.device, network, spec)
+    by_model = (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None
+    return replace(
+        plain, name=arch.space, ops=arch.ops, arch_def=arch.arch_def, predicted_ms=arch.predicted_ms,
+        predicted_error=arch.predicted_error, device=arch.device, budget_ms=config.budget_ms or arch.budget_ms,
+        estimated=ESTIMATED if by_model else None,
+    )  # fmt: skip
 
 
-def estimated_facts(device: str, network: nn.Module, spec: Preprocessing) -> dict[str, Any]:
-    """Estimated latency of a network that no table holds, its error and what to know of it; nulls and the reason where there is none."""
+def _estimated(found: Trained, device: str, network: nn.Module, spec: Preprocessing) -> Trained:
+    """With the estimated latency of a network that no table holds, its error and what to know of it; or with the reason for none."""
     try:
         table = load_table(device)
-        found = estimate_network(table, network, spec.channels, spec.size)
+        told = estimate_network(table, network, spec.channels, spec.size)
     except UserError as error:
-        return {"predicted_ms": None, "predicted_error": None, "device": None, "estimated": str(error)}
-    told = "; ".join(("estimated from the times of other networks' blocks", *found.notes))
-    return {"predicted_ms": found.ms, "predicted_error": found.error, "device": table.device, "estimated": told}
+        return replace(found, estimated=str(error))
+    notes = "; ".join((ESTIMATED, *told.notes))
+    return replace(found, predicted_ms=told.ms, predicted_error=told.error, device=table.device, estimated=notes)
 
 
-def closing_words(content: dict[str, Any], folder: Path) -> str:
-    """What the terminal shows at the end."""
-    metrics, arch, notion = content["metrics"], content["arch"], content["asked"]["fairness"]
-    lines = metric_lines("Test accuracy", metrics, content["data"], notion)
-    if arch["predicted_ms"] is not None:
-        budget = "" if arch["budget_ms"] is None else f" of {arch['budget_ms']:g} ms"
-        how, spread = (
-            ("Estimated", f" (± {arch['predicted_error']:.0%})") if arch.get("estimated") else ("Predicted", "")
-        )
-        lines.append(f"{how} latency {arch['predicted_ms']:.4g} ms{spread}{budget} on {arch['device']}.")
-    lines += [note for note in content["notes"] if note.startswith("--max-gap")]
-    lines += comparison_words(content["baseline"], notion) if content["baseline"] else []
-    if content.get("teacher"):
-        lines += [teacher_words(content["teacher"]), *comparison_words(content["teacher"], notion)]
-    lines.append(f"{arch['macs'] / 1e6:.1f} M MACs, {arch['params'] / 1e6:.2f} M parameters.")
-    lines += [f"{name}: {words}" for name, words in content["files"].items()]
+def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> str:
+    """What the terminal shows at the end; `cap`: the notes on --max-gap."""
+    arch, notion = facts.arch, facts.asked["fairness"]
+    lines = metric_lines("Test accuracy", facts.metrics, facts.data, notion)
+    if arch.predicted_ms is not None:
+        budget = "" if arch.budget_ms is None else f" of {arch.budget_ms:g} ms"
+        how, spread = ("Estimated", f" (± {arch.predicted_error:.0%})") if arch.estimated else ("Predicted", "")
+        lines.append(f"{how} latency {arch.predicted_ms:.4g} ms{spread}{budget} on {arch.device}.")
+    lines += cap
+    lines += comparison_words(facts.baseline, notion) if facts.baseline else []
+    if facts.teacher:
+        lines += [teacher_words(facts.teacher), *comparison_words(facts.teacher, notion)]
+    lines.append(f"{arch.macs / 1e6:.1f} M MACs, {arch.params / 1e6:.2f} M parameters.")
+    lines += [f"{name}: {words}" for name, words in (facts.files or {}).items()]
     lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]
     return "\n".join(lines)

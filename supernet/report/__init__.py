@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from latency_luts.files import write_whole
 from supernet.report import words
 from supernet.report.card import model_card
-from supernet.report.older import as_today
+from supernet.report.facts import Facts, TrainFacts, facts_of
 from supernet.report.views import view
 from supernet.schema import write_json
 
@@ -33,16 +33,20 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
 
     Raises ValueError for a number that is not finite: what is unknown is None.
     """
-    facts = content
-    content = json.loads(json.dumps(content, allow_nan=False))  # before a picture is drawn of it
-    pages = {"report.html": render(content)}
-    if content["command"] == "train":
-        pages["model_card.md"] = model_card(content)
-    for name, page in pages.items():
-        write_whole(folder / name, page.encode())
-    write_json(folder / "report.json", facts)  # the last file of a run: it is there, so the run is finished
+    facts = facts_of(json.loads(json.dumps(content, allow_nan=False)))  # before a picture is drawn of it
+    pages = {"report.html": page(facts)}
+    if isinstance(facts, TrainFacts):
+        pages["model_card.md"] = model_card(facts)
+    for name, text in pages.items():
+        write_whole(folder / name, text.encode())
+    write_json(folder / "report.json", content)  # the last file of a run: it is there, so the run is finished
 
 
 def render(content: dict[str, Any]) -> str:
+    """The page of a report.json, of any version."""
+    return page(facts_of(content))
+
+
+def page(facts: Facts) -> str:
     """One self-contained page: no script, nothing fetched, light and dark, any width, fit to print."""
-    return _PAGES.get_template(f"{content['command']}.html").render(view(as_today(content)))
+    return _PAGES.get_template(f"{facts.command}.html").render(view(facts))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from supernet.report import words
+from supernet.report.facts import TrainFacts, Verdict
 
-Content = Mapping[str, Any]
 WIDE, LOSS, MOST_NAMES = (
     0.1,
     0.01,
@@ -15,36 +14,35 @@ WIDE, LOSS, MOST_NAMES = (
 )  # a gap's interval that tells little; accuracy that int8 may lose; names in a line
 
 
-def advice(content: Content) -> list[str]:
+def advice(facts: TrainFacts) -> list[str]:
     """In the order of weight; none where the figures ask for nothing."""
-    return [line for part in (_majority, _few_images, _wide_gaps, _int8, _baseline) for line in part(content)]
+    return [line for part in (_majority, _few_images, _wide_gaps, _int8, _baseline) for line in part(facts)]
 
 
-def _majority(content: Content) -> Iterator[str]:
-    metrics = content["metrics"]
-    if metrics.get("majority", {"exceeded": True})["exceeded"]:
+def _majority(facts: TrainFacts) -> Iterator[str]:
+    found, area = facts.metrics.majority, facts.metrics.auc
+    if found is None or found.exceeded:
         return
-    found, area = metrics["majority"], metrics.get("auc")
-    if area is not None and area["low"] is not None and area["low"] > 0.5 and "too_few" not in area:
+    if area is not None and area.low is not None and area.low > 0.5 and area.too_few is None:
         yield (
-            f'The network ranks "{metrics["positive"]}" better than chance (AUC) and still names "{found["class"]}" too often: take '
+            f'The network ranks "{facts.metrics.positive}" better than chance (AUC) and still names "{found.name}" too often: take '
             f"another threshold on its probability, chosen on search-val, or train with --class-weight balanced."
         )
     else:
         yield (
-            f'Do not ship it: naming "{found["class"]}" every time does as well. Train longer, with --class-weight balanced, or with more '
+            f'Do not ship it: naming "{found.name}" every time does as well. Train longer, with --class-weight balanced, or with more '
             "images of the rare classes."
         )
 
 
-def _few_images(content: Content) -> Iterator[str]:
+def _few_images(facts: TrainFacts) -> Iterator[str]:
     """Cells of class and group whose recall rests on fewer than 10 images: the fewest first."""
-    for attribute, found in content["metrics"]["attributes"].items():
+    for attribute, found in facts.metrics.attributes.items():
         cells = [
-            (own["recall"][name]["too_few"], f'"{name}" with {attribute} {group}')
-            for group, own in found["groups"].items()
-            for name in own["recall"]
-            if "too_few" in own["recall"][name]
+            (recall.too_few, f'"{name}" with {attribute} {group}')
+            for group, own in found.groups.items()
+            for name, recall in own.recall.items()
+            if recall.too_few is not None
         ]
         named = ", ".join(f"{told} ({number})" for number, told in sorted(cells)[:MOST_NAMES])
         more = f" and {len(cells) - MOST_NAMES} more" if len(cells) > MOST_NAMES else ""
@@ -52,33 +50,32 @@ def _few_images(content: Content) -> Iterator[str]:
             yield f"Too few test images to say how many are found: {named}{more}. Collect more of them."
 
 
-def _wide_gaps(content: Content) -> Iterator[str]:
-    notion = content["asked"]["fairness"]
-    for attribute, found in content["metrics"]["attributes"].items():
-        gap = found["gaps"][notion]
-        if gap["low"] is None or words.verdict(notion, gap) != words.NOT_SHOWN or gap["high"] - gap["low"] < WIDE:
+def _wide_gaps(facts: TrainFacts) -> Iterator[str]:
+    notion = facts.asked["fairness"]
+    for attribute, found in facts.metrics.attributes.items():
+        gap = found.gaps[notion]
+        if gap.low is None or gap.high is None or words.shown(notion, gap) is not False or gap.high - gap.low < WIDE:
             continue
         yield (
-            f"The {words.number_name(notion)} by {attribute} is open: it may be 0 and may be {gap['high']:.2f}. An interval "
+            f"The {words.number_name(notion)} by {attribute} is open: it may be 0 and may be {gap.high:.2f}. An interval "
             "half as wide takes some four times as many test images of the groups and classes it is about."
         )
 
 
-def _int8(content: Content) -> Iterator[str]:
-    if not content.get("int8"):
+def _int8(facts: TrainFacts) -> Iterator[str]:
+    if facts.int8 is None:
         return
-    float32, int8 = (content["int8"]["test"][name]["accuracy"] for name in ("float32", "int8"))
+    float32, int8 = facts.int8.test.float32.accuracy, facts.int8.test.int8.accuracy
     if float32 is not None and int8 is not None and float32 - int8 > LOSS:
         yield f"The int8 file loses {100 * (float32 - int8):.1f} points of test accuracy: ship model.onnx, unless that is little to you."
 
 
-def _baseline(content: Content) -> Iterator[str]:
-    found, notion = content.get("baseline"), content["asked"]["fairness"]
-    if not found or found["accuracy"]["low"] is None:
+def _baseline(facts: TrainFacts) -> Iterator[str]:
+    found, notion = facts.baseline, facts.asked["fairness"]
+    if found is None or found.accuracy.low is None:
         return
-    gaps = {name: own["gap"]["verdict"] for name, own in found["as_trained"].items()}
-    verdicts = {found["accuracy"]["verdict"], *gaps.values()}
-    if verdicts == {words.NOT_SHOWN}:
-        yield f"Neither the accuracy nor the {words.number_name(notion)} is shown to differ from {found['folder']}: ship the cheaper one."
-    elif verdicts <= {"B", words.NOT_SHOWN}:
-        yield f"{found['folder']} is better where a difference is shown, and worse in nothing that is: ship that one."
+    verdicts = {found.accuracy.verdict, *(own.gap.verdict for own in found.as_trained.values())}
+    if verdicts == {Verdict.OPEN}:
+        yield f"Neither the accuracy nor the {words.number_name(notion)} is shown to differ from {found.folder}: ship the cheaper one."
+    elif Verdict.FIRST not in verdicts:
+        yield f"{found.folder} is better where a difference is shown, and worse in nothing that is: ship that one."

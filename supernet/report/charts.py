@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from markupsafe import Markup
 
 from supernet.blocks.ops import OPS, Label
+from supernet.report.facts import Layer
 from supernet.report.svg import (
     ROW,
     Scale,
@@ -29,7 +29,6 @@ from supernet.report.svg import (
 BLOCK = 38  # pixels from one block to the next
 MIDDLE = 48  # of the blocks, pixels from the top
 MOST_CELLS = 600  # beyond, the heat map leaves out what is improbable
-Layer = Mapping[str, Any]
 
 
 def budget_bar(predicted_ms: float, error: float | None, budget_ms: float | None, base_ms: float | None) -> Markup:
@@ -56,9 +55,9 @@ def budget_bar(predicted_ms: float, error: float | None, budget_ms: float | None
 
 
 def _label(layer: Layer) -> Label:
-    if layer["op"] not in OPS:  # of another version's report
-        return Label(layer["op"], tuple(layer["op"].split("_")), "low")
-    return OPS[layer["op"]].label(layer["c_in"], layer["c_out"], layer["stride"])
+    if layer.op not in OPS:  # of another version's report
+        return Label(layer.op, tuple(layer.op.split("_")), "low")
+    return OPS[layer.op].label(layer.c_in, layer.c_out, layer.stride)
 
 
 def op_label(layer: Layer) -> str:
@@ -68,12 +67,12 @@ def op_label(layer: Layer) -> str:
 
 def architecture(layers: Sequence[Layer]) -> Markup:
     """One picture a stage, laid in a row that wraps; a block's height grows with its channels, an identity is thin."""
-    widest = max(layer["c_out"] for layer in layers)
+    widest = max(layer.c_out for layer in layers)
     stages = []
-    for stage, group in groupby(layers, key=lambda layer: layer["stage"]):
+    for stage, group in groupby(layers, key=lambda layer: layer.stage):
         members = list(group)
         last = members[-1]
-        shape = f"{last['c_out']} ch · {last['resolution'] // last['stride']} px"
+        shape = f"{last.c_out} ch · {last.resolution // last.stride} px"
         body = [line("0", MIDDLE, "100%", MIDDLE, "rail")]
         for position, layer in enumerate(members):
             body += _block(layer, BLOCK * position + 3, widest)
@@ -88,16 +87,16 @@ def architecture(layers: Sequence[Layer]) -> Markup:
 
 
 def _block(layer: Layer, x: int, widest: int) -> list[Markup]:
-    shape = f"{layer['c_in']} → {layer['c_out']} channels, stride {layer['stride']}"
-    hover = f"layer {layer['layer']}: {op_label(layer)}, {shape}, {layer['ms']:.2f} ms"
+    shape = f"{layer.c_in} → {layer.c_out} channels, stride {layer.stride}"
+    hover = f"layer {layer.layer}: {op_label(layer)}, {shape}, {layer.ms:.2f} ms"
     label = _label(layer)
     if label.weight == "identity":
         return [
             rect(x, MIDDLE - 2, 32, 4, "identity", hover),
             text(x + 16, MIDDLE - 8, " ".join(label.lines), "muted", "middle"),
         ]
-    half = 20 + 26 * (layer["c_out"] / widest) ** 0.5
-    lines = [*label.lines, f"/{layer['stride']}"] if layer["stride"] > 1 else label.lines
+    half = 20 + 26 * (layer.c_out / widest) ** 0.5
+    lines = [*label.lines, f"/{layer.stride}"] if layer.stride > 1 else label.lines
     first = MIDDLE + 4 - 6 * (len(lines) - 1)
     words = [text(x + 16, first + 12 * i, short(part, 5), None, "middle") for i, part in enumerate(lines)]
     return [rect(x, MIDDLE - half, 32, 2 * half, f"block {label.weight}", hover, rx=2), *words]
@@ -105,7 +104,7 @@ def _block(layer: Layer, x: int, widest: int) -> list[Markup]:
 
 def latency_by_layer(base_ms: float, layers: Sequence[Layer], budget_ms: float | None) -> Markup:
     """A staircase: each layer's bar starts where the one before ended, so the last end is the whole latency."""
-    rows = [("fixed part", base_ms, "bar base"), *((f"{x['layer']} {op_label(x)}", x["ms"], "bar") for x in layers)]
+    rows = [("fixed part", base_ms, "bar base"), *((f"{x.layer} {op_label(x)}", x.ms, "bar") for x in layers)]
     total = sum(ms for _, ms, _ in rows)
     scale, height = scale_of([total, budget_ms or total], zero=True), ROW * (len(rows) + 1)
     body, start = across_axis(scale, height), 0.0
@@ -138,17 +137,17 @@ def probabilities(layers: Sequence[Layer], ops: Sequence[str]) -> Markup:
     body = [text(middle[k], -8, short(op, 6), "muted", "middle") for k, op in enumerate(ops)]
     for position, layer in enumerate(layers):
         y = ROW * position
-        body.append(text(-6, y + ROW - 6, layer["layer"], None, "end"))
+        body.append(text(-6, y + ROW - 6, layer.layer, None, "end"))
         for k, op in enumerate(ops):
-            p, chosen = layer["probabilities"].get(op) or 0.0, op == layer["op"]
+            p, chosen = (layer.probabilities or {}).get(op) or 0.0, op == layer.op
             if p <= least and not chosen:
                 continue
             cls = "heat chosen" if chosen else "heat"
             weight = "strong" if chosen else "muted" if p < 0.3 else None
-            hover = f"layer {layer['layer']}, {op}: {100 * p:.1f}%"
+            hover = f"layer {layer.layer}, {op}: {100 * p:.1f}%"
             box = (f"{step * k + 0.2:.2f}%", y + 1, f"{step - 0.4:.2f}%", ROW - 2)
             body.append(rect(*box, cls, hover, fill_opacity=f"{p:.2f}"))
             body.append(text(middle[k], y + ROW - 6, f"{100 * p:.0f}", weight, "middle"))
-    best = [f"layer {x['layer']}: {x['op']}, {100 * (x['probabilities'].get(x['op']) or 0):.0f}%" for x in layers]
+    best = [f"layer {x.layer}: {x.op}, {100 * ((x.probabilities or {}).get(x.op) or 0):.0f}%" for x in layers]
     told = f"Derived: {'; '.join(best)}."
     return plot("Probability of each operation at each layer, %", told, height, body, (24, 4, 4, 28))

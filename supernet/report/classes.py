@@ -6,52 +6,49 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supernet.report import words
+from supernet.report.facts import UNKNOWN, Data, Evaluated, Gap, Group, Metrics
 
 MOST_ROWS, MOST_LINES, MOST_GROUPS = 12, 6, 6
-Metrics = Mapping[str, Any]
 
 
 def majority_words(metrics: Metrics) -> str:
     """`No better than always "sound", the class of 90.9% of these images`; "" where it is better, or the file is of before."""
-    found = metrics.get("majority")
-    if not found or found["exceeded"]:
+    found = metrics.majority
+    if found is None or found.exceeded:
         return ""
-    start = "As far as these images show, no" if metrics["accuracy"]["value"] > found["share"] else "No"
-    return (
-        f'{start} better than always "{found["class"]}", the class of {words.percent(found["share"])} of these images.'
-    )
+    start = "As far as these images show, no" if (metrics.accuracy.value or 0.0) > found.share else "No"
+    return f'{start} better than always "{found.name}", the class of {words.percent(found.share)} of these images.'
 
 
 def overall_words(metrics: Metrics) -> str:
     """Balanced accuracy, and of two classes the figures that no threshold is behind; "" of a file of before."""
-    if "balanced_accuracy" not in metrics:
+    if metrics.balanced_accuracy is None:
         return ""
-    told = f"Balanced accuracy, the mean recall of the classes: {words.interval(metrics['balanced_accuracy'])}."
-    if "auc" in metrics:
-        positive = metrics["positive"]
-        chance = metrics["by_class"][positive]["images"] / metrics["samples"]
+    told = f"Balanced accuracy, the mean recall of the classes: {words.interval(metrics.balanced_accuracy)}."
+    if metrics.auc is not None and metrics.average_precision is not None and metrics.positive and metrics.by_class:
+        chance = metrics.by_class[metrics.positive].images / metrics.samples
         told += (
-            f' Finding "{positive}": AUC {words.estimate(metrics["auc"], digits=3)} (0.5 by chance), average precision '
-            f"{words.estimate(metrics['average_precision'], digits=3)} ({chance:.3f} by chance)."
+            f' Finding "{metrics.positive}": AUC {words.estimate(metrics.auc, digits=3)} (0.5 by chance), average precision '
+            f"{words.estimate(metrics.average_precision, digits=3)} ({chance:.3f} by chance)."
         )
     return told
 
 
 def class_rows(metrics: Metrics, most: int = MOST_ROWS) -> list[dict[str, Any]]:
     """A row a class, those of lowest recall where there are more than `most`; none of a file of before."""
-    found = metrics.get("by_class", {})
+    found = metrics.by_class or {}
     names = list(found)
     if len(names) > most:
-        known = [name for name in names if found[name]["recall"]["value"] is not None]
-        names = sorted(known, key=lambda name: found[name]["recall"]["value"])[:most]
+        known = [name for name in names if found[name].recall.value is not None]
+        names = sorted(known, key=lambda name: found[name].recall.value or 0.0)[:most]
     return [
         {
             "name": name,
-            "images": found[name]["images"],
-            "share": words.percent(found[name]["images"] / metrics["samples"]),
-            "predicted": found[name]["predicted"],
-            "recall": words.interval(found[name]["recall"]),
-            "precision": words.interval(found[name]["precision"]),
+            "images": found[name].images,
+            "share": words.percent(found[name].images / metrics.samples),
+            "predicted": found[name].predicted,
+            "recall": words.interval(found[name].recall),
+            "precision": words.interval(found[name].precision),
         }
         for name in names
     ]
@@ -59,7 +56,7 @@ def class_rows(metrics: Metrics, most: int = MOST_ROWS) -> list[dict[str, Any]]:
 
 def class_lines(metrics: Metrics) -> list[str]:
     """For the terminal."""
-    rows, number = class_rows(metrics, MOST_LINES), len(metrics.get("by_class", ()))
+    rows, number = class_rows(metrics, MOST_LINES), len(metrics.by_class or ())
     lines = [
         f"  class {row['name']}: {row['images']:,} images ({row['share']}), recall {row['recall']}, precision {row['precision']}"
         for row in rows
@@ -71,53 +68,52 @@ def class_lines(metrics: Metrics) -> list[str]:
 
 def class_view(metrics: Metrics) -> dict[str, Any] | None:
     """The page's part; None of a file of before."""
-    if "by_class" not in metrics:
+    if metrics.by_class is None:
         return None
     rows = class_rows(metrics)
     return {
         "rows": rows,
-        "number": len(metrics["by_class"]),
+        "number": len(metrics.by_class),
         "majority": majority_words(metrics),
         "overall": overall_words(metrics),
         "by_group": [
-            _by_group(name, found["groups"], [row["name"] for row in rows], "positive" in metrics)
-            for name, found in metrics["attributes"].items()
-            if tuple(found["groups"]) != tuple(metrics["classes"])  # classes that stand for groups
+            _by_group(name, found.groups, [row["name"] for row in rows], metrics.positive is not None)
+            for name, found in metrics.attributes.items()
+            if tuple(found.groups) != tuple(metrics.classes)  # classes that stand for groups
         ],
     }
 
 
-def _by_group(attribute: str, groups: Metrics, classes: Sequence[str], binary: bool) -> dict[str, Any]:
+def _by_group(attribute: str, groups: Mapping[str, Group], classes: Sequence[str], binary: bool) -> dict[str, Any]:
     """Columns: groups. Recall and precision of each class, then what sums them up."""
-    shown = [name for name, own in groups.items() if own["count"]][:MOST_GROUPS]
-    rows = [
-        (f"{figure} of {name}", [words.interval(groups[group][figure][name]) for group in shown])
-        for figure in ("recall", "precision")
-        for name in classes
+    shown = [name for name, own in groups.items() if own.count][:MOST_GROUPS]
+    members = [groups[name] for name in shown]
+    rows = [(f"recall of {name}", [words.interval(own.recall[name]) for own in members]) for name in classes]
+    rows += [
+        (f"precision of {name}", [words.interval((own.precision or {})[name]) for own in members]) for name in classes
     ]
-    rows.append(("balanced accuracy", [words.interval(groups[group]["balanced_accuracy"]) for group in shown]))
+    rows.append(("balanced accuracy", [words.interval(own.balanced_accuracy or UNKNOWN) for own in members]))
     if binary:
-        rows += [
-            (label, [words.estimate(groups[group][key], digits=3) for group in shown])
-            for key, label in (("auc", "AUC"), ("average_precision", "average precision"))
-        ]
+        rows.append(("AUC", [words.estimate(own.auc or UNKNOWN, digits=3) for own in members]))
+        precisions = [words.estimate(own.average_precision or UNKNOWN, digits=3) for own in members]
+        rows.append(("average precision", precisions))
     return {"attribute": attribute, "groups": shown, "hidden": len(groups) - len(shown), "rows": rows}
 
 
-def positive_words(data: Mapping[str, Any]) -> str:
+def positive_words(data: Data | Evaluated) -> str:
     """Which class is the positive one, and whose choice that was; "" where there are not two classes."""
-    if len(data["classes"]) != 2:
+    if len(data.classes) != 2:
         return ""
-    positive = data["classes"][1]
-    return f"{positive}, as asked" if data.get("positive") else f"{positive}, the second of two (--positive chooses)"
+    positive = data.classes[1]
+    return f"{positive}, as asked" if data.positive else f"{positive}, the second of two (--positive chooses)"
 
 
-def other_class_words(gap: Mapping[str, Any], data: Mapping[str, Any], key: str) -> str:
+def other_class_words(gap: Gap, data: Data | Evaluated, key: str) -> str:
     """` (of "defective"; of "sound" 0.12 (…), not shown)`: whose a gap of one class is, of both where nobody chose; "" else."""
-    other = gap.get("other_class")
+    other = gap.other_class
     if other is None:
         return ""
-    told = f'of "{data["classes"][1]}"'
-    if not data.get("positive"):
-        told += f'; of "{other["class"]}" {words.estimate_and_verdict(key, other)}'
+    told = f'of "{data.classes[1]}"'
+    if not data.positive:
+        told += f'; of "{other.name}" {words.estimate_and_verdict(key, other)}'
     return f" ({told})"

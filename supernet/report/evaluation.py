@@ -8,39 +8,39 @@ from typing import Any
 
 from supernet.report import words
 from supernet.report.classes import class_view, other_class_words
+from supernet.report.facts import EvaluateFacts
 from supernet.report.groups import attribute_view
 
 
-def evaluate_view(content: Mapping[str, Any]) -> dict[str, Any]:
+def evaluate_view(facts: EvaluateFacts) -> dict[str, Any]:
     """Every variable of evaluate.html, from the facts of report.json."""
-    metrics, asked, data = content["metrics"], content["asked"], content["data"]
+    metrics, asked, data = facts.metrics, facts.asked, facts.data
     notion = asked["fairness"]
     return {
         "command": "evaluate",
-        "name": content["name"],
-        "date": content["date"].replace("T", " ").replace("+00:00", " UTC"),
+        "name": facts.name,
+        "date": facts.date.replace("T", " ").replace("+00:00", " UTC"),
         "took": "",
-        "notes": content["notes"],
+        "notes": facts.notes,
         "asked": {
             "model": asked["model"],
-            "data": f"{data['name']}, {'all of it' if data['split'] == 'all' else 'its ' + data['split'] + ' split'}",
-            "images": f"{metrics['samples']:,}",
-            "classes": ", ".join(data["classes"]),
+            "data": f"{data.name}, {'all of it' if data.split == 'all' else 'its ' + data.split + ' split'}",
+            "images": f"{metrics.samples:,}",
+            "classes": ", ".join(data.classes),
             "fairness": words.label(notion),
-            "prepared": content["preprocessing"]["words"],
+            "prepared": facts.preprocessing["words"],
         },
         "metrics": metrics,
         "classes": class_view(metrics),
         "attributes": [
-            attribute_view(name, metrics, notion)
-            | {"other_class": other_class_words(found["gaps"][notion], data, notion)}
-            for name, found in metrics["attributes"].items()
+            attribute_view(name, metrics, notion) | {"other_class": other_class_words(found.gaps[notion], data, notion)}
+            for name, found in metrics.attributes.items()
         ],
         "again": command_line(asked),
         "where": {
-            "commit": content["commit"],
-            "machine": content["machine"],
-            "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
+            "commit": facts.commit,
+            "machine": facts.machine,
+            "versions": facts.versions_told,
         },
     }
 

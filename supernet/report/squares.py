@@ -8,15 +8,16 @@ from typing import Any
 from markupsafe import Markup
 
 from supernet.report import words
+from supernet.report.facts import EvaluateFacts, TrainFacts
 from supernet.report.svg import Scale, across_axis, after, dot, plot, polyline, short, spread, up_axis
 
 MOST_LINES, HEIGHT = 4, 200  # style.css has four kinds of line
 UNIT = Scale(0.0, 100.0)
 
 
-def closer_view(content: Mapping[str, Any]) -> dict[str, Any]:
+def closer_view(facts: TrainFacts | EvaluateFacts) -> dict[str, Any]:
     """The variables of closer.html; empty of a report of before."""
-    found = content.get("closer") or {}
+    found = facts.closer or {}
     charts = []
     for attribute, groups in found.get("reliability", {}).items():
         lines = {name: [(row["confidence"], row["accuracy"]) for row in rows] for name, rows in groups.items()}
@@ -28,7 +29,7 @@ def closer_view(content: Mapping[str, Any]) -> dict[str, Any]:
         if lines:
             marks = {name: tuple(own["at_half"]) for name, own in groups.items()}
             charts.append((f"Found against falsely called, by {attribute}, %", square("ROC", lines, marks),
-                           f"Of \"{content['data']['classes'][1]}\", at every threshold on its probability; dots: at 0.5."))  # fmt: skip
+                           f"Of \"{facts.data.classes[1]}\", at every threshold on its probability; dots: at 0.5."))  # fmt: skip
     shown = [
         {**own, "images": [{**image, "sure": words.percent(image["probability"], 0)} for image in own["images"]]}
         for own in found.get("mistakes", [])

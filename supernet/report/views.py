@@ -12,160 +12,157 @@ from supernet.report.classes import class_view, other_class_words, positive_word
 from supernet.report.compared import compare_view
 from supernet.report.comparisons import adjusted_view, baseline_view, teacher_view
 from supernet.report.evaluation import evaluate_view
+from supernet.report.facts import Candidate, CompareFacts, Data, EvaluateFacts, Facts, SearchFacts, TrainFacts
 from supernet.report.groups import attribute_view
 from supernet.report.int8 import int8_view
 from supernet.report.squares import closer_view
 
 Content = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
+Numbered = Sequence[tuple[int, Candidate]]
 MOST_CANDIDATES, MOST_POINTS = 30, 200
 
 
-def page_view(content: Content) -> Content:
+def page_view(facts: SearchFacts | TrainFacts) -> Content:
     """What both commands show: what was asked, data, latency, layers, and how to get the same again."""
-    asked, command, layers = content["asked"], content["command"], content.get("layers")
-    found = content["derived"] if command == "search" else content["arch"]
+    asked, command, data, budget_ms = facts.asked, facts.command, facts.data, facts.network.budget_ms
+    latency, images = facts.latency, facts.data.images["train"]
+    layers = latency.layers if latency else None
     return {
         "command": command,
-        "name": content["name"],
-        "date": content["date"].replace("T", " ").replace("+00:00", " UTC"),
-        "took": words.duration(content["seconds"]),
-        "notes": content["notes"],
-        "asked": words.asked_words(command, asked, found["budget_ms"])
-        | ({"positive class": positive} if (positive := positive_words(content["data"])) else {}),
+        "name": facts.name,
+        "date": facts.date.replace("T", " ").replace("+00:00", " UTC"),
+        "took": words.duration(facts.seconds),
+        "notes": facts.notes,
+        "asked": words.asked_words(command, asked, budget_ms)
+        | ({"positive class": positive} if (positive := positive_words(data)) else {}),
         "options": asked,
-        "changed": words.changed_options(command, asked, content["data"]["images"]["train"]),
-        "data": content["data"],
-        "data_counts": [_data_counts(content["data"], attribute) for attribute in content["data"]["groups"]],
-        "class_counts": _class_counts(content["data"]),
-        "latency": _latency(content, found),
+        "changed": words.changed_options(command, asked, images),
+        "data": data,
+        "data_counts": [_data_counts(data, attribute) for attribute in data.groups],
+        "class_counts": _class_counts(data),
+        "latency": _latency(facts),
         "layers": layers,
         "op_label": charts.op_label,
         "blocks": charts.architecture(layers) if layers else None,
-        "staircase": charts.latency_by_layer(content["base_ms"], layers, found["budget_ms"]) if layers else None,
-        "again": words.command_line(command, asked, content["data"]["images"]["train"]),
+        "staircase": charts.latency_by_layer(latency.base_ms, latency.layers, budget_ms) if latency else None,
+        "again": words.command_line(command, asked, images),
         "where": {
             "seed": asked["seed"],
-            "data fingerprint": content["data"]["fingerprint"],
-            "table hash": (content.get("table") or {}).get("hash"),
-            "commit": content.get("commit"),
-            "machine": content.get("machine"),
-            "versions": ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items()),
+            "data fingerprint": data.fingerprint,
+            "table hash": facts.table.hash if facts.table else None,
+            "commit": facts.commit,
+            "machine": facts.machine,
+            "versions": facts.versions_told,
         },
     }
 
 
-def search_view(content: Content) -> Content:
+def search_view(facts: SearchFacts) -> Content:
     """The search's own part: probabilities, the course of the search, the candidates, the next command."""
-    layers, derived, number = content["layers"], content["derived"], words.number_name(content["asked"]["fairness"])
-    evaluations, from_teacher = content.get("evaluations"), bool(content["asked"].get("teacher"))
-    by_latency = sorted(content["candidates"], key=lambda candidate: candidate["costs"]["latency"])
-    numbered = [
-        {"cross_entropy": None, **candidate, "number": number} for number, candidate in enumerate(by_latency, 1)
-    ]
-    p_LK = [layer["probabilities"] for layer in layers]
+    asked, layers, budget_ms = facts.asked, facts.layers, facts.derived.budget_ms
+    gap, evaluations, from_teacher = words.number_name(asked["fairness"]), facts.evaluations, bool(asked.get("teacher"))
+    numbered = list(enumerate(sorted(facts.candidates, key=lambda candidate: candidate.costs["latency"]), 1))
+    p_LK = [layer.probabilities for layer in layers]
+    fronts = [_front(numbered, budget_ms, "Error, %", lambda one: 100 * (1 - one.mean_group_accuracy))]
+    if all(candidate.gap is not None for candidate in facts.candidates):
+        fronts.append(_front(numbered, budget_ms, f"{words.capital(gap)}, points", lambda one: 100 * (one.gap or 0.0)))
     return {
-        "facts": words.model_facts(derived),
-        "number": number,
+        "facts": words.model_facts(facts.derived),
+        "number": gap,
         "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
-        "scored_by": content["asked"].get("score") if content["asked"]["strategy"] == "score" else None,
+        "scored_by": asked.get("score") if asked["strategy"] == "score" else None,
         "from_teacher": from_teacher,
-        "capped": content["asked"]["max_gap"] is not None,
-        "distilled": words.counted(content["asked"].get("distil_steps", 0), "step"),
-        "by_hand": any(candidate.get("by_hand") for candidate in numbered),
+        "capped": asked["max_gap"] is not None,
+        "distilled": words.counted(asked.get("distil_steps", 0), "step"),
+        "by_hand": any(candidate.by_hand for candidate in facts.candidates),
         "shared_weights": not from_teacher and (not evaluations or evaluations["evaluator"] == "supernet"),
-        "probabilities": charts.probabilities(layers, list(p_LK[0])) if all(p_LK) else None,
-        "curves": list(_search_curves(content["history"], derived["budget_ms"], number)),
-        "candidates": [c for c in numbered if c["derived"] or c["number"] <= MOST_CANDIDATES],
+        "probabilities": charts.probabilities(layers, list(p_LK[0] or ())) if all(p_LK) else None,
+        "curves": list(_search_curves(facts.history, budget_ms, gap)),
+        "candidates": [(number, c) for number, c in numbered if c.derived or number <= MOST_CANDIDATES],
         "candidates_all": len(numbered),
-        "entropies": any(c.get("cross_entropy") is not None for c in numbered),
-        "front": [
-            _front(numbered, derived["budget_ms"], "Error, %", lambda c: 100 * (1 - c["mean_group_accuracy"])),
-            *(
-                [_front(numbered, derived["budget_ms"], f"{words.capital(number)}, points", lambda c: 100 * c["gap"])]
-                if all(candidate["gap"] is not None for candidate in numbered)
-                else []
-            ),
-        ],
-        "next": shlex.join(["supernet", "train", "--arch", words.run_folder(content) + "/derived.json"]),
+        "entropies": any(candidate.cross_entropy is not None for candidate in facts.candidates),
+        "front": fronts,
+        "next": shlex.join(["supernet", "train", "--arch", facts.folder + "/derived.json"]),
     }
 
 
-def train_view(content: Content) -> Content:
+def train_view(facts: TrainFacts) -> Content:
     """The training's own part: groups, gaps, confusions, the course of the training, how to load the model."""
-    metrics, notion = content["metrics"], content["asked"]["fairness"]
+    metrics, notion = facts.metrics, facts.asked["fairness"]
     number = words.number_name(notion)
     return {
         "metrics": metrics,
         "facts": {
-            **words.model_facts(content["arch"]),
-            "calibration error (ECE)": words.interval(metrics["ece"]),
-            "cross-entropy": words.estimate(metrics["cross_entropy"], digits=3),
+            **words.model_facts(facts.arch),
+            "calibration error (ECE)": words.interval(metrics.ece),
+            "cross-entropy": words.estimate(metrics.cross_entropy, digits=3),
         },
         "classes": class_view(metrics),
-        "advice": advice(content),
+        "advice": advice(facts),
         "attributes": [
             attribute_view(name, metrics, notion)
-            | {"other_class": other_class_words(found["gaps"][notion], content["data"], notion)}
-            for name, found in metrics["attributes"].items()
+            | {"other_class": other_class_words(found.gaps[notion], facts.data, notion)}
+            for name, found in metrics.attributes.items()
         ],
-        "curves": list(_train_curves(content["history"], number, words.distilled(content["asked"]))),
-        "arch": content["arch"],
-        "model_json": words.run_folder(content) + "/model.json",
-        "files": content.get("files") or {},
-        "preprocessing": (content.get("preprocessing") or {}).get("words"),
-        "int8": int8_view(content["int8"], number) if content.get("int8") else None,
-        "adjusted": [adjusted_view(name, found, number) for name, found in (content.get("adjusted") or {}).items()],
-        "baseline": baseline_view(content["baseline"], number) if content.get("baseline") else None,
-        "teacher": teacher_view(content["teacher"], number) if content.get("teacher") else None,
+        "curves": list(_train_curves(facts.history, number, words.distilled(facts.asked))),
+        "arch": facts.arch,
+        "model_json": facts.folder + "/model.json",
+        "files": facts.files or {},
+        "preprocessing": (facts.preprocessing or {}).get("words"),
+        "int8": int8_view(facts.int8, number) if facts.int8 else None,
+        "adjusted": [adjusted_view(name, found, number) for name, found in (facts.adjusted or {}).items()],
+        "baseline": baseline_view(facts.baseline, number) if facts.baseline else None,
+        "teacher": teacher_view(facts.teacher, number) if facts.teacher else None,
     }
 
 
-SECTIONS: dict[str, Callable[[Content], Content]] = {"search": search_view, "train": train_view}
-
-
-def view(content: Content) -> Content:
+def view(facts: Facts) -> Content:
     """Every variable of the command's page."""
-    if content["command"] == "evaluate":
-        return evaluate_view(content) | closer_view(content)
-    if content["command"] == "compare":
-        return compare_view(content)
-    return page_view(content) | SECTIONS[content["command"]](content) | closer_view(content)
+    if isinstance(facts, EvaluateFacts):
+        return evaluate_view(facts) | closer_view(facts)
+    if isinstance(facts, CompareFacts):
+        return compare_view(facts)
+    if isinstance(facts, SearchFacts):
+        return page_view(facts) | search_view(facts)
+    return page_view(facts) | train_view(facts) | closer_view(facts)
 
 
-def _latency(content: Content, found: Mapping[str, Any]) -> Content | None:
+def _latency(facts: SearchFacts | TrainFacts) -> Content | None:
     """The verdict on the budget, or None where nothing predicts the latency (a baseline)."""
-    predicted_ms, error, budget_ms = found["predicted_ms"], found["predicted_error"], found["budget_ms"]
+    found, table = facts.network, facts.table
+    predicted_ms, error, budget_ms = found.predicted_ms, found.predicted_error, found.budget_ms
     if predicted_ms is None:
         return None
-    table = content.get("table")
-    device = (table or found).get("device") or "the device"
+    trained = facts.arch if isinstance(facts, TrainFacts) else None
+    device = table.device if table else (trained.device if trained else None) or "the device"
+    estimated = (trained.estimated if trained else None) or ""
     spread = ", error unknown" if error is None else f" ± {predicted_ms * error:.2f} ms"
     return {
         "told": f"{predicted_ms:.2f} ms{spread}",
         "verdict": words.latency_verdict(predicted_ms, error, budget_ms, device),
-        "bar": charts.budget_bar(predicted_ms, error, budget_ms, content.get("base_ms")),
-        "trust": words.table_words(table) if table else (found.get("estimated") or ""),
+        "bar": charts.budget_bar(predicted_ms, error, budget_ms, facts.base_ms),
+        "trust": words.table_words(table) if table else estimated,
         "table": table,
     }
 
 
-def _data_counts(data: Mapping[str, Any], attribute: str) -> Content:
+def _data_counts(data: Data, attribute: str) -> Content:
     """Images of each group in each split, and their share of it."""
-    rows: dict[str, list[tuple[int, str]]] = {group: [] for group in data["groups"][attribute]}
+    rows: dict[str, list[tuple[int, str]]] = {group: [] for group in data.groups[attribute]}
     for split in ("train", "val", "test"):
-        counts = data["counts"][split][attribute]
+        counts = data.counts[split][attribute]
         for group, cells in rows.items():
             cells.append((counts[group], words.percent(counts[group] / max(1, sum(counts.values())), 0)))
     return {"attribute": attribute, "rows": rows}
 
 
-def _class_counts(data: Mapping[str, Any]) -> dict[str, list[tuple[int, str]]]:
+def _class_counts(data: Data) -> dict[str, list[tuple[int, str]]]:
     """Images of each class in each split, and their share of it; nothing of a file of before."""
-    counts = data.get("class_counts") or {}
+    counts = data.class_counts or {}
     return {
         name: [(own[name], words.percent(own[name] / max(1, sum(own.values())), 0)) for own in counts.values()]
-        for name in (data["classes"] if counts else ())
+        for name in (data.classes if counts else ())
     }
 
 
@@ -222,18 +219,18 @@ def _gaps(rows: Rows) -> dict[str, str]:
     return {key.removeprefix("gap_"): key for row in rows for key in row if key.startswith("gap_")}
 
 
-def _front(candidates: Rows, budget_ms: float | None, title: str, value: Callable[[Any], float]) -> Content:
+def _front(candidates: Numbered, budget_ms: float | None, title: str, value: Callable[[Candidate], float]) -> Content:
     """One objective against predicted latency."""
     marks = []
-    for candidate in candidates:
-        ms, derived = candidate["costs"]["latency"], ", derived" if candidate["derived"] else ""
+    for number, candidate in candidates:
+        ms, derived = candidate.costs["latency"], ", derived" if candidate.derived else ""
         marks.append(
             {
                 "x": ms,
                 "y": value(candidate),
-                "label": candidate["number"] if len(candidates) <= MOST_CANDIDATES or derived else "",
-                "told": f"candidate {candidate['number']}{derived}: {ms:.2f} ms, {value(candidate):.1f}",
-                "kind": ("front" if candidate["non_dominated"] else "dominated") + (" derived" if derived else ""),
+                "label": number if len(candidates) <= MOST_CANDIDATES or derived else "",
+                "told": f"candidate {number}{derived}: {ms:.2f} ms, {value(candidate):.1f}",
+                "kind": ("front" if candidate.non_dominated else "dominated") + (" derived" if derived else ""),
             }
         )
     limit = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from supernet.config import FROM_TEACHER, SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import EVENT_WORDS, GROUP_WORDS, METHODS, NOTIONS, get_notion
+from supernet.report.facts import Derived, Difference, Figure, GapFigure, Table, TeacherComparison, Trained
 
 PROVENANCE = {
     "measured": "Each operation was measured on the device by itself.",
@@ -47,59 +48,67 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "unknown" if value is None else f"{100 * value:.{digits}f}%"
 
 
-def interval(figure: Mapping[str, float | None], digits: int = 1, unit: str = "%") -> str:
+def interval(figure: Figure, digits: int = 1, unit: str = "%") -> str:
     """`95.1% (94.2 to 96.0)` of a share with its interval."""
-    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    value, low, high = figure.value, figure.low, figure.high
     if value is None:
         return "unknown"
-    if "too_few" in figure:
-        return too_few(figure)
+    if figure.too_few is not None:
+        return too_few(figure.too_few)
     told = f"{100 * value:.{digits}f}{unit}"
     return told if low is None or high is None else f"{told} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
 
 
-def too_few(figure: Mapping[str, Any]) -> str:
+def too_few(images: int) -> str:
     """Instead of a rate that rests on fewer than 10 images."""
-    return f"too few images ({figure['too_few']})"
+    return f"too few images ({images})"
 
 
-def within(gap: Mapping[str, Any], margin: float | None) -> str:
+def within(gap: GapFigure) -> str:
     """Whether a gap is shown to be within --margin; "" where none was asked for."""
-    if margin is None or "within_margin" not in gap:
+    if gap.margin is None or gap.within_margin is None:
         return ""
-    return f"within {margin:g}: {SHOWN if gap['within_margin'] else NOT_SHOWN}"
+    return f"within {gap.margin:g}: {shown_words(gap.within_margin)}"
 
 
-def estimate(found: Mapping[str, float | None], sign: str = "", digits: int = 4) -> str:
+def shown_words(shown: bool | None) -> str:
+    """Of what the figures show, or do not; "" where that is no question."""
+    return "" if shown is None else SHOWN if shown else NOT_SHOWN
+
+
+def estimate(found: Figure, sign: str = "", digits: int = 4) -> str:
     """`0.0413 (0.0123 to 0.0600)`: a value with its interval, in its own unit; `sign` "+" of a difference."""
-    value, low, high = (found[name] for name in ("value", "low", "high"))
+    value, low, high = found.value, found.low, found.high
     if value is None:
         return "unknown"
-    if "too_few" in found:
-        return too_few(found)
+    if found.too_few is not None:
+        return too_few(found.too_few)
     told = f"{value:{sign}.{digits}f}"
     if low is not None and high is not None:
         told += f" ({low:{sign}.{digits}f} to {high:{sign}.{digits}f})"
     return told.replace("-", "−")
 
 
-def verdict(key: str, gap: Mapping[str, Any]) -> str:
-    """Whether there is any gap: its 95% interval is cut at 0, so one that reaches 0 shows none; "" where that is no question."""
-    if gap["low"] is None or (_known(key) and get_notion(key).groups == "worst"):
-        return ""
-    return SHOWN if gap["low"] > 0 else NOT_SHOWN
+def shown(key: str, gap: GapFigure) -> bool | None:
+    """Whether there is any gap; None without an interval, and for the lowest group's accuracy: of 1 nobody asks."""
+    return None if _known(key) and get_notion(key).groups == "worst" else gap.shown
 
 
-def not_worse(difference: Mapping[str, Any]) -> str:
+def verdict(key: str, gap: GapFigure) -> str:
+    """`shown`, in words."""
+    return shown_words(shown(key, gap))
+
+
+def not_worse(difference: Difference) -> str:
     """Whether a paired difference is shown to be no harm beyond --margin; "" where none was asked for."""
-    if difference.get("margin") is None or difference["low"] is None:
+    if difference.margin is None or difference.low is None:
         return ""
-    return f"not worse by more than {difference['margin']:g}: {SHOWN if difference['not_worse'] else NOT_SHOWN}"
+    return f"not worse by more than {difference.margin:g}: {shown_words(difference.not_worse)}"
 
 
-def estimate_and_verdict(key: str, gap: Mapping[str, Any]) -> str:
+def estimate_and_verdict(key: str, gap: GapFigure) -> str:
     """`0.0413 (0.0000 to 0.0600), not shown`, and whether it is within the margin that was asked for."""
-    return ", ".join(filter(None, (estimate(gap), verdict(key, gap), within(gap, gap.get("margin")))))
+    return ", ".join(filter(None, (estimate(gap), verdict(key, gap), within(gap))))
 
 
 def number_name(key: str) -> str:
@@ -153,10 +162,10 @@ def latency_verdict(predicted_ms: float, error: float | None, budget_ms: float |
     return told
 
 
-def table_words(table: Mapping[str, Any]) -> str:
+def table_words(table: Table) -> str:
     """Where the milliseconds come from, and how far to trust them."""
-    provenance, found = table["provenance"], table.get("validation")
-    told = PROVENANCE.get(provenance, f"Provenance: {provenance}.")
+    found = table.validation
+    told = PROVENANCE.get(table.provenance, f"Provenance: {table.provenance}.")
     told += " The prediction is their sum; this network was not measured end to end."
     if found:
         return (
@@ -269,13 +278,13 @@ def notion_meaning(key: str) -> str:
     return f"{notion.meaning}; {GROUP_WORDS[notion.groups]}, {EVENT_WORDS[notion.events]}"
 
 
-def model_facts(found: Mapping[str, Any]) -> dict[str, str]:
+def model_facts(found: Derived | Trained) -> dict[str, str]:
     """Sizes of the network."""
-    told = {"multiply-accumulates": amount(found["macs"]), "parameters": amount(found["params"])}
-    if found.get("peak_activation_bytes") is not None:
-        told["peak activation memory"] = amount(found["peak_activation_bytes"], "B")
-    if found.get("log_probability") is not None:
-        told["log probability of the choice"] = f"{found['log_probability']:.2f}".replace("-", "−")
+    told = {"multiply-accumulates": amount(found.macs), "parameters": amount(found.params)}
+    if isinstance(found, Trained) and found.peak_activation_bytes is not None:
+        told["peak activation memory"] = amount(found.peak_activation_bytes, "B")
+    if isinstance(found, Derived) and found.log_probability is not None:
+        told["log probability of the choice"] = f"{found.log_probability:.2f}".replace("-", "−")
     return told
 
 
@@ -305,15 +314,10 @@ def command_line(command: str, asked: Mapping[str, Any], images: int) -> str:
     return shlex.join(words)
 
 
-def run_folder(content: Mapping[str, Any]) -> str:
-    """Where the run is, as the user would type it."""
-    return str(content["asked"].get("out") or f"runs/{content['name']}")
-
-
-def teacher_words(found: Mapping[str, Any]) -> str:
+def teacher_words(found: TeacherComparison) -> str:
     """The teacher's own accuracy, gaps and predicted latency, for the terminal and the report."""
-    told = [f"accuracy {interval(found['accuracy_of_teacher'])}"]
-    told += [f"gap by {attribute} {interval(gap)}" for attribute, gap in found["gaps_of_teacher"].items()]
-    if found["predicted_ms"] is not None:
-        told.append(f"{found['predicted_ms']:.4g} ms on the same device")
+    told = [f"accuracy {interval(found.accuracy_of_teacher)}"]
+    told += [f"gap by {attribute} {interval(gap)}" for attribute, gap in found.gaps_of_teacher.items()]
+    if found.predicted_ms is not None:
+        told.append(f"{found.predicted_ms:.4g} ms on the same device")
     return f"The teacher itself: {', '.join(told)}."

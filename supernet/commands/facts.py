@@ -1,0 +1,69 @@
+"""What a report says of the data, the device's table and the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from supernet.config import CommonConfig
+from supernet.costs.factors import Cost
+from supernet.costs.latency import LatencyTable
+from supernet.data import GroupedData
+from supernet.report.facts import Data, Layer, Table
+from supernet.spaces import SearchSpace
+
+LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
+
+
+def data_facts(config: CommonConfig, data: GroupedData) -> Data:
+    """Names, licence if known, images in each split, of each group and each class there."""
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    return Data(
+        name=data.name,
+        licence=LICENCES.get(config.data.partition(":")[0]),
+        fingerprint=data.fingerprint,
+        classes=data.classes,
+        groups=data.attributes,
+        images={split: len(part) for split, part in splits.items()},
+        counts={
+            split: {
+                attribute: {group: int((part.group_NA[:, column] == code).sum()) for code, group in enumerate(groups)}
+                for column, (attribute, groups) in enumerate(data.attributes.items())
+            }
+            for split, part in splits.items()
+        },
+        class_counts={
+            split: dict(zip(data.classes, np.bincount(part.label_N, minlength=len(data.classes)).tolist(), strict=True))
+            for split, part in splits.items()
+        },
+        positive=data.positive,
+        by_class=data.by_class,
+    )
+
+
+def table_facts(table: LatencyTable) -> Table:
+    """The device's table: whose times, from where, and how good."""
+    names = ("device", "provenance", "source", "licence", "validation", "notes")
+    return Table(**{name: table.content[name] for name in names}, hash=table.hash, error=table.error)
+
+
+def layer_facts(space: SearchSpace, latency: Cost, ops: Sequence[str], p_LK: np.ndarray | None) -> list[Layer]:
+    """Each layer's shapes, operation and milliseconds, and the probability of each operation where there is one."""
+    ms_L = latency.by_decision(space.index_L(ops))
+    return [
+        Layer(
+            layer=number,
+            stage=layer.stage,
+            c_in=layer.c_in,
+            c_out=layer.c_out,
+            stride=layer.stride,
+            resolution=layer.resolution,
+            op=ops[number],
+            ms=float(ms_L[number]),
+            probabilities=None
+            if p_LK is None
+            else {op: float(p) for op, p in zip(space.ops, p_LK[number], strict=True)},
+        )
+        for number, layer in enumerate(space.layers)
+    ]

@@ -1,0 +1,239 @@
+"""What was measured on labelled pictures: figures with intervals, gaps, differences in pairs.
+
+JSON of `supernet.metrics.evaluate_predictions`, `supernet.paired.paired_differences` and `supernet.quantisation.quantise_best`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from supernet.report.facts.reading import KEY, OPTIONAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A value with its 95% interval; None: undefined, or no interval. `too_few`: the images, where there are fewer than 10."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    too_few: int | None = field(default=None, metadata=OPTIONAL)
+
+
+UNKNOWN = Figure(value=None, low=None, high=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapFigure(Figure):
+    """`margin`: a gap that does not matter; `within_margin`: whether this one is shown to be within it."""
+
+    margin: float | None = field(default=None, metadata=OPTIONAL)
+    within_margin: bool | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether there is any gap. Its interval is cut at 0, so one that reaches 0 shows none; None without an interval."""
+        return None if self.low is None else self.low > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassGap(GapFigure):
+    """A gap of one class alone."""
+
+    name: str = field(metadata={KEY: "class"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap(GapFigure):
+    """`worst_event` is where it is largest ("class 3"), `other_class` the same gap of the first of two classes."""
+
+    empty_cells: int = 0
+    worst_event: str | None = None
+    other_class: ClassGap | None = field(default=None, metadata=OPTIONAL)
+
+
+class Verdict(Enum):
+    """Which of two networks is shown to be better, or fairer: the first, the second, or neither."""
+
+    FIRST = "A"
+    SECOND = "B"
+    OPEN = "not shown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Figure):
+    """Of two networks on the same images, first − second. `not_worse`: shown to do no harm beyond the margin."""
+
+    verdict: Verdict
+    margin: float | None = field(default=None, metadata=OPTIONAL)
+    not_worse: bool | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfClass:
+    """One class over all images: how many there are, and how many were called so."""
+
+    images: int
+    predicted: int
+    recall: Figure
+    precision: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Majority:
+    """The largest class and its share. `exceeded`: the network is better than always naming it."""
+
+    name: str = field(metadata={KEY: "class"})
+    share: float
+    exceeded: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One group of an attribute. Rates of each class by its name; `confusion`: counts, rows are true classes."""
+
+    count: int
+    accuracy: Figure
+    cross_entropy: Figure
+    ece: Figure
+    selection_rate: Mapping[str, Figure]
+    recall: Mapping[str, Figure]
+    precision: Mapping[str, Figure] | None = field(default=None, metadata=OPTIONAL)
+    false_positive_rate: Mapping[str, Figure]
+    balanced_accuracy: Figure | None = field(default=None, metadata=OPTIONAL)
+    positive: str | None = field(default=None, metadata=OPTIONAL)
+    auc: Figure | None = field(default=None, metadata=OPTIONAL)
+    average_precision: Figure | None = field(default=None, metadata=OPTIONAL)
+    confusion: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """A sensitive attribute. `unknown`: images whose group is not known; `pqd`: lowest rate over highest."""
+
+    groups: Mapping[str, Group]
+    unknown: int
+    empty_groups: Sequence[str]
+    mean_group_accuracy: Figure
+    worst_group_accuracy: Figure
+    pqd: Figure
+    worst_group: str
+    gaps: Mapping[str, Gap]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """How intervals were made. `unit`: "sample" or "cluster"; no `resamples`: none were asked for."""
+
+    resamples: int
+    unit: str
+    units: int
+    level: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """All that is said of predictions. What files of before lack is None; `auc` … are of two classes."""
+
+    samples: int
+    classes: Sequence[str]
+    bootstrap: Bootstrap
+    accuracy: Figure
+    cross_entropy: Figure
+    ece: Figure
+    by_class: Mapping[str, OfClass] | None = field(default=None, metadata=OPTIONAL)
+    majority: Majority | None = field(default=None, metadata=OPTIONAL)
+    balanced_accuracy: Figure | None = field(default=None, metadata=OPTIONAL)
+    positive: str | None = field(default=None, metadata=OPTIONAL)
+    auc: Figure | None = field(default=None, metadata=OPTIONAL)
+    average_precision: Figure | None = field(default=None, metadata=OPTIONAL)
+    attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Differences of one attribute; `gap` is that of the notion asked for."""
+
+    accuracy: Difference
+    gap: Difference
+    mean_group_accuracy: Difference
+    worst_group_accuracy: Difference
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherAttribute:
+    """Figures of an attribute after outputs were adjusted by another one's groups. `groups`: accuracies."""
+
+    accuracy: Figure
+    mean_group_accuracy: Figure
+    worst_group_accuracy: Figure
+    gap: Gap
+    groups: Mapping[str, Figure]
+    against_as_trained: Compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjusted(OtherAttribute):
+    """Outputs adjusted by this attribute's groups."""
+
+    method: str
+    others: Mapping[str, OtherAttribute]
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """This run − another one, by attribute: the other as it was trained, and with its outputs adjusted."""
+
+    folder: str
+    accuracy: Difference
+    as_trained: Mapping[str, Compared]
+    adjusted: Mapping[str, Compared]
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherComparison(Comparison):
+    """This run − its teacher, and the teacher's own figures."""
+
+    predicted_ms: float | None
+    accuracy_of_teacher: Figure
+    gaps_of_teacher: Mapping[str, Gap]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeScores:
+    """Accuracy of each group, and the gap asked for."""
+
+    groups: Mapping[str, float | None]
+    gap: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    accuracy: float | None
+    attributes: Mapping[str, AttributeScores]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Compared:
+    """On some images; `agreement`: the share that both give the same class."""
+
+    images: int
+    agreement: float
+    float32: Scores
+    int8: Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8:
+    """The int8 file: its setting, the agreement of each setting that was tried, and both files on search-val and test."""
+
+    setting: str
+    tried: Mapping[str, float]
+    val: Int8Compared
+    test: Int8Compared
+    warnings: Sequence[str]
