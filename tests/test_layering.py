@@ -34,6 +34,8 @@ LEVELS = [
         "network",
         "objective",
         "derive",
+        "quality",
+        "answers",
         "alpha",
         "teacher",
         "transplant",
@@ -47,7 +49,7 @@ LEVELS = [
     | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"}
     | {"figures", "class_metrics", "closer"},
     {"engine", "refit", "report", "lut"},
-    {"problem", "scoring"},
+    {"problem", "scoring", "quality_fit"},
     {"strategies"},
     {"commands", "__main__"},
     {"api", "api_options", "results"},

@@ -128,8 +128,7 @@ def test_the_supernet_of_the_space_runs_each_operation() -> None:
 
 
 def test_depth_is_cut_from_a_stages_end_alone() -> None:
-    problem: Any = SimpleNamespace(space=SPACE)
-    order, skip = depth_order(problem), SPACE.ops.index("skip")
+    order, skip = depth_order(SPACE), SPACE.ops.index("skip")
     cuttable = [3, 4, 5, 6, 7, 8]  # some layers, of three stages
     for cuts in product([False, True], repeat=len(cuttable)):
         index_L = SPACE.index_L(WHOLE)
@@ -151,13 +150,13 @@ def test_the_pool_keeps_budgets_and_depth_and_finds_a_planted_optimum() -> None:
     problem: Any = SimpleNamespace(space=SPACE, costs=costs, budgets={"macs": budget})
     rng = np.random.default_rng(0)
     added_LKG = rng.uniform(0.1, 1, (*SPACE.valid_LK.shape, 2))
-    planted_L = next(best_first(rng.normal(size=SPACE.valid_LK.shape), SPACE.valid_LK, [costs["macs"], depth_order(problem)],
+    planted_L = next(best_first(rng.normal(size=SPACE.valid_LK.shape), SPACE.valid_LK, [costs["macs"], depth_order(SPACE)],
                                 {"macs": budget, "depth_order": 0.0}))  # fmt: skip
     added_LKG[np.arange(len(planted_L)), planted_L] = 0
-    found = pool(problem, depth_order(problem), added_LKG, 6)
+    found = pool(problem, depth_order(SPACE), added_LKG, 6)
     assert np.array_equal(found[0], planted_L) and 1 < len(found) <= 6
     for index_L in found:
-        assert costs["macs"].total(index_L) <= budget and depth_order(problem).total(index_L) == 0
+        assert costs["macs"].total(index_L) <= budget and depth_order(SPACE).total(index_L) == 0
 
 
 def test_the_uniform_control_is_as_large_as_the_budget_holds() -> None:

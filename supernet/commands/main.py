@@ -24,12 +24,25 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk, no memory or an interrupt."""
-    from supernet.commands import baseline, compare, evaluate, export_run, lut, predict, search, sweep, train, verify
+    from supernet.commands import (
+        baseline,
+        compare,
+        derive,
+        evaluate,
+        export_run,
+        front,
+        lut,
+        predict,
+        search,
+        sweep,
+        train,
+        verify,
+    )  # fmt: skip
 
     parser = Parser(prog=prog, description="Finds and trains image classifiers that fit a device's latency budget and serve every group of people.")  # fmt: skip
     parser.add_argument("--version", action="version", version=f"supernet {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (search, train, baseline, predict, evaluate, compare, export_run, sweep, lut, verify):
+    for command in (search, derive, front, train, baseline, predict, evaluate, compare, export_run, sweep, lut, verify):
         command.add_parser(subparsers)
     try:
         options = parser.parse_args(argv)

@@ -164,7 +164,7 @@ def prepare(config: SearchConfig) -> Problem:
         )
     if teacher is None and config.strategy in FROM_TEACHER:
         raise UserError(f"--strategy {config.strategy} needs --teacher RUN.")
-    if teacher is not None and config.strategy in ASK_TELL:
+    if teacher is not None and config.strategy in (*ASK_TELL, "score"):
         raise UserError(
             f"--strategy {config.strategy} begins from scratch: leave --teacher out, or take blockwise or differentiable."
         )

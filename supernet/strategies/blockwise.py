@@ -27,6 +27,7 @@ from supernet.derive import best_first
 from supernet.problem import Outcome, Problem
 from supernet.schema import write_json
 from supernet.scoring import compared_images, marked
+from supernet.spaces import SearchSpace
 from supernet.strategies.assembled import compared, controls, keep_weights, with_control
 from supernet.strategies.quality import QUALITY, facts, read_quality
 from supernet.teacher import Teacher
@@ -41,7 +42,7 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     assert teacher is not None, "checked with the options"
     torch.manual_seed(config.seed)
     started = time.monotonic()
-    order = depth_order(problem)
+    order = depth_order(problem.space)
     if config.quality is None:
         with torch.no_grad():
             names, base_G, added_LKG = scores(config, problem, teacher)
@@ -115,9 +116,8 @@ def _is_whole(op: str, block: Any) -> bool:
     return op == f"k{block.conv_dw.kernel_size[0]}_e{expansion}"
 
 
-def depth_order(problem: Problem) -> Cost:
+def depth_order(space: SearchSpace) -> Cost:
     """A cost of 0 where each stage lacks only its last blocks, else more: as a budget of 0 it keeps depth contiguous."""
-    space = problem.space
     pairs, skip = {}, space.ops.index("skip")
     for layer in range(len(space.layers) - 1):
         if space.layers[layer].stage == space.layers[layer + 1].stage and space.valid_LK[layer, skip]:

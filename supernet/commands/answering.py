@@ -1,0 +1,92 @@
+"""What derive and front share: a finished search's table of losses, and any device's costs."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from supernet.command_line import ranged
+from supernet.errors import UserError
+
+if TYPE_CHECKING:
+    from supernet.answers import Answer, Wish
+    from supernet.costs.factors import Cost
+    from supernet.costs.latency import LatencyTable
+    from supernet.quality import Quality
+    from supernet.spaces.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A run's table, what its search was, the device's table, and every cost with a budget or without; `notes` for the person."""
+
+    run: Path
+    quality: Quality
+    arch: Architecture
+    table: LatencyTable
+    costs: dict[str, Cost]
+    limits: dict[str, float]
+    notes: tuple[str, ...]
+
+    def answers(self, budget_ms: float, wish: Wish, number: int) -> list[Answer]:
+        """The best inside the budget. Raises UserError where there is none."""
+        from supernet.answers import answers
+
+        found = answers(self.quality, list(self.costs.values()), {**self.limits, "latency": budget_ms}, wish, number)
+        assert all(self.costs["latency"].total(one.index_L) <= budget_ms for one in found)
+        return found
+
+    def facts(self, one: Answer) -> dict[str, Any]:
+        """What files tell of an architecture."""
+        costs = {name: cost.total(one.index_L) for name, cost in self.costs.items() if name != "depth_order"}
+        return {
+            "ops": list(self.quality.space.names(one.index_L)),
+            "costs": costs,
+            "predicted_loss": dict(zip(self.quality.groups, one.loss_G.tolist(), strict=True)),
+            "predicted_mean_loss": float(one.loss_G.mean()),
+            "predicted_gap": one.gap,
+        }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that both have."""
+    parser.add_argument("--run", dest="folder", required=True, type=Path, help="folder of a finished search")
+    parser.add_argument("--device", required=True, help="any device: a shipped table's name, or a table's path")
+    parser.add_argument("--max-params", type=ranged(float, "(0, 1e12]"), metavar="X", help="budget of parameters, too")
+    parser.add_argument("--max-macs", type=ranged(float, "(0, 1e15]"), metavar="X", help="budget of MACs, too")
+    parser.add_argument("--accept-poor-table", action="store_true", help="with a table that failed its own validation")
+
+
+def asked_of(options: argparse.Namespace) -> Asked:
+    """Raises UserError where the run has no table of losses, or the device's latency table does not hold for its space."""
+    from supernet.costs.analytic import macs_table, params_table
+    from supernet.costs.latency import load_table, require_good
+    from supernet.quality import Quality
+    from supernet.spaces.architecture import Architecture
+    from supernet.strategies.blockwise import depth_order
+    from supernet.transfer.kernel_model import table_for
+
+    quality = Quality.load(options.folder)
+    arch = Architecture.load(options.folder)
+    space = quality.space
+    if arch.space != space.name or arch.data.get("fingerprint") != quality.fingerprint:
+        raise UserError(f"{options.folder}: quality.json and derived.json are not of one search.")
+    table = load_table(options.device)
+    require_good(table, options.accept_poor_table)
+    table, notes = table_for(table, space)
+    channels, classes = arch.input.channels, len(arch.classes)
+    costs = {"latency": table.cost(space), "macs": macs_table(space, channels, classes)}
+    costs["params"] = params_table(space, channels, classes)
+    given = {"params": options.max_params, "macs": options.max_macs}
+    limits = {name: float(limit) for name, limit in given.items() if limit is not None}
+    if quality.link == "identity":  # blocks replaced in a teacher: as the search itself takes it
+        quality = replace(quality, added_LKG=np.maximum(quality.added_LKG, 0.0))
+        costs["depth_order"], limits["depth_order"] = depth_order(space), 0.0
+        notes.append(
+            "The architecture begins without the teacher's weights. search --teacher --quality RUN assembles them."
+        )
+    return Asked(options.folder, quality, arch, table, costs, limits, tuple(notes))

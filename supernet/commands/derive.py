@@ -1,0 +1,136 @@
+"""`supernet derive`: a finished search answers another device, budget or fairness weight, in about a second."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from supernet.command_line import ranged
+from supernet.commands import answering
+from supernet.errors import UserError
+from supernet.program import called
+
+if TYPE_CHECKING:
+    from supernet.answers import Answer, Wish
+    from supernet.commands.answering import Asked
+    from supernet.spaces.architecture import Architecture
+
+EPILOG = """\
+examples:
+  supernet derive --run runs/search --device pixel3 --budget-ms 3.4
+  supernet derive --run runs/search --device ./new-board.json --budget-ms 14 --max-gap 0.02
+  supernet derive --run runs/search --device rpi4 --budget-ms 12 --worst-group --k 5
+
+Minimised is the mean over groups of the predicted loss on search-val, in nats of cross-entropy: quality.json of the run foretells
+it. The gap is between groups' predicted losses, in the same unit. The budget is held exactly. docs/one_search.md has how well it foretells.
+"""
+ANSWERS = "answers.json"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the console script."""
+    parser = subparsers.add_parser(
+        "derive",
+        help="answer another device, budget or fairness weight from a finished search",
+        description="The best architecture of a finished search for any device and budget, without another search.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    answering.add_options(parser)
+    parser.add_argument(
+        "--budget-ms", required=True, type=ranged(float, "(0, 1e6]"), metavar="X", help="latency budget, ms"
+    )
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument(
+        "--max-gap", type=ranged(float, "[0, 1000]"), metavar="G", help="most that the predicted gap may be, nats"
+    )
+    goal.add_argument("--fairness-weight", type=ranged(float, "[0, 1e6]"), metavar="W", default=0.0,
+                      help="weight of the predicted gap beside the mean predicted loss (default: 0)")  # fmt: skip
+    goal.add_argument("--worst-group", action="store_true", help="least loss of the worst group, instead of the mean")
+    parser.add_argument(
+        "--k", type=ranged(int, "[1, 1000]"), metavar="N", default=5, help="answers to list (default: 5)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder for derived.json; default: a folder in the run, by device and budget"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises UserError where nothing keeps the budgets, with the fastest possible."""
+    from supernet.answers import Wish
+    from supernet.schema import write_json
+
+    wish = Wish(options.fairness_weight, options.max_gap, options.worst_group)
+    folder = options.out or options.folder / "answers" / name_of(options)
+    if (folder / "derived.json").exists() and not (folder / ANSWERS).exists():
+        raise UserError(f"{folder} holds another derived.json: choose another --out.")
+    asked = answering.asked_of(options)
+    found = asked.answers(options.budget_ms, wish, options.k)
+    arch = architecture(asked, found[0], options.device, options.budget_ms, wish)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / ANSWERS, [asked.facts(one) for one in found])
+    arch.save(folder / "derived.json")
+    print("".join(f"{note}\n" for note in asked.notes) + words(asked, found, options.budget_ms))
+    print(f"Next: {called('train')} --arch {folder / 'derived.json'}")
+
+
+def name_of(options: argparse.Namespace) -> str:
+    """A folder's name for what was asked."""
+    goal = f"-gap{options.max_gap:g}" if options.max_gap is not None else "-worst" if options.worst_group else ""
+    goal += f"-weight{options.fairness_weight:g}" if options.fairness_weight else ""
+    others = {"params": options.max_params, "macs": options.max_macs}
+    goal += "".join(f"-{name}{limit:g}" for name, limit in others.items() if limit is not None)
+    return f"{Path(options.device).stem}-{options.budget_ms:g}ms{goal}"
+
+
+def architecture(asked: Asked, one: Answer, device: str, budget_ms: float, wish: Wish) -> Architecture:
+    """derived.json: the search's own, with another answer. No weights are inherited: none were assembled for it."""
+    from supernet.blocks.ops import arch_strings
+    from supernet.commands.promise import table_identity
+    from supernet.engine.runs import commit, versions
+
+    ops, table = asked.quality.space.names(one.index_L), asked.table
+    changed = {
+        "device": device,
+        "budget_ms": budget_ms,
+        "latency_quantile": None,
+        "max_gap": asked.arch.config.get("max_gap"),
+    }
+    changed |= {name: asked.limits.get(key) for name, key in (("max_params", "params"), ("max_macs", "macs"))}
+    return replace(
+        asked.arch, ops=ops, arch_def=arch_strings(asked.quality.space, ops), device=table.device, budget_ms=budget_ms,
+        predicted_ms=asked.costs["latency"].total(one.index_L), predicted_error=table.error, table=table_identity(table),
+        config={**asked.arch.config, **changed}, versions=versions(), commit=commit(), weights_sha256=None,
+    )  # fmt: skip
+
+
+def words(asked: Asked, found: list[Answer], budget_ms: float) -> str:
+    """What the terminal shows."""
+    best, quality, costs = found[0], asked.quality, asked.costs
+    error = ""
+    if quality.error_G is not None:
+        error = f" (± {quality.error_G.mean():.0%} on paths left out)"
+    by_group = ", ".join(f"{name} {loss:.4f}" for name, loss in zip(quality.groups, best.loss_G, strict=True))
+    lines = [
+        f"Derived: {' '.join(quality.space.names(best.index_L))}",
+        f"Predicted latency on {asked.table.device}: {costs['latency'].total(best.index_L):.2f} ms of {budget_ms:g} ms; "
+        f"{costs['macs'].total(best.index_L) / 1e6:.1f} M MACs, {costs['params'].total(best.index_L) / 1e6:.2f} M parameters.",
+        f"Predicted loss on search-val{error}: {by_group}; gap {best.gap:.4f} nats. It is of {source(asked)}: retrain to know.",
+    ]
+    if len(found) > 1:
+        lines.append("The next ones: latency, mean loss, gap, operations")
+        lines += [
+            f"  {costs['latency'].total(one.index_L):8.2f} ms  {one.loss_G.mean():.4f}  {one.gap:.4f}  "
+            f"{' '.join(quality.space.names(one.index_L))}"
+            for one in found[1:]
+        ]
+    return "\n".join(lines)
+
+
+def source(asked: Asked) -> str:
+    """Whose loss it is."""
+    shared = asked.quality.link == "log"
+    return "the supernet's shared weights" if shared else "the teacher with single blocks replaced, summed"

@@ -1,0 +1,128 @@
+"""quality.json: the loss that each group has on search-val, foretold for every architecture by one (L, K, G) table.
+
+    link(loss_g) = base_G[g] + Σ_l added_LKG[l, k(l), g]
+
+The link is the logarithm where the table was fitted to a supernet's paths, and the identity where blocks were replaced one at a time in
+a trained network. The table knows no device and no budget: any later one is answered from it (answers.py).
+
+Shapes: N architectures, L layers, K operations, G groups of all attributes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from supernet.errors import UserError
+from supernet.schema import read_json, write_json
+from supernet.spaces import SearchSpace, get_space
+
+QUALITY = "quality.json"
+Link = Literal["log", "identity"]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The table of one run.
+
+    groups:      "attribute: group" of each of the G
+    attributes:  the attribute of each of the G; a gap is between groups of one attribute
+    link:        of the sum with the loss, nats of cross-entropy
+    base_G, added_LKG: see above; 0 where an operation is not allowed
+    error_G:     how far the link of the loss is off on paths that were left out (root of the mean square); None if not known
+    fit:         how it was fitted, for people: paths, images, Kendall's τ on what was left out …
+    fingerprint: of the data
+    """
+
+    space: SearchSpace
+    groups: tuple[str, ...]
+    attributes: tuple[str, ...]
+    link: Link
+    base_G: np.ndarray
+    added_LKG: np.ndarray
+    error_G: np.ndarray | None
+    fit: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def linked_NG(self, index_NL: np.ndarray) -> np.ndarray:
+        """(N, G) the link of the loss of architectures (N, L)."""
+        index_NL = np.asarray(index_NL)
+        return self.base_G + self.added_LKG[np.arange(index_NL.shape[1]), index_NL].sum(axis=1)
+
+    def loss_NG(self, index_NL: np.ndarray) -> np.ndarray:
+        """(N, G) predicted loss, nats of cross-entropy."""
+        linked_NG = self.linked_NG(index_NL)
+        return np.exp(linked_NG) if self.link == "log" else linked_NG
+
+    def gap(self, loss_G: np.ndarray) -> float:
+        """The largest difference of two groups of one attribute, the worst over the attributes."""
+        by_attribute = [loss_G[[own == name for own in self.attributes]] for name in dict.fromkeys(self.attributes)]
+        return float(max(np.ptp(own) for own in by_attribute))
+
+    def save(self, path: Path) -> None:
+        """Writes the file whole or not at all."""
+        write_json(path, {
+            "schema_version": 1, "space": self.space.name, "ops": list(self.space.ops), "teacher_sha256": None,
+            "fingerprint": self.fingerprint, "groups": list(self.groups), "attributes": list(self.attributes),
+            "link": self.link, "unit": "nats of cross-entropy on search-val",
+            "base_G": self.base_G.tolist(), "added_LKG": np.round(self.added_LKG, 6).tolist(),
+            "error_G": None if self.error_G is None else self.error_G.tolist(), "fit": self.fit,
+        })  # fmt: skip
+
+    @classmethod
+    def load(cls, run: Path) -> Quality:
+        """Of a run's folder, or the file. Raises UserError for one that is missing, or wrong, by the field's name."""
+        path = run / QUALITY if run.is_dir() else run
+        if not path.exists():
+            raise UserError(
+                f"{path} is missing: a finished supernet search (differentiable or blockwise) leaves it in its folder."
+            )
+        content = read_json(path, "table of losses", _SCHEMA)
+        where = f"table of losses {path}"
+        space, groups = get_space(content["space"]), tuple(content["groups"])
+        if content["ops"] != list(space.ops):
+            raise UserError(f"{where}: ops: not those of {space.name}.")
+        attributes = tuple(content.get("attributes") or (name.partition(": ")[0] for name in groups))
+        error_G = content.get("error_G")
+        shape = (*space.valid_LK.shape, len(groups))
+        numbers = {"added_LKG": (content["added_LKG"], shape), "base_G": (content["base_G"], shape[2:])}
+        numbers |= {} if error_G is None else {"error_G": (error_G, shape[2:])}
+        for name, (value, expected) in numbers.items():
+            if np.array(value, dtype=object).shape != expected:
+                raise UserError(f"{where}: {name}: not {' × '.join(map(str, expected))} numbers.")
+        if len(attributes) != len(groups):
+            raise UserError(f"{where}: attributes: not one for each of the {len(groups)} groups.")
+        return cls(
+            space, groups, attributes, content.get("link", "identity"), np.array(content["base_G"], float),
+            np.array(content["added_LKG"], float), None if error_G is None else np.array(error_G, float),
+            content.get("fit", {}), content["fingerprint"],
+        )  # fmt: skip
+
+
+_NUMBER = {"type": "number", "minimum": -1e6, "maximum": 1e6}
+_NUMBERS = {"type": "array", "items": _NUMBER, "minItems": 1, "maxItems": 1000}
+_NAMES = {"type": "array", "items": {"type": "string", "maxLength": 2000}, "minItems": 1, "maxItems": 1000}
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["schema_version", "space", "ops", "fingerprint", "groups", "base_G", "added_LKG"],
+    "properties": {
+        "schema_version": {"const": 1},
+        "space": {"type": "string", "maxLength": 500},
+        "ops": _NAMES,
+        "fingerprint": {"type": "string", "maxLength": 500},
+        "groups": _NAMES,
+        "attributes": _NAMES,
+        "link": {"enum": ["log", "identity"]},
+        "base_G": _NUMBERS,
+        "added_LKG": {
+            "type": "array",
+            "items": {"type": "array", "items": _NUMBERS, "maxItems": 100},
+            "maxItems": 1000,
+        },
+        "error_G": {"anyOf": [{"type": "null"}, _NUMBERS]},
+        "fit": {"type": "object"},
+    },
+}

@@ -1,0 +1,120 @@
+"""A finished supernet → quality.json: the log loss of each group on search-val, as a table fitted to sampled paths.
+
+Paths of all sizes are drawn, each runs once on the same images with the batch norms' statistics of these images, and a Bayesian ridge
+regression (MacKay, 1992; scikit-learn's) explains the log loss of each group by the operations. What the table is worth is
+measured on paths that were left out, in five folds. Shapes: N paths, L layers, K operations, V images, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+from sklearn.linear_model import BayesianRidge
+from sklearn.model_selection import KFold
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet.alpha.relaxation import one_hot
+from supernet.bars import bar as progress_bar
+from supernet.config import SearchConfig
+from supernet.data import Batch, Batches
+from supernet.data.grouped import Split
+from supernet.problem import Problem
+from supernet.quality import Quality
+from supernet.scoring import compared_images
+
+IMAGES = 128  # of search-val, and more where a group would have few
+FEWEST_PATHS, PATHS_A_NUMBER = 96, 1.5  # paths: at least so many, and so many for each number of the table
+TILT = 1.5  # how much smaller or larger operations are preferred, from path to path
+LEAST_LOSS = 1e-4
+
+Logits = Callable[[Batch, Tensor], Tensor]
+"""(batch, one-hot operation weights (L, K)) → (B, C)."""
+
+
+def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quality:
+    """The table of a supernet, whose `logits` are in training mode: nothing but running statistics is changed."""
+    space, val = problem.space, problem.data.val
+    index_V = compared_images(val.group_NA, min(config.eval_images, IMAGES))
+    shown = Split(val.images_NCHW[index_V], val.label_N[index_V], val.group_NA[index_V])
+    (batch,) = Batches(
+        shown, len(index_V), shuffle=False, mean=problem.data.mean, std=problem.data.std, device=problem.device
+    ).epoch()
+    names, attributes, member_GV = group_members(problem, index_V)
+    numbers = 1 + int((space.valid_LK.sum(axis=1) - 1).sum())
+    number = max(FEWEST_PATHS, int(PATHS_A_NUMBER * numbers))
+    index_NL = tilted_paths(space.valid_LK, problem.costs["macs"].marginal_DK(space.valid_LK), number, config.seed)
+    like_LK = torch.zeros(space.valid_LK.shape)
+    loss_NG = np.empty((number, len(names)))
+    with torch.no_grad():
+        for n in progress_bar(range(number), desc="quality", unit="path", disable=not problem.folder.writes):
+            output_VC = logits(batch, one_hot(torch.from_numpy(index_NL[n]), like_LK))
+            loss_V = F.cross_entropy(output_VC.float(), batch.label, reduction="none").cpu().double().numpy()
+            loss_NG[n] = (member_GV @ loss_V) / member_GV.sum(axis=1)
+    base_G, added_LKG = fit_table(space.valid_LK, index_NL, loss_NG)
+    error_G, told = cross_validated(space.valid_LK, index_NL, loss_NG, attributes)
+    facts = {"paths": number, "images": len(index_V), "source": "paths of a supernet, shared weights", **told}
+    return Quality(space, names, attributes, "log", base_G, added_LKG, error_G, facts, problem.data.fingerprint)
+
+
+def group_members(problem: Problem, index_V: np.ndarray) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray]:
+    """("attribute: group" and the attribute of each of G, (G, V) which images are in it); none that has no image here."""
+    names, attributes, rows = [], [], []
+    for column, (attribute, groups) in enumerate(problem.data.attributes.items()):
+        for code, group in enumerate(groups):
+            member_V = problem.data.val.group_NA[index_V, column] == code
+            if member_V.any():
+                names.append(f"{attribute}: {group}")
+                attributes.append(attribute)
+                rows.append(member_V)
+    return tuple(names), tuple(attributes), np.array(rows, float)
+
+
+def tilted_paths(valid_LK: np.ndarray, size_LK: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """(N, L) random paths from small to large: each layer's p is the softmax of a tilt times its standardised sizes."""
+    rng = np.random.default_rng(seed)
+    masked_LK = np.where(valid_LK, size_LK, np.nan)
+    spread_L1 = np.nanstd(masked_LK, axis=1, keepdims=True)
+    z_LK = (masked_LK - np.nanmean(masked_LK, axis=1, keepdims=True)) / np.where(spread_L1 > 0, spread_L1, 1.0)
+    score_NLK = np.linspace(-TILT, TILT, number)[:, None, None] * np.nan_to_num(z_LK) + rng.gumbel(size=(number, *valid_LK.shape))  # fmt: skip
+    return np.where(valid_LK, score_NLK, -np.inf).argmax(axis=2)
+
+
+def fit_table(valid_LK: np.ndarray, index_NL: np.ndarray, loss_NG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(base_G, added_LKG) of log loss, by Bayesian ridge regression for each group."""
+    columns = np.flatnonzero(valid_LK)
+    shown_NP = np.eye(valid_LK.shape[1])[index_NL].reshape(len(index_NL), -1)[:, columns]
+    base_G, added_LKG = np.empty(loss_NG.shape[1]), np.zeros((valid_LK.size, loss_NG.shape[1]))
+    for g, loss_N in enumerate(np.log(loss_NG.clip(LEAST_LOSS)).T):
+        model = BayesianRidge().fit(shown_NP, loss_N)
+        base_G[g], added_LKG[columns, g] = model.intercept_, model.coef_
+    return base_G, added_LKG.reshape(*valid_LK.shape, -1)
+
+
+def cross_validated(
+    valid_LK: np.ndarray, index_NL: np.ndarray, loss_NG: np.ndarray, attributes: tuple[str, ...]
+) -> tuple[np.ndarray, dict[str, float | None]]:
+    """((G,) root mean square of what log losses of left-out paths are off, Kendall's τ there of the mean loss and of the gap)."""
+    told_NG, layers = np.empty(loss_NG.shape), np.arange(index_NL.shape[1])
+    for rest, held in KFold(5, shuffle=True, random_state=0).split(index_NL):
+        base_G, added_LKG = fit_table(valid_LK, index_NL[rest], loss_NG[rest])
+        told_NG[held] = base_G + added_LKG[layers, index_NL[held]].sum(axis=1)
+    error_G = np.sqrt(((told_NG - np.log(loss_NG.clip(LEAST_LOSS))) ** 2).mean(axis=0))
+
+    def gap_N(value_NG: np.ndarray) -> np.ndarray:
+        own = [value_NG[:, [a == name for a in attributes]] for name in dict.fromkeys(attributes)]
+        return np.max([np.ptp(value, axis=1) for value in own], axis=0)
+
+    return error_G, {
+        "kendall": _tau(np.exp(told_NG).mean(axis=1), loss_NG.mean(axis=1)),
+        "kendall_gap": _tau(gap_N(np.exp(told_NG)), gap_N(loss_NG)),
+    }
+
+
+def _tau(told_N: np.ndarray, true_N: np.ndarray) -> float | None:
+    """Kendall's τ; None where one of the two is constant."""
+    known = np.ptp(told_N) > 0 and np.ptp(true_N) > 0
+    return float(kendalltau(told_N, true_N).statistic) if known else None

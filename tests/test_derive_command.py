@@ -1,0 +1,116 @@
+"""supernet derive and front: from one quick search to other devices and budgets, and on to a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from supernet.commands.main import main
+from supernet.quality import QUALITY, Quality
+from supernet.spaces.architecture import Architecture
+
+SEARCH = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--threads", "1", "--budget-ms", "9"]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "search"
+    main([*SEARCH, "--out", str(folder)])
+    return folder
+
+
+def test_a_search_leaves_its_table_of_losses(searched: Path) -> None:
+    quality, report = Quality.load(searched), json.loads((searched / "report.json").read_text())
+    assert quality.link == "log" and quality.groups == ("writer: employee", "writer: student")
+    assert quality.fit["paths"] == 96 and quality.error_G is not None and (quality.error_G > 0).all()
+    assert "quality" in report["seconds"]
+    assert any(QUALITY in note and "Kendall" in note for note in report["notes"])
+
+
+def test_another_device_and_budget(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "answer"
+    main(["derive", "--run", str(searched), "--device", "pixel3", "--budget-ms", "3.4", "--k", "3", "--out", str(out)])
+    told, arch = capsys.readouterr().out, Architecture.load(out / "derived.json")
+    assert (
+        arch.device == "pixel3" and arch.budget_ms == 3.4 and arch.predicted_ms is not None and arch.predicted_ms <= 3.4
+    )
+    rows = json.loads((out / "answers.json").read_text())
+    assert len(rows) == 3 and tuple(rows[0]["ops"]) == arch.ops
+    assert rows[0]["costs"]["latency"] == pytest.approx(arch.predicted_ms)
+    assert "writer: student" in told and "gap" in told and "of 3.4 ms" in told
+
+    main(["train", "--arch", str(out), "--quick", "--max-train", "64", "--threads", "1", "--export", "none",
+          "--out", str(tmp_path / "trained")])  # fmt: skip
+    assert json.loads((tmp_path / "trained" / "report.json").read_text())["arch"]["budget_ms"] == 3.4
+
+
+def test_where_it_goes_by_itself(searched: Path) -> None:
+    """Twice the same is the same place; another goal is another one."""
+    for goal in ([], [], ["--worst-group"], ["--fairness-weight", "2"]):
+        main(["derive", "--run", str(searched), "--device", "rpi4", "--budget-ms", "9", *goal])
+    assert {path.name for path in (searched / "answers").iterdir()} >= {
+        "rpi4-9ms",
+        "rpi4-9ms-worst",
+        "rpi4-9ms-weight2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--budget-ms", "1"], "the least possible is 7.799 ms"),
+        (["--budget-ms", "0"], "--budget-ms"),
+        (["--budget-ms", "9", "--max-gap", "0"], "least possible"),
+        (["--budget-ms", "9", "--max-gap", "1", "--worst-group"], "not allowed with"),
+        (["--budget-ms", "9", "--device", "nowhere"], "nowhere"),
+        (["--budget-ms", "9", "--max-params", "5"], "parameters"),
+    ],
+)
+def test_mistakes(searched: Path, capsys: pytest.CaptureFixture[str], options: list[str], word: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["derive", "--run", str(searched), "--device", "rpi4", *options])
+    assert stopped.value.code == 2 and word in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_searchs_own_architecture_is_not_overwritten(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (searched / "derived.json").read_text()
+    with pytest.raises(SystemExit):
+        main(["derive", "--run", str(searched), "--device", "rpi4", "--budget-ms", "9", "--out", str(searched)])
+    assert "--out" in capsys.readouterr().err and (searched / "derived.json").read_text() == before
+
+
+def test_a_table_of_another_search_is_refused(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (QUALITY, "derived.json"):
+        (tmp_path / name).write_text((searched / name).read_text())
+    content = json.loads((tmp_path / QUALITY).read_text())
+    (tmp_path / QUALITY).write_text(json.dumps(content | {"fingerprint": "other"}))
+    with pytest.raises(SystemExit):
+        main(["derive", "--run", str(tmp_path), "--device", "rpi4", "--budget-ms", "9"])
+    assert "not of one search" in capsys.readouterr().err
+
+
+def test_the_front_of_a_device(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["front", "--run", str(searched), "--device", "rpi4", "--budgets-ms", "8.2,9,9.6", "--out", str(tmp_path)])
+    content = json.loads((tmp_path / "front-rpi4.json").read_text())
+    rows, told = content["front"], capsys.readouterr().out
+    assert content["budgets_ms"] == [8.2, 9.0, 9.6] and 0 <= content["hypervolume"] <= 1
+    assert sum(len(row["asked"]) for row in rows) == 9 and any(row["non_dominated"] for row in rows)
+    for row in rows:
+        assert all(row["costs"]["latency"] <= one["budget_ms"] for one in row["asked"])
+    asked = [(one, row["predicted_mean_loss"]) for row in rows for one in row["asked"]]
+    mean = {one["budget_ms"]: loss for one, loss in asked if one["goal"] == "mean"}  # never worse for a larger budget
+    assert mean[8.2] >= mean[9.0] >= mean[9.6]
+    page = (tmp_path / "front-rpi4.html").read_text()
+    assert page.count('role="img"') == 3 and "<script" not in page and "worst group within 9 ms" in page
+    assert "Hypervolume" in told and "*" in told
+
+
+@pytest.mark.parametrize("text", ["", "a", "8,,9", "nan", "-1", "0"])
+def test_wrong_budgets(searched: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["front", "--run", str(searched), "--device", "rpi4", f"--budgets-ms={text}"])
+    assert "--budgets-ms" in capsys.readouterr().err
