@@ -16,6 +16,7 @@ from supernet.commands.main import main
 from supernet.costs.latency import load_table
 from supernet.errors import UserError
 from supernet.report import render
+from supernet.report.compared import short_names
 
 NETWORKS = ["mobilenetv3_small_050", "lcnet_050"]
 
@@ -84,6 +85,12 @@ def test_a_run_is_compared_with_earlier_ones(home: Path, tmp_path: Path, capsys:
         argv = argv if "--out" in argv else [*argv, "--out", tmp_path / "x.html"]
         assert words in error(capsys, "compare", *argv), words
     assert not (tmp_path / "x.html").exists()
+
+
+def test_runs_have_the_shortest_names_that_differ() -> None:
+    assert short_names(["runs/a", "runs/b"]) == ["a", "b"]
+    assert short_names(["one/a", "two/a", "two/b"]) == ["one/a", "two/a", "two/b"]
+    assert short_names(["a", "./a"]) == ["a", "./a"]
 
 
 def test_what_to_ship_follows_from_search_val_and_the_intervals() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from supernet.report import plots, words
@@ -15,6 +16,7 @@ VERDICTS = {Verdict.FIRST: "shown: better", Verdict.SECOND: "shown: worse", Verd
 def compare_view(facts: CompareFacts) -> dict[str, Any]:
     """Every variable of compare.html."""
     runs, number = facts.runs, words.number_name(facts.fairness)
+    names = short_names([run.folder for run in runs])
     attributes = list(dict.fromkeys(name for run in runs for name in run.gaps))
     return {
         "command": "compare",
@@ -23,23 +25,32 @@ def compare_view(facts: CompareFacts) -> dict[str, Any]:
         "took": "",
         "number": number,
         "attributes": attributes,
-        "rows": [_row(place, run, attributes) for place, run in enumerate(runs, 1)],
-        "pairs": [_pair(run, attributes) for run in runs[1:]],
+        "rows": [_row(place, names[place - 1], run, attributes) for place, run in enumerate(runs, 1)],
+        "pairs": [_pair(name, run, attributes) for name, run in zip(names[1:], runs[1:], strict=True)],
         "chart": _chart(runs),
         "again": shlex.join(["supernet", "compare", *(run.folder for run in runs)]),
         "where": {"commit": facts.commit, "machine": facts.machine},
-        "first": runs[0].folder,
+        "first": names[0],
     }
 
 
-def _row(place: int, run: ComparedRun, attributes: list[str]) -> dict[str, Any]:
+def short_names(folders: Sequence[str]) -> list[str]:
+    """The last part of each path, and as many before it as it takes to tell them apart."""
+    for most in range(1, 1 + max(len(PurePath(folder).parts) for folder in folders)):
+        names = ["/".join(PurePath(folder).parts[-most:]) for folder in folders]
+        if len(set(names)) == len(names):
+            return names
+    return list(folders)
+
+
+def _row(place: int, name: str, run: ComparedRun, attributes: list[str]) -> dict[str, Any]:
     ms = "unknown" if run.predicted_ms is None else f"{run.predicted_ms:.2f} ms"
     if run.predicted_ms is not None and run.predicted_error is not None:
         ms += f" ± {run.predicted_error:.0%}"
     over = run.budget_ms is not None and run.predicted_ms is not None and run.predicted_ms > run.budget_ms
     return {
         "place": place,
-        "folder": run.folder,
+        "folder": name,
         "arch": run.arch + (", searched" if run.searched else "") + (", pretrained" if run.pretrained else ""),
         "accuracy": words.interval(run.accuracy),
         "gaps": ["–" if (gap := run.gaps.get(name)) is None else words.estimate(gap) for name in attributes],
@@ -55,13 +66,13 @@ def _row(place: int, run: ComparedRun, attributes: list[str]) -> dict[str, Any]:
     }
 
 
-def _pair(run: ComparedRun, attributes: list[str]) -> dict[str, Any]:
+def _pair(name: str, run: ComparedRun, attributes: list[str]) -> dict[str, Any]:
     against = run.against_first
     if not isinstance(against, AgainstFirst):
-        return {"folder": run.folder, "why": against or "", "cells": []}
-    told = [against.accuracy, *(against.gaps[name] for name in attributes if name in against.gaps)]
+        return {"folder": name, "why": against or "", "cells": []}
+    told = [against.accuracy, *(against.gaps[attribute] for attribute in attributes if attribute in against.gaps)]
     cells = [(words.estimate(d, "+"), VERDICTS[d.verdict]) for d in told]
-    return {"folder": run.folder, "why": "", "cells": cells}
+    return {"folder": name, "why": "", "cells": cells}
 
 
 def _chart(runs: Sequence[ComparedRun]) -> Any:
