@@ -52,6 +52,7 @@ setup(
         "litert": ["litert-torch", "ai-edge-litert"],
         "executorch": ["executorch"],
         "openvino": ["openvino"],
+        "docs": ["mkdocs-material>=9.5"],
         "parquet": ["pyarrow>=15"],
         "ray": ["ray[tune]>=2.43"],
     },
