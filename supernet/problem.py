@@ -43,7 +43,8 @@ class Candidate:
     """One architecture, and how it does on search-val, as a rule with the supernet's weights.
 
     A gap that search-val does not define is None: unknown, not 0, and nothing is ranked by it.
-    `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen.
+    `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen; with a teacher it is
+    `distance`, the KL divergence from its outputs in nats, a mean over groups too.
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
     worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
     is as good in error, gap and latency, and better in one. `by_hand`: it is what one would build without a search
@@ -60,6 +61,7 @@ class Candidate:
     cross_entropy: float | None = None
     by_hand: bool = False
     gaps: dict[str, float | None] = field(default_factory=dict)
+    distance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,15 @@ def channel_orders(network: EfficientNet, image_NCHW: Tensor) -> list[Tensor | N
 
 def fitted_images(data: GroupedData, seed: int) -> Tensor:
     """(N, C, H, W) training images that blocks are fitted to, as the teacher takes them; at most FITTED."""
-    rng = np.random.default_rng(seed)
-    index_N = np.sort(rng.choice(len(data.train), min(FITTED, len(data.train)), replace=False))
-    return torch.from_numpy(data.preprocessing.normalised(np.asarray(data.train.images_NCHW[index_N])))
+    return torch.from_numpy(
+        data.preprocessing.normalised(np.asarray(data.train.images_NCHW[fitted_positions(data, seed)]))
+    )
+
+
+def fitted_positions(data: GroupedData, seed: int) -> np.ndarray:
+    """Sorted positions in search-train of the images that blocks are fitted to: half of them at most."""
+    rng, number = np.random.default_rng(seed), len(data.train)
+    return np.sort(rng.choice(number, min(FITTED, -(-number // 2)), replace=False))
 
 
 @torch.no_grad()

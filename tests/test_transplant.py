@@ -25,6 +25,7 @@ from supernet.commands.main import main
 from supernet.costs.analytic import macs_table
 from supernet.costs.factors import Cost
 from supernet.costs.latency import load_table
+from supernet.data.grouped import Split
 from supernet.derive import best_first, uniform
 from supernet.errors import UserError
 from supernet.models import create_network
@@ -36,6 +37,7 @@ from supernet.spaces.lite import LITE_SIZES, TEACHER, scaled, uniform_sizes
 from supernet.strategies.assembled import controls
 from supernet.strategies.blockwise import depth_order, pool
 from supernet.strategies.differentiable import DifferentiableSearch
+from supernet.strategies.shown import Shown
 from supernet.strategies.uniform import no_control
 from supernet.teacher import Teacher, check_input, distillation, read_teacher
 from supernet.transfer.kernel_model import table_for
@@ -290,7 +292,11 @@ def test_from_a_teacher_to_a_product(
         len(SPACE.ops),
         2,
     )
+    added_LKG = np.array(quality["added_LKG"])
+    whole_L = SPACE.index_L(WHOLE)
+    assert added_LKG.min() >= 0 and added_LKG[np.arange(16), whole_L].max() == 0 and added_LKG[1:].max() > 0
     front = json.loads((tmp_path / "search" / "front.json").read_text())
+    assert [row["distance"] for row in front] == sorted(row["distance"] for row in front)
     (control,) = [row for row in front if row["by_hand"]]  # the uniform control is always compared
     if control is not front[0]:
         place = tmp_path / "search" / "control"
@@ -394,3 +400,28 @@ def test_a_supernet_begins_as_the_teacher_and_its_paths_as_the_cut_blocks(
     derived = build_path(SPACE, cut, 3, 3)
     supernet.copy_weights(cut, derived)
     torch.testing.assert_close(derived.eval()(images), output(cut), atol=1e-4, rtol=1e-4)
+
+
+def test_a_distance_is_the_expected_loss_that_a_network_adds_for_each_group(teacher: EfficientNet) -> None:
+    rng = np.random.default_rng(0)
+
+    def part(number: int) -> Any:
+        group_NA = np.arange(number)[:, None] % 2
+        images = rng.integers(0, 255, (number, 3, 64, 64), dtype=np.uint8)
+        return Split(images, rng.integers(0, 3, number), group_NA)
+
+    spec = Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3)
+    data = SimpleNamespace(train=part(20), val=part(6), attributes={"side": ("l", "r")}, preprocessing=spec)
+    shown = Shown(cast(Any, SimpleNamespace(data=data)), Teacher(teacher, CLASSES, spec, Path("teacher"), "0"), 0, 12)
+    assert shown.groups == ["side: l", "side: r"] and len(shown.image_VCHW) == 12, (
+        "six of search-val, six unfitted ones"
+    )
+    assert np.abs(shown.distance_G(shown.teacher_VC)).max() < 1e-6
+    logits_VC = torch.randn(12, 3)
+    p_VC = shown.teacher_VC.softmax(-1)
+    added_V = (p_VC * (p_VC.log() - logits_VC.log_softmax(-1))).sum(-1)
+    side_V = np.r_[np.arange(6) % 2, np.array([int(m) for m in shown.member_GV[1, 6:]])]
+    for group in range(2):
+        assert shown.distance_G(logits_VC)[group] == pytest.approx(float(added_V[side_V == group].mean()), rel=1e-5)
+    loss_V = F.cross_entropy(shown.teacher_VC[:6], torch.from_numpy(data.val.label_N), reduction="none")
+    assert shown.base_G == pytest.approx([float(loss_V[0::2].mean()), float(loss_V[1::2].mean())], rel=1e-5)

@@ -233,6 +233,8 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
     by_hand = f"No candidate did better than the {plain}.\n" if best.by_hand and len(outcome.candidates) > 1 else ""
     dominated = "".join(f"{line}\n" for line in dominated_notes(config, outcome))
     entropy = "" if best.cross_entropy is None else f"cross-entropy {best.cross_entropy:.4f}, "
+    if best.distance is not None:
+        entropy = f"{best.distance:.4f} nats from the teacher, {entropy}"
     return (
         f"{asked}{by_hand}{dominated}Derived: {' '.join(arch.ops)}\n"
         f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "

@@ -23,6 +23,7 @@ from supernet.problem import Candidate, Problem
 from supernet.scoring import gaps_by_attribute, val_scores
 from supernet.spaces import SearchSpace
 from supernet.spaces.lite import scaled, uniform_sizes
+from supernet.strategies.shown import Shown
 from supernet.teacher import Teacher, distil
 from supernet.transplant import assemble, channel_orders, fitted_images
 
@@ -32,14 +33,14 @@ RATE = 5e-4  # of the short training
 def compared(
     config: SearchConfig, problem: Problem, teacher: Teacher, named: list[tuple[str, ...]]
 ) -> list[tuple[Candidate, EfficientNet]]:
-    """Each architecture assembled, trained shortly and scored on search-val, the one with the least cross-entropy first.
+    """Each architecture assembled, trained shortly and compared, the one nearest to the teacher's outputs first (shown.py).
 
-    Mean over groups; with --max-gap those whose gap exceeds it come after the others, the least excess first.
+    Mean over groups; with --max-gap those whose gap on search-val exceeds it come after the others, the least excess first.
     """
     space, data = problem.space, problem.data
     fitted_NCHW = fitted_images(data, config.seed)
     orders = channel_orders(teacher.network, fitted_NCHW)
-    scored = val_scores(config, problem)
+    scored, shown = val_scores(config, problem), Shown(problem, teacher, config.seed)
     train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=data.augment,
                     mean=teacher.spec.mean, std=teacher.spec.std)  # fmt: skip
     batches = [train.at(step).image for step in range(config.distil_steps)]
@@ -52,12 +53,14 @@ def compared(
         if batches:
             distil(network, teacher, batches, RATE)
         found = scored(network)
+        with torch.no_grad():
+            distance_G = shown.distance_G(torch.cat([network(part) for part in shown.image_VCHW.split(256)]))
         index_L = space.index_L(ops)
         rows.append((
             Candidate(
                 ops, {name: cost.total(index_L) for name, cost in problem.costs.items()}, None, found["accuracy"],
                 found["mean_group_accuracy"], found["gap"], True, found["cross_entropy"],
-                gaps=gaps_by_attribute(found, data.attributes),
+                gaps=gaps_by_attribute(found, data.attributes), distance=float(distance_G.mean()),
             ), network,
         ))  # fmt: skip
     cap = config.max_gap
@@ -65,7 +68,7 @@ def compared(
     def merit(row: tuple[Candidate, EfficientNet]) -> tuple[float, float]:
         one = row[0]
         excess = 0.0 if cap is None or one.gap is None else max(0.0, one.gap - cap)
-        return excess, one.cross_entropy or 0.0
+        return excess, one.distance or 0.0
 
     return sorted(rows, key=merit)
 

@@ -1,7 +1,7 @@
 """Block by block: what each smaller block costs each group, measured in the trained network; then one exact programme.
 
-Each candidate block is fitted to the teacher's block (transplant.py) and scored by replacing only it in the whole teacher: the change of
-cross-entropy of each group on search-val, an (L, K, G) table that stays in the run folder (quality.json). The integer programme picks
+Each candidate block is fitted to the teacher's block (transplant.py) and scored by replacing only it in the whole teacher: how far the
+outputs are from the teacher's, by group (shown.py), an (L, K, G) table that stays in the run folder (quality.json). The integer programme picks
 the least loss inside every budget. Such sums mislead where blocks depend on each other: depth is only cut from a stage's end, and
 the best few are assembled, trained shortly towards the teacher and compared, beside the uniform network of the same budget.
 
@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
@@ -26,10 +24,11 @@ from supernet.costs.factors import Cost
 from supernet.derive import best_first
 from supernet.problem import Outcome, Problem
 from supernet.schema import write_json
-from supernet.scoring import compared_images, marked
+from supernet.scoring import marked
 from supernet.spaces import SearchSpace
 from supernet.strategies.assembled import compared, controls, keep_weights, with_control
 from supernet.strategies.quality import QUALITY, facts, read_quality
+from supernet.strategies.shown import Shown
 from supernet.teacher import Teacher
 from supernet.transplant import block_inputs, blocks_of, channel_orders, fit, fitted_images, head, smaller
 
@@ -59,38 +58,15 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
 
 
-def group_members(problem: Problem, index_V: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names "attribute: group" and (G, V) bool of the images in it; groups without an image are left out."""
-    names, rows = [], []
-    for column, (attribute, groups) in enumerate(problem.data.attributes.items()):
-        for code, group in enumerate(groups):
-            member_V = problem.data.val.group_NA[index_V, column] == code
-            if member_V.any():
-                names.append(f"{attribute}: {group}")
-                rows.append(member_V)
-    return names, np.array(rows)
-
-
 def scores(config: SearchConfig, problem: Problem, teacher: Teacher) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """(names of the groups, (G,) the teacher's cross-entropy, (L, K, G) what each operation alone adds to it)."""
-    space, val = problem.space, problem.data.val
+    """(names of the groups, (G,) the teacher's cross-entropy, (L, K, G) how far each operation alone leads from the teacher)."""
+    space, shown = problem.space, Shown(problem, teacher, config.seed)
     fitted_NCHW = fitted_images(problem.data, config.seed)
     orders = channel_orders(teacher.network, fitted_NCHW)
-    index_V = compared_images(val.group_NA, min(config.eval_images, 512))
-    names, members = group_members(problem, index_V)
-    member_GV = torch.from_numpy(members).float()
-    shown_VCHW = torch.from_numpy(teacher.spec.normalised(np.asarray(val.images_NCHW[index_V])))
-    label_V = torch.from_numpy(val.label_N[index_V])
-
-    def loss_G(logits_VC: Tensor) -> np.ndarray:
-        loss_V = F.cross_entropy(logits_VC, label_V, reduction="none")
-        return (member_GV @ loss_V / member_GV.sum(1)).double().numpy()
-
     blocks = blocks_of(teacher.network)
-    fitted, shown = block_inputs(teacher.network, fitted_NCHW), block_inputs(teacher.network, shown_VCHW)
-    base_G = loss_G(teacher.network(shown_VCHW))
-    added_LKG = np.zeros((*space.valid_LK.shape, len(member_GV)))
-    x, seen = next(fitted), next(shown)
+    fitted, seen = block_inputs(teacher.network, fitted_NCHW), block_inputs(teacher.network, shown.image_VCHW)
+    added_LKG = np.zeros((*space.valid_LK.shape, len(shown.groups)))
+    x, z = next(fitted), next(seen)
     with progress_bar(
         total=int(space.valid_LK.sum()), desc="blocks", unit="block", disable=not problem.folder.writes
     ) as bar:
@@ -101,13 +77,13 @@ def scores(config: SearchConfig, problem: Problem, teacher: Teacher) -> tuple[li
                 if order is not None and not _is_whole(op, block):
                     made: Any = torch.nn.Identity() if op == "skip" else smaller(space, layer, op, block, order)
                     fit(made, x, target)
-                    y = made(seen)
+                    y = made(z)
                     for later in blocks[layer + 1 :]:
                         y = later(y)
-                    added_LKG[layer, space.ops.index(op)] = loss_G(head(teacher.network, y)) - base_G
+                    added_LKG[layer, space.ops.index(op)] = shown.distance_G(head(teacher.network, y))
                 bar.update()
-            x, seen = target, next(shown)
-    return names, base_G, added_LKG
+            x, z = target, next(seen)
+    return shown.groups, shown.base_G, added_LKG
 
 
 def _is_whole(op: str, block: Any) -> bool:
@@ -131,14 +107,14 @@ def depth_order(space: SearchSpace) -> Cost:
 def pool(problem: Problem, order: Cost, added_LKG: np.ndarray, number: int) -> list[np.ndarray]:
     """Up to `number` architectures inside the budgets: the least loss on average over groups, and with each group weighing more.
 
-    A loss below the teacher's counts as none: on so few images it is chance. Raises UserError where nothing fits.
+    Raises UserError where nothing fits.
     """
     costs, budgets = [*problem.costs.values(), order], {**problem.budgets, "depth_order": 0.0}
     groups = added_LKG.shape[2]
     weightings = [np.full(groups, 1 / groups), *(0.5 / groups + 0.5 * np.eye(groups))]
     found: list[np.ndarray] = []
     for weight_G in weightings:
-        score_LK = -(added_LKG @ weight_G).clip(0)
+        score_LK = -(added_LKG @ weight_G)
         for index_L in islice(best_first(score_LK, problem.space.valid_LK, costs, budgets), POOL):
             if not any(np.array_equal(index_L, other) for other in found):
                 found.append(index_L)

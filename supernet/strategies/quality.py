@@ -1,4 +1,4 @@
-"""quality.json: what each operation alone adds to each group's loss in the teacher, written once and read for other budgets.
+"""quality.json: how far each operation alone leads from the teacher's outputs, by group, written once and read for other budgets.
 
 Shapes: L layers, K operations, G groups of all attributes.
 """
@@ -30,7 +30,7 @@ def facts(
         "teacher_sha256": teacher.sha256,
         "fingerprint": problem.data.fingerprint,
         "groups": names,
-        "unit": "nats of cross-entropy on search-val",
+        "unit": "nats: KL divergence from the teacher (added), its cross-entropy on search-val (base)",
         "base_G": base_G.tolist(),
         "added_LKG": np.round(added_LKG, 6).tolist(),
     }
@@ -44,7 +44,17 @@ _NUMBERS = {
 }
 _QUALITY: dict[str, Any] = {
     "type": "object",
-    "required": ["schema_version", "space", "ops", "teacher_sha256", "fingerprint", "groups", "base_G", "added_LKG"],
+    "required": [
+        "schema_version",
+        "space",
+        "ops",
+        "teacher_sha256",
+        "fingerprint",
+        "unit",
+        "groups",
+        "base_G",
+        "added_LKG",
+    ],
     "properties": {
         "schema_version": {"const": 1},
         "groups": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1000},
@@ -63,7 +73,7 @@ def read_quality(run: str, problem: Problem, teacher: Teacher) -> tuple[list[str
     path = Path(run) / QUALITY if Path(run).is_dir() else Path(run)
     content = read_json(path, "table of losses", _QUALITY)
     expected = facts(problem, teacher, [], np.zeros(1), np.zeros((1, 1, 1)))
-    for name in ("space", "ops", "teacher_sha256", "fingerprint"):
+    for name in ("space", "ops", "teacher_sha256", "fingerprint", "unit"):
         if content[name] != expected[name]:
             raise UserError(f"table of losses {path}: {name}: it is of another run's: leave --quality out.")
     shape = (*problem.space.valid_LK.shape, len(content["groups"]))

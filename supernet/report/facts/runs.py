@@ -123,6 +123,7 @@ class Candidate:
     cross_entropy: float | None = None
     by_hand: bool = False
     gaps: Mapping[str, float | None] | None = field(default=None, metadata=OPTIONAL)
+    distance: float | None = field(default=None, metadata=OPTIONAL)
     derived: bool
 
 
