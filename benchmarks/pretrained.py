@@ -29,9 +29,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import torch
 from PIL import Image
 from results_io import write_results
 from scipy import stats
+from torch.nn import functional as F
 
 from supernet.commands.main import main as supernet
 from supernet.commands.setting import prepare
@@ -243,34 +245,50 @@ def summary(rows: list[dict[str, Any]], shares: list[float]) -> dict[str, Any]:
 
 
 def kendall(folder: Path, data: list[str], device: Path, share: float, networks: int) -> tuple[dict[str, float], list[dict[str, Any]]]:  # fmt: skip
-    """Rank correlation of the table's sums with distances and errors after the short distillation, random networks of one budget."""
+    """Rank correlations (Kendall) over random networks of one budget, each trained shortly: what foretells the test images' figures?
+
+    kendall_blockwise: of the table's sums with the cross-entropy on test. The others: of what a search sees after the short training,
+    the distance to the teacher or the cross-entropy of search-val, with cross-entropy and error on test.
+    """
     search = json.loads((folder / f"derived-{share}-0" / "report.json").read_text())["asked"]
-    out = folder / "kendall"
-    config = SearchConfig(**{**search, "device": str(device), "out": str(out), "resume": None})
+    known = SearchConfig.__dataclass_fields__
+    asked = {name: value for name, value in search.items() if name in known}
+    config = SearchConfig(**{**asked, "device": str(device), "out": str(folder / "kendall"), "resume": None, "space": SearchConfig.space})  # fmt: skip
     problem = prepare(config)
+    space, test = problem.space, problem.data.test
     assert problem.teacher is not None
     _, _, added_LKG = read_quality(str(folder / f"derived-{share}-0"), problem, problem.teacher)
-    rng, drawn, order = np.random.default_rng(0), [], depth_order(problem)
+    rng, drawn, order = np.random.default_rng(0), [], depth_order(space)
     costs, budgets = [*problem.costs.values(), order], {**problem.budgets, order.name: 0.0}
     while len(drawn) < networks:  # as a search draws them: inside the budget, depth cut from a stage's end
-        noise_LK = rng.gumbel(size=problem.space.valid_LK.shape)
-        index_L = next(best_first(noise_LK, problem.space.valid_LK, costs, budgets))
+        index_L = next(best_first(rng.gumbel(size=space.valid_LK.shape), space.valid_LK, costs, budgets))
         drawn += [] if any(np.array_equal(index_L, other) for other in drawn) else [index_L]
-    layers = np.arange(len(problem.space.layers))
-    rows = compared(config, problem, problem.teacher, [problem.space.names(index_L) for index_L in drawn])
-    records = []
-    for candidate, _ in rows:
-        predicted = float(added_LKG[layers, problem.space.index_L(candidate.ops)].mean(1).sum())
-        records.append(
-            {
-                "ops": candidate.ops,
-                "predicted": predicted,
-                "distance": candidate.distance,
-                "error": 1 - candidate.accuracy,
-            }
-        )
-    tau = {name: float(stats.kendalltau([row["predicted"] for row in records], [row[name] for row in records]).statistic) for name in ("distance", "error")}  # fmt: skip
-    return tau, records
+    shown = torch.from_numpy(problem.data.preprocessing.normalised(np.asarray(test.images_NCHW)))
+    label_N, records = torch.from_numpy(test.label_N), []
+    for candidate, network in compared(config, problem, problem.teacher, [space.names(index_L) for index_L in drawn]):
+        with torch.no_grad():
+            logits_NC = torch.cat([network(part) for part in shown.split(256)])
+        index_L = space.index_L(candidate.ops)
+        records.append({
+            "ops": candidate.ops,
+            "predicted": float(added_LKG[np.arange(len(index_L)), index_L].mean(1).sum()),
+            "distance": candidate.distance,
+            "val_entropy": candidate.cross_entropy,
+            "test_entropy": float(F.cross_entropy(logits_NC, label_N)),
+            "test_error": float((logits_NC.argmax(1) != label_N).float().mean()),
+        })  # fmt: skip
+
+    def tau(a: str, b: str) -> float:
+        return float(stats.kendalltau([row[a] for row in records], [row[b] for row in records]).statistic)
+
+    found = {
+        "kendall_blockwise": tau("predicted", "test_entropy"),
+        "kendall_blockwise_error": tau("predicted", "test_error"),
+    }
+    found |= {
+        f"kendall_{a}_{b}": tau(a, f"test_{b}") for a in ("distance", "val_entropy") for b in ("entropy", "error")
+    }
+    return found, records
 
 
 def main() -> None:
@@ -315,8 +333,8 @@ def main() -> None:
                 write_results("pretrained", found, rows)
     if options.kendall:
         own = options.folder / sets[0]
-        tau, random_networks = kendall(own, data_options(sets[0], own / "data", options.fashion), device, min(options.shares), 40)  # fmt: skip
-        found |= {"kendall_blockwise": tau["distance"], "kendall_blockwise_error": tau["error"]}
+        taus, random_networks = kendall(own, data_options(sets[0], own / "data", options.fashion), device, min(options.shares), 40)  # fmt: skip
+        found |= taus
         rows += [{"set": sets[0], "network": "random", **row} for row in random_networks]
         print(json.dumps(found, indent=1), flush=True)
         write_results("pretrained", found, rows)
