@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import fairret.loss
@@ -487,3 +488,56 @@ def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path):
 def test_without_processes_the_sum_over_processes_is_the_tensor_itself():
     ones = torch.ones(2, requires_grad=True)
     assert all_reduce_sums(ones) is ones
+
+
+def test_groups_are_aggregated_as_their_names_say() -> None:
+    """Accuracies of three groups .9, .6, .3 and of all .7 (groups of 6, 1 and 2 samples would do)."""
+    rate, mask, overall = torch.tensor([[0.9], [0.6], [0.3]]), torch.ones(3, 1, dtype=torch.bool), torch.tensor([[0.7]])
+    expected = {
+        "difference": 0.6,
+        "mean": (0.2 + 0.1 + 0.4) / 3,
+        "sum": 0.7,
+        "ratio": 1 - 0.3 / 0.9,
+        "worst": 0.7,
+        "square": (0.04 + 0.01 + 0.16) / 3,
+    }
+    assert {name: pytest.approx(float(of(rate, mask, overall))) for name, of in GROUPS.items()} == expected
+    without = torch.tensor([[True], [True], [False]])
+    assert float(GROUPS["mean"](rate, without, overall)) == pytest.approx(0.15)
+    assert float(GROUPS["sum"](rate, without, overall)) == pytest.approx(0.3)
+
+
+def test_of_batches_that_are_all_alike_the_running_gap_has_the_batchs_own_gradient() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(24, 3, dtype=torch.float64)
+    label, group = torch.randint(0, 3, (24,)), torch.arange(24) % 2
+    running = RunningGap(2, 3, "accuracy_parity", decay=0.9)
+    for _ in range(200):
+        running.update(running.sums(logits.softmax(-1), label, group))
+
+    def gradient(gap: object) -> torch.Tensor:
+        x = logits.clone().requires_grad_()
+        return torch.autograd.grad(gap(x.softmax(-1)), x)[0]
+
+    ours = gradient(lambda prob: running.value(running.sums(prob, label, group)))
+    theirs = gradient(lambda prob: soft_gap(prob, label, group, 2, "accuracy_parity"))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_only_cells_that_both_halves_know_are_scored_once_they_make_up_an_event() -> None:
+    """Class 0 has both groups in every batch, class 1 both in the even batches alone: recall of class 1 is not scored."""
+    running = RunningGap(2, 3, "equal_opportunity", decay=0.9)
+    prob = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.2, 0.8, 0.0], [0.9, 0.1, 0.0]])
+    label, group = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+    for step in range(2):
+        here = torch.tensor([True, True, step == 0, step == 0])
+        running.update(running.sums(prob[here], label[here], group[here]))
+    assert float(running.estimate()) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_the_gap_of_losses_is_of_the_losses_themselves() -> None:
+    prob = torch.tensor([[0.9, 0.1], [0.6, 0.4]])
+    label, group = torch.tensor([0, 0]), torch.tensor([0, 1])
+    soft_only = {name for name, notion in NOTIONS.items() if not notion.hard}
+    assert "loss_parity" in soft_only and not soft_only & {"accuracy_parity", "equalized_odds", "demographic_parity"}
+    assert float(soft_gap(prob, label, group, 2, "loss_parity")) == pytest.approx(math.log(0.9 / 0.6), rel=1e-5)

@@ -19,7 +19,7 @@ from supernet.errors import UserError
 from supernet.fairness import METHODS, parse_methods
 from supernet.fairness.independence import HSIC, Adversary, hsic
 from supernet.fairness.methods import batch_floor
-from supernet.fairness.weights import CellWeights, GroupDRO, MinimaxPareto
+from supernet.fairness.weights import CellWeights, GroupDRO, MinimaxPareto, class_factors, group_factors, group_risks
 from supernet.objective import DataObjective, Loss, fair_objective
 from supernet.task import classification
 
@@ -385,3 +385,36 @@ def test_an_adversary_is_silent_where_there_is_one_group_and_speaks_of_three() -
 def test_rare_groups_have_a_sixteenth_of_a_batch_and_a_quarter_where_their_weights_may_be_large() -> None:
     assert batch_floor(("gap", "reweigh")) == 1 / 16
     assert {batch_floor((name,)) for name in ("balance", "dro", "minimax")} == {1 / 4}
+
+
+def test_group_dro_moves_at_its_papers_rate_and_small_weights_are_divided_by() -> None:
+    method = GroupDRO(2)
+    loss, group, one = torch.tensor([2.0, 1.0]), torch.tensor([0, 1]), torch.ones(2)
+    method.update(loss, group, group, one)
+    moved = torch.tensor([0.05 * 2.0, 0.05 * 1.0]).exp()
+    torch.testing.assert_close(method.share_G, moved / moved.sum())
+    factor = group_factors(torch.tensor([0.7, 0.3]), torch.tensor([0.5, 0.25]), torch.tensor([0, 1, -1]))
+    torch.testing.assert_close(factor, torch.tensor([0.7 * 0.75 / 0.5, 0.3 * 0.75 / 0.25, 1.0]))
+    risk, count = group_risks(torch.tensor([4.0]), torch.tensor([1]), torch.tensor([0.5]), 2)
+    assert risk.tolist() == [0, 4] and count.tolist() == [0, 0.5]
+
+
+def test_minimax_waits_for_images_with_a_group_and_then_moves_from_their_shares() -> None:
+    method = MinimaxPareto(2, every=2)
+    nobody = torch.full((3,), -1)
+    for _ in range(4):
+        method.update(torch.ones(3), nobody, nobody, torch.ones(3))
+    assert method.best.isinf() and method.share_G.sum() == 0, "nothing was seen"
+    group = torch.tensor([0, 0, 1])
+    method.update(torch.tensor([1.0, 1.0, 2.0]), group, group, torch.ones(3))
+    assert method.best.isinf()
+    method.update(torch.tensor([1.0, 1.0, 2.0]), group, group, torch.ones(3))
+    share, K, alpha = torch.tensor([2 / 3, 1 / 3]), 5.0, 0.5
+    expected = (alpha * share + (1 - alpha) / K * torch.tensor([0.0, 1.0])) * K / ((K - 1) * alpha + 1)
+    torch.testing.assert_close(method.share_G, expected)
+    assert method.best == 2
+
+
+def test_class_factors_are_scikit_learns_balanced() -> None:
+    found = class_factors(torch.tensor([10, 30, 0]))
+    torch.testing.assert_close(found, torch.tensor([40 / (2 * 10), 40 / (2 * 30), 1.0]))
