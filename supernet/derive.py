@@ -39,10 +39,11 @@ def best_first(
     costs: Sequence[Cost],
     budgets: Mapping[str, float],
     score_pairs: Pairs | None = None,
+    apart: int = 1,
 ) -> Iterator[np.ndarray]:
     """Yields (D,) architectures inside every budget, the one with the greatest score first, then the next, until none is left.
 
-    The score is a sum over decisions and, where there are `score_pairs`, over edges. `budgets` gives the most that each named
+    Each differs from the others in `apart` decisions or more. The score is a sum over decisions and, where there are `score_pairs`, over edges. `budgets` gives the most that each named
     cost may be. By integer programming; what was yielded is cut off for the next. A solution that exceeds a budget within the
     solver's tolerance is cut off too, so no budget is ever exceeded. Raises UserError if nothing fits, with the least possible cost.
     """
@@ -63,7 +64,9 @@ def best_first(
         if all(cost.total(index_D) <= limit for cost, limit in limited):
             found = True
             yield index_D
-        programme.exclude(index_D)
+            programme.exclude(index_D, apart)
+        else:
+            programme.exclude(index_D)
     if not found:
         raise UserError(f"No architecture keeps all of these budgets at once: {dict(budgets)}.")
 

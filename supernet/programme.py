@@ -73,11 +73,11 @@ class Programme:
         """Options, and pairs of options, that are True are not taken."""
         self.upper = self.upper * (self.row(wrong_DK, pairs) == 0)
 
-    def exclude(self, index_D: np.ndarray) -> None:
-        """This architecture is not found again."""
+    def exclude(self, index_D: np.ndarray, apart: int = 1) -> None:
+        """This architecture is not found again, nor one that differs from it in fewer than `apart` decisions."""
         chosen_DK = np.zeros(self.shape)
         chosen_DK[np.arange(len(index_D)), index_D] = 1
-        self.rows.append(LinearConstraint(self.row(chosen_DK), -np.inf, len(index_D) - 1))
+        self.rows.append(LinearConstraint(self.row(chosen_DK), -np.inf, len(index_D) - apart))
 
     def best(self, score_V: np.ndarray) -> np.ndarray | None:
         """(D,) option of every decision with the greatest score; None where nothing keeps the limits.

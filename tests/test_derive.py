@@ -111,6 +111,24 @@ def test_the_enumeration_has_each_once_and_the_more_probable_first(problem: dict
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
+@settings(max_examples=15)
+@given(problems(), st.integers(1, 4))
+def test_the_best_ones_are_as_far_apart_as_asked_and_none_between_is_better(
+    problem: dict[str, Any], apart: int
+) -> None:
+    fitting = brute_force(problem)
+    if not fitting:
+        return
+    score_LK = np.where(problem["valid_DK"], problem["alpha_DK"], -1e3)
+    found = list(best_first(score_LK, problem["valid_DK"], problem["costs"], problem["budgets"], apart=apart))
+    rest = list(fitting)
+    for index_L in found:  # greedily: each the best of what is far enough from those before
+        best = max(score_LK[np.arange(L), one].sum() for one in rest)
+        assert score_LK[np.arange(L), index_L].sum() == pytest.approx(best, abs=1e-6)
+        rest = [one for one in rest if (one != index_L).sum() >= apart]
+    assert not rest
+
+
 def test_a_budget_of_exactly_the_cost_is_kept_and_a_little_less_is_not() -> None:
     cost = Cost("latency", "ms", 0.1, np.array([[0.1, 0.7], [0.2, 0.9]]))
     problem = {"alpha_DK": np.array([[0.0, 9.0], [0.0, 9.0]]), "valid_DK": np.ones((2, 2), bool), "costs": [cost]}

@@ -32,7 +32,8 @@ from supernet.strategies.shown import Shown
 from supernet.teacher import Teacher
 from supernet.transplant import block_inputs, blocks_of, channel_orders, fit, fitted_images, head, smaller
 
-POOL = 3  # architectures for each weighting of the groups
+POOL = 4  # architectures for each weighting of the groups
+APART = 3  # layers in which two of them differ: the next best ones are often the best one with a kernel changed
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
@@ -115,7 +116,7 @@ def pool(problem: Problem, order: Cost, added_LKG: np.ndarray, number: int) -> l
     found: list[np.ndarray] = []
     for weight_G in weightings:
         score_LK = -(added_LKG @ weight_G)
-        for index_L in islice(best_first(score_LK, problem.space.valid_LK, costs, budgets), POOL):
-            if not any(np.array_equal(index_L, other) for other in found):
+        for index_L in islice(best_first(score_LK, problem.space.valid_LK, costs, budgets, apart=APART), POOL):
+            if all((index_L != other).sum() >= APART for other in found):
                 found.append(index_L)
     return found[:number]
