@@ -159,7 +159,7 @@ def test_a_search_report_has_every_section_and_the_facts() -> None:
 def test_a_train_report_has_every_section_and_the_facts() -> None:
     content = train_content()
     page = check(render(content))
-    assert page.sections == TRAIN
+    assert [name for name in page.sections if name != "advice"] == TRAIN
     groups = content["metrics"]["attributes"]["writer"]["groups"]
     for fact in (
         interval(content["metrics"]["accuracy"]),
@@ -419,6 +419,15 @@ def test_what_to_do_next_follows_from_the_figures() -> None:
     assert any("may be 0 and may be 0.35" in line for line in advice(content))
     gap |= {"low": 0.01}
     assert not any("is open" in line for line in advice(content)), "it is shown"
+    shown = next(line for line in advice(content) if "is shown" in line)
+    worst = content["metrics"]["attributes"]["writer"]["worst_group"]
+    assert (
+        f'"{worst}" has the lowest accuracy' in shown
+        and f"is {content['data']['counts']['train']['writer'][worst]:,} of 12,0" in shown
+    )
+    for low, said in ((0.04, False), (0.06, True)):
+        content["metrics"]["ece"] = {"value": 0.08, "low": low, "high": 0.1}
+        assert any("off by 8 points on average" in line for line in advice(content)) == said
 
 
 @pytest.mark.parametrize(

@@ -5,27 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from supernet.report import words
-from supernet.report.facts import TrainFacts, Verdict
+from supernet.report.facts import Metrics, TrainFacts, Verdict
 
-WIDE, LOSS, MOST_NAMES = (
-    0.1,
-    0.01,
-    4,
-)  # a gap's interval that tells little; accuracy that int8 may lose; names in a line
+WIDE, LOSS, SURE, MOST_NAMES = 0.1, 0.01, 0.05, 4
+# a gap's interval that tells little; accuracy that int8 may lose; calibration error that matters; names in a line
 
 
 def advice(facts: TrainFacts) -> list[str]:
     """In the order of weight; none where the figures ask for nothing."""
-    return [line for part in (_majority, _few_images, _wide_gaps, _int8, _baseline) for line in part(facts)]
+    notion = facts.asked["fairness"]
+    return [
+        *_majority(facts.metrics),
+        *_shown_gaps(facts),
+        *_few_images(facts.metrics),
+        *_wide_gaps(facts.metrics, notion),
+        *_too_sure(facts.metrics),
+        *_int8(facts),
+        *_baseline(facts),
+    ]
 
 
-def _majority(facts: TrainFacts) -> Iterator[str]:
-    found, area = facts.metrics.majority, facts.metrics.auc
+def advice_on(metrics: Metrics, notion: str) -> list[str]:
+    """The same of an evaluation, which knows the figures alone."""
+    return [*_majority(metrics), *_few_images(metrics), *_wide_gaps(metrics, notion), *_too_sure(metrics)]
+
+
+def _majority(metrics: Metrics) -> Iterator[str]:
+    found, area = metrics.majority, metrics.auc
     if found is None or found.exceeded:
         return
     if area is not None and area.low is not None and area.low > 0.5 and area.too_few is None:
         yield (
-            f'The network ranks "{facts.metrics.positive}" better than chance (AUC) and still names "{found.name}" too often: take '
+            f'The network ranks "{metrics.positive}" better than chance (AUC) and still names "{found.name}" too often: take '
             f"another threshold on its probability, chosen on search-val, or train with --class-weight balanced."
         )
     else:
@@ -35,11 +46,35 @@ def _majority(facts: TrainFacts) -> Iterator[str]:
         )
 
 
-def _few_images(facts: TrainFacts) -> Iterator[str]:
-    """Cells of class and group whose recall rests on fewer than 10 images: the fewest first."""
+def _shown_gaps(facts: TrainFacts) -> Iterator[str]:
+    """A gap whose interval leaves 0 out: who is worst off, with how many images in search-train, and what may help."""
+    notion = facts.asked["fairness"]
     for attribute, found in facts.metrics.attributes.items():
+        gap = found.gaps[notion]
+        if gap.low is None or words.shown(notion, gap) is not True:
+            continue
+        own, images = facts.data.counts["train"][attribute][found.worst_group], facts.data.images["train"]
+        yield (
+            f'The {words.number_name(notion)} by {attribute} is shown, at least {gap.low:.3f}. "{found.worst_group}" has the lowest accuracy and is '
+            f"{own:,} of {images:,} images of search-train: try more images of it, then --refit-classifier or --max-gap (docs/fairness.md)."
+        )
+
+
+def _too_sure(metrics: Metrics) -> Iterator[str]:
+    """Where the calibration error is shown to be large."""
+    if metrics.ece.low is not None and metrics.ece.low > SURE:
+        yield (
+            f"Its probabilities are off by {100 * (metrics.ece.value or 0.0):.0f} points on average (calibration error): do not read them as shares before "
+            "they were calibrated, by a temperature fitted on search-val."
+        )
+
+
+def _few_images(metrics: Metrics) -> Iterator[str]:
+    """Cells of class and group whose recall rests on fewer than 10 images: the fewest first."""
+    for attribute, found in metrics.attributes.items():
+        by_class = tuple(found.groups) == tuple(metrics.classes)  # data without groups
         cells = [
-            (recall.too_few, f'"{name}" with {attribute} {group}')
+            (recall.too_few, f'"{name}"' if by_class else f'"{name}" with {attribute} {group}')
             for group, own in found.groups.items()
             for name, recall in own.recall.items()
             if recall.too_few is not None
@@ -50,9 +85,8 @@ def _few_images(facts: TrainFacts) -> Iterator[str]:
             yield f"Too few test images to say how many are found: {named}{more}. Collect more of them."
 
 
-def _wide_gaps(facts: TrainFacts) -> Iterator[str]:
-    notion = facts.asked["fairness"]
-    for attribute, found in facts.metrics.attributes.items():
+def _wide_gaps(metrics: Metrics, notion: str) -> Iterator[str]:
+    for attribute, found in metrics.attributes.items():
         gap = found.gaps[notion]
         if gap.low is None or gap.high is None or words.shown(notion, gap) is not False or gap.high - gap.low < WIDE:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supernet.report import words
+from supernet.report.advice import advice_on
 from supernet.report.classes import class_view, other_class_words
 from supernet.report.facts import EvaluateFacts
 from supernet.report.groups import attribute_view
@@ -31,6 +32,7 @@ def evaluate_view(facts: EvaluateFacts) -> dict[str, Any]:
             "prepared": facts.preprocessing["words"],
         },
         "metrics": metrics,
+        "advice": advice_on(metrics, notion),
         "classes": class_view(metrics),
         "attributes": [
             attribute_view(name, metrics, notion) | {"other_class": other_class_words(found.gaps[notion], data, notion)}
