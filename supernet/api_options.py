@@ -53,6 +53,7 @@ class SearchOptions(CommonOptions, total=False):
     teacher: str | None
     quality: str | None
     strategy: str
+    score: str
     evaluations: int
     max_seconds: float | None
     evaluator: str
@@ -63,7 +64,7 @@ class SearchOptions(CommonOptions, total=False):
     epochs: int | None
     warmup_epochs: int | None
     anchor: float | None
-    lr: float
+    lr: float | None
     alpha_lr: float
     temperature: float
     temperature_end: float
