@@ -107,7 +107,7 @@ def main() -> None:
             log_p_N = alpha.log_softmax(-1)[torch.arange(4), PATHS_NL].sum(-1)
             truth = torch.autograd.grad((log_p_N.exp() * torch.tensor(list(loss_by_path.values()))).sum(), alpha)[0]
             for name, temperature in (("score", 1.0), ("softmax", 1.0), ("gumbel", 1.0), ("gumbel", 0.3),
-                                      ("gumbel-hard", 1.0), ("gumbel-hard", 0.3)):  # fmt: skip
+                                      ("gumbel-top2", 1.0), ("gumbel-top2", 0.3), ("gumbel-hard", 1.0), ("gumbel-hard", 0.3)):  # fmt: skip
                 drawn = gradients(
                     name, supernet, x, y, alpha_LK, loss_by_path, temperature, generator, 10 if quick else DRAWS
                 )

@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "alpha_lr 0.3": {"alpha_lr": 0.3},
     "4 paths": {"paths": 4},
     "gumbel (all operations)": {"relaxation": "gumbel"},
+    "gumbel-top2 (two operations)": {"relaxation": "gumbel-top2"},
     "softmax (all operations)": {"relaxation": "softmax"},
 }
 FIGURES = ("kendall_loss_all", "kendall_loss_top10", "kendall_loss_gap", "kendall_all", "kendall_gap", "seconds")

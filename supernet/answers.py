@@ -41,9 +41,15 @@ class Wish:
     max_gap: float | None = None
     worst: bool = False
 
+    def values(self, quality: Quality, loss: np.ndarray) -> np.ndarray:
+        """(…, G) losses → (…,) what is minimised."""
+        if self.worst:
+            return np.asarray(loss.max(axis=-1))
+        return np.asarray(loss.mean(axis=-1) + self.weight * quality.gaps(loss))
+
     def value(self, quality: Quality, loss_G: np.ndarray) -> float:
-        """What is minimised."""
-        return float(loss_G.max()) if self.worst else float(loss_G.mean()) + self.weight * quality.gap(loss_G)
+        """`values` of one architecture."""
+        return float(self.values(quality, loss_G))
 
     def slope(self, quality: Quality, loss_G: np.ndarray) -> np.ndarray:
         """(G,) how fast the mean + weight · gap grows with the link of each loss."""
@@ -97,8 +103,11 @@ def _counted(
     """The best of all architectures."""
     index_NL = np.array(list(every(quality.space.valid_LK)))
     inside_N = np.all([cost.totals(index_NL) <= budgets.get(cost.name, np.inf) for cost in costs], axis=0)
-    found = [_answer(quality, wish, index_L) for index_L in index_NL[inside_N]]
-    return sorted((one for one in found if wish.keeps(one)), key=lambda one: one.value)[:number]
+    index_NL = index_NL[inside_N]
+    loss_NG = quality.loss_NG(index_NL)
+    keeps_N = quality.gaps(loss_NG) <= (np.inf if wish.max_gap is None else wish.max_gap)
+    best = wish.values(quality, loss_NG[keeps_N]).argsort(kind="stable")[:number]
+    return [_answer(quality, wish, index_L) for index_L in index_NL[keeps_N][best]]
 
 
 def _programmed(

@@ -22,7 +22,7 @@ Config = TypeVar("Config", bound="CommonConfig")
 _ASK_TELL = needs("strategy", *ASK_TELL)
 _DIFFERENTIABLE = needs("strategy", "differentiable")
 _SUPERNET = (needs_other("strategy", "score"), needs("evaluator", "supernet"))  # the default of all other strategies
-_TEMPERATURE = (_DIFFERENTIABLE, needs("relaxation", "gumbel", "softmax", "gumbel-hard"))
+_TEMPERATURE = (_DIFFERENTIABLE, needs("relaxation", "gumbel", "gumbel-top2", "softmax", "gumbel-hard"))
 _TAUGHT = Needs("teacher", lambda run: run is not None, "it is for --teacher")
 _TABULAR = needs_other("data", "writers", "mnist", "qmnist", "celeba")
 
@@ -96,7 +96,7 @@ class SearchConfig(CommonConfig):
     evaluator: str = _option("supernet", "supernet (trained once), or scratch (each network alone: slow)", choices=("supernet", "scratch"), where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
     objectives: str = _option("error,gap", "what is minimised: any of error, gap, latency, params, macs", choices=("error", "gap", "latency", "params", "macs"), where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
     storage: str | None = _option(None, "nsga2, motpe: URL of an Optuna database that machines may share", where=[needs("strategy", "nsga2", "motpe")], group="ask/tell strategies", more=True)  # fmt: skip
-    relaxation: str = _option("score", "how α gets its gradient: score, gumbel, softmax or gumbel-hard", choices=("score", "gumbel", "softmax", "gumbel-hard"), where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
+    relaxation: str = _option("score", "how α gets its gradient: score, gumbel, gumbel-top2, softmax or gumbel-hard", choices=("score", "gumbel", "gumbel-top2", "softmax", "gumbel-hard"), where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     paths: int = _option(2, "sampled paths of an α step", within="[2, 1000]", where=[_DIFFERENTIABLE, needs("relaxation", "score", "gumbel-hard")], group="differentiable strategy", more=True)  # fmt: skip
     epochs: int | None = _option(None, "epochs after the warm-up; default: 1, or as many as see 12,000 images", 1, within="[1, 1000000]")  # fmt: skip
     warmup_epochs: int | None = _option(None, "epochs in which only the weights learn; default: as --epochs", 1, within="[0, 1000000]")  # fmt: skip

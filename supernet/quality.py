@@ -57,10 +57,14 @@ class Quality:
         linked_NG = self.linked_NG(index_NL)
         return np.exp(linked_NG) if self.link == "log" else linked_NG
 
+    def gaps(self, loss: np.ndarray) -> np.ndarray:
+        """(…, G) losses → (…,) the largest difference of two groups of one attribute, the worst over the attributes."""
+        members = [[own == name for own in self.attributes] for name in dict.fromkeys(self.attributes)]
+        return np.max([np.ptp(loss[..., own], axis=-1) for own in members], axis=0)
+
     def gap(self, loss_G: np.ndarray) -> float:
-        """The largest difference of two groups of one attribute, the worst over the attributes."""
-        by_attribute = [loss_G[[own == name for own in self.attributes]] for name in dict.fromkeys(self.attributes)]
-        return float(max(np.ptp(own) for own in by_attribute))
+        """`gaps` of one architecture."""
+        return float(self.gaps(loss_G))
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""

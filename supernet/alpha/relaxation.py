@@ -37,6 +37,19 @@ def straight_through(alpha_LK: Tensor, temperature: float, generator: torch.Gene
     return torch.where(hard_LK > 0, 1 + (soft_LK - soft_LK.detach()), 0)
 
 
+def gumbel_top2(alpha_LK: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Gumbel-softmax weights over two operations a layer, drawn without replacement: the cost of two paths.
+
+    The two with the greatest α + Gumbel noise are such a draw from p (Kool et al., ICML 2019, section 2.3); the same noisy logits are
+    then relaxed over these two, as ProxylessNAS (Cai et al., ICLR 2019, section 3.2.1) updates two paths at a time. The other
+    operations get no gradient, and which two are drawn is taken as given: a bias (benchmarks/gradient_estimators.py).
+    """
+    exponential_LK = torch.empty_like(alpha_LK).exponential_(generator=generator)
+    noisy_LK = alpha_LK - exponential_LK.log()
+    drawn_LK = torch.zeros_like(noisy_LK, dtype=torch.bool).scatter(-1, noisy_LK.topk(min(2, noisy_LK.shape[-1])).indices, True)  # fmt: skip
+    return F.softmax(noisy_LK.masked_fill(~drawn_LK, -torch.inf) / temperature, dim=-1)
+
+
 def one_hot(index_L: Tensor, like_LK: Tensor) -> Tensor:
     """(..., L) indices → (..., L, K) one-hot weights without gradient."""
     return F.one_hot(index_L, like_LK.shape[-1]).to(like_LK.dtype)
@@ -115,6 +128,7 @@ class ScoreFunction(nn.Module):
 PATHWISE: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
     "softmax": softmax,
     "gumbel": gumbel_softmax,
+    "gumbel-top2": gumbel_top2,
     "gumbel-hard": straight_through,
 }
 RELAXATIONS = ("score", *PATHWISE)
