@@ -33,6 +33,7 @@ QUICK = {
     "latency_transfer": "--out TMP",
     "main_job": "--folder TMP",
     "mutation": "--modules derive",
+    "one_search": "--folder TMP",
     "pretrained": "",
     "robustness": "",
     "robustness_runs": "--folder TMP",

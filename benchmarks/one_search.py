@@ -149,6 +149,19 @@ def by_score(cells: Cells, chooser: str, table: ScoreTable) -> list[Row]:
     return records
 
 
+def by_oracle(cells: Cells) -> list[Row]:
+    """The best of one training inside each budget, to be judged by the other."""
+    records = []
+    for device in DEVICES:
+        for budget in cells.budgets(device):
+            inside = np.flatnonzero(cells.latency[device] <= budget)
+            for weight in WEIGHTS:
+                for seed in range(cells.truth.seeds):
+                    row = inside[cells.total_N(seed, weight)[inside].argmin()]
+                    records.append(cells.record("oracle", device, budget, weight, int(row), [seed]))
+    return records
+
+
 def by_chance(cells: Cells) -> list[Row]:
     """Every twentieth architecture inside each budget."""
     return [
@@ -201,7 +214,11 @@ def main() -> None:
         taus["_supernet"].append(ranked(truth, quality, list(range(truth.seeds))))
         costs.append(1 + spent["quality"] / spent["search"])
         records += by_score(cells, "score", score_of_truth(truth, seed))
-    records += by_score(cells, "macs", ScoreTable("macs", 0.0, cells.macs.unary_DK, 0, None, None)) + by_chance(cells)
+    records += (
+        by_score(cells, "macs", ScoreTable("macs", 0.0, cells.macs.unary_DK, 0, None, None))
+        + by_chance(cells)
+        + by_oracle(cells)
+    )
     summary |= summarise(cells, records)
     for name, pairs in taus.items():
         summary[f"kendall_table{name}"], summary[f"kendall_gap{name}"] = np.mean(pairs, axis=0).tolist()

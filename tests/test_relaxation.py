@@ -19,6 +19,7 @@ from supernet.alpha.relaxation import (
     balanced_paths,
     fair_paths,
     gumbel_softmax,
+    gumbel_top2,
     one_hot,
     sample_paths,
     softmax,
@@ -213,6 +214,42 @@ class TestScoreFunction:
         loss_N = torch.randn(3, dtype=torch.float64, generator=generator(7))
         alpha = torch.randn(L, K, dtype=torch.float64, generator=generator(8), requires_grad=True)
         assert torch.autograd.gradcheck(lambda a: estimator.surrogate_loss(a, path_NL, loss_N), alpha)
+
+
+def test_two_operations_a_layer_run_and_they_are_drawn_without_replacement() -> None:
+    """P(the set {i, j}) = p_i p_j / (1 − p_i) + p_j p_i / (1 − p_j): Plackett–Luce."""
+    alpha_LK = torch.tensor([[0.0, 1.0, -0.5], [0.3, -torch.inf, 2.0]])
+    draw, counts = generator(0), torch.zeros(2, 3)
+    for _ in range(4000):
+        weights_LK = gumbel_top2(alpha_LK, 1.0, draw)
+        assert (weights_LK > 0).sum(-1).tolist() == [2, 2] and weights_LK[1, 1] == 0
+        counts += weights_LK > 0
+    p = alpha_LK[0].softmax(0)
+    left_out = [
+        sum(p[i] * p[j] / (1 - p[i]) for i in range(3) for j in range(3) if len({i, j, k}) == 3) for k in range(3)
+    ]
+    assert torch.allclose(counts[0] / 4000, 1 - torch.stack(left_out), atol=0.03)
+    alone_LK = gumbel_top2(torch.tensor([[-torch.inf, 1.0]]), 0.5, draw)
+    assert alone_LK.tolist() == [[0.0, 1.0]], "a layer with one operation"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_top2_points_where_the_enumerated_gradient_points(seed: int) -> None:
+    """A planted loss with pairs of layers; nearer at low temperature, where the weights are nearly one-hot."""
+    draw = generator(seed)
+    unary_LK, pairs = torch.randn(L, K, generator=draw), 0.3 * torch.randn(L * K, L * K, generator=draw)
+
+    def loss(weights_LK: Tensor) -> Tensor:
+        return (weights_LK * unary_LK).sum() + weights_LK.flatten() @ pairs @ weights_LK.flatten()
+
+    alpha_LK = some_alpha(seed, 0.7)
+    loss_N = torch.stack([loss(one_hot(path_L, unary_LK)) for path_L in PATHS_NL])
+    truth = true_gradient(alpha_LK, PATHS_NL, loss_N)
+    for temperature, least in ((0.3, 0.98), (1.0, 0.93)):
+        alpha = alpha_LK.clone().requires_grad_()
+        total = sum(loss(gumbel_top2(alpha, temperature, draw)) for _ in range(400))
+        assert isinstance(total, Tensor)
+        assert cosine(torch.autograd.grad(total, alpha)[0], truth) > least
 
 
 OPS3 = ("k3_e1", "k5_e3", "skip")
