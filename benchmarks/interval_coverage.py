@@ -2,7 +2,7 @@
 
 Each cell is one situation: images a group (5 to 500), groups (2, 3, 5), accuracy of the best group (.5 to 1), true gap (0 to 10 points),
 classes, independent images or clusters of writers. Every repetition draws predictions and asks the functions that the report
-asks (supernet.intervals) for the interval of a group's accuracy, of accuracy parity, of equal opportunity and of equalized odds,
+asks (supernet.intervals and its sisters) for the interval of a group's accuracy, of accuracy parity, of equal opportunity and of equalized odds,
 and for the paired differences of two networks in accuracy and in the gap. `summary`: the lowest coverage over all cells, by figure, and mean widths.
 
     python benchmarks/interval_coverage.py           # 7 minutes of one core; writes results/interval_coverage.json
@@ -20,8 +20,10 @@ import torch
 from results_io import write_results
 
 from supernet.fairness import get_notion
-from supernet.intervals import cells, gap_interval, paired_rate_interval, rate_interval
+from supernet.gap_intervals import gap_interval
+from supernet.intervals import cells, rate_interval
 from supernet.paired import Pair, gap_difference
+from supernet.paired_intervals import paired_rate_interval
 
 NOTIONS = ("accuracy_parity", "equal_opportunity", "equalized_odds", "unfairness", "accuracy_ratio")
 CLUSTERS = 25  # images of one writer; their accuracies have a standard deviation of SPREAD logits

@@ -50,6 +50,9 @@ TESTS = {
     "paired.py": ("test_metrics.py", "test_paired.py"),
     "class_metrics.py": ("test_class_metrics.py", "test_metrics.py"),
     "intervals.py": ("test_metrics.py",),
+    "gap_intervals.py": ("test_metrics.py",),
+    "gap_figures.py": ("test_metrics.py",),
+    "paired_intervals.py": ("test_metrics.py", "test_paired.py"),
     "costs/*.py": ("test_costs.py", "test_costs_latency.py", "test_derive.py"),
 }  # of each module: the files whose tests are its own
 LONGEST = 20.0  # seconds: tests that take longer are left out

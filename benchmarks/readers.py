@@ -23,11 +23,12 @@ from latency_luts.manifest import read_manifest
 from supernet.arrays import read_npz
 from supernet.command_line import from_options, with_file
 from supernet.commands import lut, sweep
+from supernet.commands.budgets import latency_budget
 from supernet.commands.comparison import FILE, read_baseline
+from supernet.commands.inherited import inherit
 from supernet.commands.main import main
 from supernet.commands.promise import other_data, priced
-from supernet.commands.setting import check, latency_budget, read_data
-from supernet.commands.train import inherit
+from supernet.commands.setting import check, read_data
 from supernet.config import SearchConfig, TrainConfig
 from supernet.costs.latency import load_table, require_good
 from supernet.data import load_data

@@ -14,25 +14,18 @@ Shapes: N samples, C classes, A attributes, G groups, E events, R bootstrap resa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
-from fairlearn.metrics import MetricFrame, count, mean_prediction
+from fairlearn.metrics import MetricFrame, count
 from sklearn.metrics import accuracy_score
 
 from supernet.class_metrics import class_cells, class_figures, over_classes
-from supernet.fairness import NOTIONS, GroupSums, Notion, aggregate, gap_of_sums
+from supernet.fairness import NOTIONS, Notion
 from supernet.figures import NONE, figure, rates
-from supernet.intervals import (
-    LEVEL,
-    Cells,
-    cells,
-    gap_interval,
-    mean_interval,
-)
+from supernet.gap_figures import Shown, gap_figures
+from supernet.gap_intervals import gap_interval
+from supernet.intervals import LEVEL, Cells, cells, mean_interval
 from supernet.resampling import Array, Predictions
 
 
@@ -42,6 +35,7 @@ def evaluate_predictions(
     group_NA: Array,
     classes: Sequence[str],
     attributes: Mapping[str, Sequence[str]],
+    *,
     cluster: Array | None = None,
     n_boot: int = 1000,
     seed: int = 0,
@@ -78,22 +72,21 @@ def evaluate_predictions(
         **class_figures(data, classes, n_boot > 0),
         "attributes": {},
     }
-    for a, (attribute, names) in enumerate(attributes.items()):
-        report["attributes"][attribute] = _attribute(data, a, attribute, classes, names, point, draws, margin)
+    for column, attribute in enumerate(attributes):
+        report["attributes"][attribute] = _attribute(data, column, classes, point, draws, margin)
     return report
 
 
 def _attribute(
     data: Predictions,
     column: int,
-    attribute: str,
     classes: Sequence[str],
-    names: Sequence[str],
     point: Mapping[str, Array],
     draws: Mapping[str, Array],
     margin: float | None,
 ) -> dict[str, Any]:
     """What the report says of the groups of one attribute."""
+    attribute, names = list(data.attributes.items())[column]
     group_N, intervals = data.group_NA[:, column], bool(draws)
     known_N = group_N >= 0
     frame = MetricFrame(
@@ -117,12 +110,6 @@ def _attribute(
             # counts; rows: true class, columns: predicted class
             "confusion": point[f"{attribute}/confusion"][0, g].astype(int).tolist(),
         }
-    gaps = {
-        name: _gap_figure(data, group_N, len(names), data.notions[name], value, intervals, margin) | details
-        for name, (value, details) in _gaps(data, group_N, len(names)).items()
-    }
-    for name, gap in _of_other_class(data, group_N, len(names), intervals, margin).items():
-        gaps[name]["other_class"] = gap | {"class": classes[0]}
     means = {name: float(point[f"{attribute}/{name}"][0]) for name in _OVER_GROUPS}
     return {
         "groups": groups,
@@ -130,7 +117,7 @@ def _attribute(
         "empty_groups": [group for g, group in enumerate(names) if g not in frame.index],
         **{name: figure(value, *(_OVER_GROUPS[name](right) if intervals else NONE)) for name, value in means.items()},
         "worst_group": names[int(frame["accuracy"].idxmin())],
-        "gaps": gaps,
+        "gaps": gap_figures(data, group_N, names, classes, Shown(intervals, margin)),
     }
 
 
@@ -158,44 +145,6 @@ def _mean_interval(right: Cells) -> tuple[float, float]:
 _OVER_GROUPS = {"mean_group_accuracy": _mean_interval, "worst_group_accuracy": _worst_interval, "pqd": _ratio_interval}
 
 
-def _gap_cells(data: Predictions, group_N: Array, num_groups: int, notion: Notion) -> Cells:
-    score_NE, mask_NE = data.scores(notion)
-    return cells(score_NE, mask_NE, group_N, num_groups, data.unit_N, is_rate=notion.hard)
-
-
-def _gap_figure(
-    data: Predictions,
-    group_N: Array,
-    num_groups: int,
-    notion: Notion,
-    value: float,
-    intervals: bool,
-    margin: float | None,
-) -> dict[str, Any]:
-    if not intervals:
-        return figure(value, *NONE)
-    found = _gap_cells(data, group_N, num_groups, notion)
-    told = figure(value, *gap_interval(found, notion))
-    if margin is None:
-        return told
-    _, high = gap_interval(found, notion, level=2 * LEVEL - 1)  # two one-sided tests (Schuirmann 1987)
-    return told | {"margin": margin, "within_margin": bool(high <= margin)}
-
-
-def _of_other_class(
-    data: Predictions, group_N: Array, num_groups: int, intervals: bool, margin: float | None
-) -> dict[str, dict[str, Any]]:
-    """Of two classes, the gaps that are about the second alone (equal opportunity), of the first: by notion."""
-    if data.prob_NC.shape[1] != 2:
-        return {}
-    own = {name: notion for name, notion in data.notions.items() if notion.one_sided}
-    swapped = replace(data, prob_NC=data.prob_NC[:, [1, 0]], label_N=1 - data.label_N, notions=own)
-    return {
-        name: _gap_figure(swapped, group_N, num_groups, own[name], value, intervals, margin)
-        for name, (value, _) in _gaps(swapped, group_N, num_groups).items()
-    }
-
-
 def _resampled(
     statistic: str, point: Mapping[str, Array], draws: Mapping[str, Array], group: int, of: str | None = None
 ) -> dict[str, Any]:
@@ -217,43 +166,3 @@ def interval(value: float, draws_R: Array, basic: bool) -> tuple[float, float]:
         return np.nan, np.nan
     low, high = np.quantile(draws_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return (2 * value - high, 2 * value - low) if basic else (low, high)
-
-
-def _gaps(data: Predictions, group_N: Array, num_groups: int) -> dict[str, tuple[float, dict[str, Any]]]:
-    """Every notion's gap and its empty cells and worst event, hard ones from fairlearn's rates."""
-    found, cells = {}, {}
-    for name, notion in data.notions.items():
-        if notion.scores not in cells:  # several notions aggregate the same rates
-            cells[notion.scores] = _cells(data, notion, group_N, num_groups)
-        rate_GE, count_GE = cells[notion.scores]
-        value, defined_E = aggregate(rate_GE, count_GE, notion)
-        each_E, _ = aggregate(rate_GE.T[..., None], count_GE.T[..., None], notion)  # every event by itself
-        events = notion.event_names(data.prob_NC.shape[1])
-        worst = events[int(torch.where(defined_E, each_E, -torch.inf).argmax())] if defined_E.any() else None
-        details = {"empty_cells": int((count_GE == 0).sum()), "worst_event": worst}
-        found[name] = (float(value) if defined_E.any() else np.nan, details)
-    return found
-
-
-def _cells(data: Predictions, notion: Notion, group_N: Array, num_groups: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """rate_GE and count_GE; of a hard notion by one MetricFrame with a row for each sample of each event."""
-    score_NE, mask_NE = data.scores(notion)
-    member_NG = (group_N[:, None] == np.arange(num_groups)).astype(float)
-    count_GE = member_NG.T @ mask_NE
-    if not notion.hard:  # not in fairlearn
-        sums = GroupSums(*map(torch.from_numpy, (member_NG.T @ (score_NE * mask_NE), count_GE)))
-        return gap_of_sums(sums, notion).rate_GE.nan_to_num(), sums.denominator_GE
-    sample, event = np.nonzero(mask_NE & (group_N >= 0)[:, None])
-    rate_GE = np.zeros_like(count_GE)
-    if len(sample):
-        score = score_NE[sample, event]
-        by_group = MetricFrame(
-            metrics=mean_prediction,
-            y_true=score,
-            y_pred=score,
-            sensitive_features=pd.Series(group_N[sample], name="group"),  # fairlearn squeezes an array of one row away
-            control_features=pd.Series(event, name="event"),
-        ).by_group
-        for (e, g), rate in by_group.dropna().items():
-            rate_GE[g, e] = rate
-    return torch.from_numpy(rate_GE), torch.from_numpy(count_GE)

@@ -18,18 +18,9 @@ import numpy as np
 
 from supernet.fairness import NOTIONS, Notion
 from supernet.figures import NONE, figure
-from supernet.intervals import (
-    LEVEL,
-    Array,
-    Cells,
-    Interval,
-    cells,
-    gap_interval,
-    joint,
-    paired_interval,
-    paired_rate_interval,
-    rate_interval,
-)
+from supernet.gap_intervals import gap_interval
+from supernet.intervals import LEVEL, Array, Cells, Interval, cells, joint, rate_interval
+from supernet.paired_intervals import paired_interval, paired_rate_interval
 from supernet.resampling import Predictions
 
 OWN, LIMITS, SCREEN = (
@@ -62,6 +53,7 @@ def paired_differences(
     group_NA: Array,
     classes: Sequence[str],
     attributes: Mapping[str, Sequence[str]],
+    *,
     cluster: Array | None = None,
     n_boot: int = 1000,
     seed: int = 0,
@@ -79,54 +71,69 @@ def paired_differences(
         Predictions.checked(prob, label_N, group_NA, classes, attributes, cluster, notions)
         for prob in (prob_a_NC, prob_b_NC)
     ]
-    point = [data.statistics() for data in pair]
     # what is no largest contrast (sums, means, ratios) and soft scores: correlated by resampling both alike
     resampled = n_boot and not all(map(is_largest_contrast, notions.values()))
     draws = [data.bootstrap(n_boot, seed) for data in pair] if resampled else []
+    both = _Both(pair, [data.statistics() for data in pair], draws, n_boot > 0, margin)
+    right, worst = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
+    everything = _pair(pair, right, np.zeros(len(pair[0].label_N), int), 1)
+    found: dict[str, Any] = {"accuracy": both.told("accuracy", partial(mean_difference, everything)), "attributes": {}}
+    for a, (attribute, names) in enumerate(attributes.items()):
+        group_N = pair[0].group_NA[:, a]
+        rights = _pair(pair, right, group_N, len(names))
+        # lowest_A − lowest_B = (1 − lowest_B) − (1 − lowest_A)
+        swapped = rights._replace(a_NE=rights.b_NE, b_NE=rights.a_NE)
+        gaps = {}
+        for name, notion in notions.items():
+            key = f"{attribute}/gap/{name}"
+            gaps[name] = both.told(key, partial(both.gap, key, notion, group_N, len(names)), less_is_better=True)
+        found["attributes"][attribute] = {
+            "mean_group_accuracy": both.told(f"{attribute}/mean_group_accuracy", partial(mean_difference, rights)),
+            "worst_group_accuracy": both.told(
+                f"{attribute}/worst_group_accuracy", partial(gap_difference, swapped, worst)
+            ),
+            "gaps": gaps,
+        }
+    return found
 
-    def told(name: str, ends: Callable[[float], tuple[float, float]], less_is_better: bool = False) -> dict[str, Any]:
-        value = float(point[0][name][0] - point[1][name][0])
-        found = figure(value, *(ends(LEVEL) if n_boot else NONE))
+
+class _Both(NamedTuple):
+    """Two networks' predictions, their statistics by name, those of resamples (none where none are needed)."""
+
+    pair: Sequence[Predictions]
+    point: Sequence[Mapping[str, Array]]
+    draws: Sequence[Mapping[str, Array]]
+    intervals: bool
+    margin: float | None
+
+    def told(
+        self, name: str, ends: Callable[[float], tuple[float, float]], less_is_better: bool = False
+    ) -> dict[str, Any]:
+        """The difference in one statistic. `ends`: level → its interval."""
+        value = float(self.point[0][name][0] - self.point[1][name][0])
+        found = figure(value, *(ends(LEVEL) if self.intervals else NONE))
         low, high = found["low"], found["high"]
         unsure = low is None or high is None or low <= 0 <= high
         found["verdict"] = "not shown" if unsure else "A" if (value < 0) == less_is_better else "B"
-        if margin is not None:
-            low, high = ends(2 * LEVEL - 1) if n_boot else NONE
-            found |= {"margin": margin, "not_worse": bool(high <= margin if less_is_better else low >= -margin)}
+        if self.margin is not None:
+            low, high = ends(2 * LEVEL - 1) if self.intervals else NONE
+            not_worse = high <= self.margin if less_is_better else low >= -self.margin
+            found |= {"margin": self.margin, "not_worse": bool(not_worse)}
         return found
 
-    def gap(name: str, notion: Notion, group_N: Array, num_groups: int, level: float) -> tuple[float, float]:
+    def gap(self, name: str, notion: Notion, group_N: Array, num_groups: int, level: float) -> tuple[float, float]:
+        """The interval of a difference of gaps."""
         if is_largest_contrast(notion):
-            return gap_difference(_pair(pair, notion, group_N, num_groups), notion, level)
+            return gap_difference(_pair(self.pair, notion, group_N, num_groups), notion, level)
         one, other = (
             (
                 float(values[name][0]),
                 *gap_interval(cells(*scores, group_N, num_groups, data.unit_N, notion.hard), notion, level),
             )
-            for values, data in zip(point, pair, strict=True)
+            for values, data in zip(self.point, self.pair, strict=True)
             for scores in [data.scores(notion)]
         )
-        return paired_interval(one, other, _correlation(*(drawn[name] for drawn in draws)))
-
-    right, worst = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
-    everything = _pair(pair, right, np.zeros(len(pair[0].label_N), int), 1)
-    found: dict[str, Any] = {"accuracy": told("accuracy", partial(mean_difference, everything)), "attributes": {}}
-    for a, (attribute, names) in enumerate(attributes.items()):
-        group_N = pair[0].group_NA[:, a]
-        rights = _pair(pair, right, group_N, len(names))
-        swapped = rights._replace(
-            a_NE=rights.b_NE, b_NE=rights.a_NE
-        )  # lowest_A − lowest_B = (1 − lowest_B) − (1 − lowest_A)
-        gaps = {}
-        for name, notion in notions.items():
-            key = f"{attribute}/gap/{name}"
-            gaps[name] = told(key, partial(gap, key, notion, group_N, len(names)), less_is_better=True)
-        found["attributes"][attribute] = {
-            "mean_group_accuracy": told(f"{attribute}/mean_group_accuracy", partial(mean_difference, rights)),
-            "worst_group_accuracy": told(f"{attribute}/worst_group_accuracy", partial(gap_difference, swapped, worst)),
-            "gaps": gaps,
-        }
-    return found
+        return paired_interval(one, other, _correlation(*(drawn[name] for drawn in self.draws)))
 
 
 def _pair(pair: Sequence[Predictions], notion: Notion, group_N: Array, num_groups: int) -> Pair:

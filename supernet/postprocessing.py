@@ -46,9 +46,10 @@ def adjust_by_group(
     group_N: Array,
     notion: str,
     weight: float,
-    seed: int,
+    *,
+    seed: int = 0,
 ) -> Adjusted:
-    """Fits on V, adjusts N. A sample whose group is unknown, or has nobody in V, is left as it was."""
+    """Fits on V, adjusts N; `seed` of what is drawn at random. A sample whose group is unknown, or has nobody in V, is left as it was."""
     known_V = group_V >= 0
     prob_VC, prob_NC = prob_VC.astype(np.float64), prob_NC.astype(np.float64)  # fairlearn cannot take float32
     prob_VC, label_V, group_V = prob_VC[known_V], label_V[known_V], group_V[known_V]
@@ -68,9 +69,9 @@ def adjust_by_group(
         )
         return Adjusted(adjusted_NC, method)
     own_V = seen_GC[group_V, label_V]
-    fit = prob_VC[own_V], label_V[own_V], group_V[own_V]
+    fit = _Fit(prob_VC[own_V], label_V[own_V], group_V[own_V])
     fitted_N &= seen_GC[group_N, prob_NC.argmax(1)]
-    adjusted_NC[fitted_N] = _scaling(*fit, prob_NC[fitted_N], group_N[fitted_N], seen_GC, notion, weight)
+    adjusted_NC[fitted_N] = _scaling(fit, prob_NC[fitted_N], group_N[fitted_N], seen_GC, notion, weight)
     method = f"a temperature and class offsets for each group, fitted to cross-entropy + {weight:g} · soft gap"
     kept = tuple((int(g), int(k)) for g in groups for k in np.flatnonzero(~seen_GC[g]))
     return Adjusted(adjusted_NC, method, kept)
@@ -104,10 +105,15 @@ def _thresholds(
     return np.asarray(optimizer.predict(prob_NC, sensitive_features=group_N, random_state=seed)).astype(int)
 
 
-def _scaling(
-    prob_VC: Array, label_V: Array, group_V: Array, prob_NC: Array, group_N: Array, seen_GC: Array, notion: str,
-    weight: float,
-) -> Array:  # fmt: skip
+class _Fit(NamedTuple):
+    """What scalings are fitted to."""
+
+    prob_VC: Array
+    label_V: Array
+    group_V: Array
+
+
+def _scaling(fit: _Fit, prob_NC: Array, group_N: Array, seen_GC: Array, notion: str, weight: float) -> Array:
     """(N, C) probabilities; a small ridge keeps a group of few from being fitted by heart. What is not seen keeps its own."""
     num_groups = len(seen_GC)
     log_cold_G = torch.zeros(num_groups, requires_grad=True)  # log (1 / temperature)
@@ -121,10 +127,10 @@ def _scaling(
         rest_B1 = (prob_BC * seen[at_B]).sum(1, keepdim=True)
         return torch.where(seen[at_B], rest_B1 * share_BC, prob_BC)
 
-    label, group = torch.from_numpy(label_V), torch.from_numpy(group_V)
+    label, group = torch.from_numpy(fit.label_V), torch.from_numpy(fit.group_V)
     optimizer = torch.optim.Adam([log_cold_G, offset_GC], RATE)
-    for _ in range(STEPS if len(label_V) else 0):
-        adjusted_VC = adjusted(prob_VC, group)
+    for _ in range(STEPS if len(fit.label_V) else 0):
+        adjusted_VC = adjusted(fit.prob_VC, group)
         loss = F.nll_loss(adjusted_VC.clamp_min(1e-12).log(), label) + RIDGE * offset_GC.square().mean()
         if weight:
             loss = loss + weight * soft_gap(adjusted_VC, label, group, num_groups, notion)

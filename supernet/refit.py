@@ -18,7 +18,6 @@ search-train join them; these count twice, since what was trained on is easier t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,17 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.coverage import check_coverage, coverage, named
 from supernet.data import Batches, GroupedData, Split
 from supernet.errors import UserError
 from supernet.fairness.weights import CellWeights
 from supernet.objective import cell_counts
 
 FOLDS, STEPS = 4, 100
-RARE = 0.25
 PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # λ, from hardly any change to as good as none
 BIAS = 3.0  # β: the bias is penalised a ninth as much (docs/log.md)
 STAND_INS, STAND_IN_WEIGHT = 64, 2.0  # images of search-train at most for one group × class, and how much they count
-NAMED = 5
 
 
 class Refit(NamedTuple):
@@ -63,7 +61,7 @@ class Refit(NamedTuple):
         )
         if self.helped:
             told += (
-                f" Search-val has fewer than {FOLDS} images of {_named(self.helped)}: images of search-train joined them, so that the "
+                f" Search-val has fewer than {FOLDS} images of {named(self.helped)}: images of search-train joined them, so that the "
                 f"fit does not unlearn them."
             )
         return told
@@ -104,56 +102,12 @@ def refit_classifier(network: nn.Module, data: GroupedData, split: Split, device
     return Refit(penalty, loss_before, loss_after, len(split), helped)
 
 
-def check_coverage(data: GroupedData, split: Split) -> None:
-    """Raises UserError that names the classes and group × class which search-train has and the split lacks."""
-    lacking = [cell.name for cell in _cells(data, split) if cell.train_M.size and not cell.owners]
-    if lacking:
-        raise UserError(
-            f"--refit-classifier: search-val has no image of {_named(lacking)}, which the fit would unlearn. Put some into val, or leave the "
-            f"option out."
-        )
-
-
-class _Cell(NamedTuple):
-    """A class, or a group × class: its images in the split (clusters, where these are known), positions in search-train."""
-
-    name: str
-    owners: int
-    train_M: np.ndarray
-
-
-def _cells(data: GroupedData, split: Split) -> Iterator[_Cell]:
-    owner_N = np.arange(len(split)) if split.cluster_N is None else split.cluster_N
-    for label, name in enumerate(data.classes):
-        here_N, there_N = (part.label_N == label for part in (split, data.train))
-        yield _Cell(f'"{name}"', len(np.unique(owner_N[here_N])), np.flatnonzero(there_N))
-        for column, groups in enumerate(data.attributes.values()) if here_N.any() else ():
-            for group, told in enumerate(groups):
-                own_N = here_N & (split.group_NA[:, column] == group)
-                positions_M = np.flatnonzero(there_N & (data.train.group_NA[:, column] == group))
-                yield _Cell(f'"{name}" with group "{told}"', len(np.unique(owner_N[own_N])), positions_M)
-
-
 def _stand_ins(data: GroupedData, split: Split) -> tuple[np.ndarray, tuple[str, ...]]:
     """Sorted positions in search-train of the images that join the split's rare cells, and these cells' names."""
     rng = np.random.default_rng(0)
-    rare = [cell for cell in _cells(data, split) if cell.owners < FOLDS and cell.train_M.size]
+    rare = [cell for cell in coverage(data, split) if cell.owners < FOLDS and cell.train_M.size]
     chosen = [rng.permutation(cell.train_M)[:STAND_INS] for cell in rare]
     return np.unique(np.concatenate([np.zeros(0, np.int64), *chosen])), tuple(cell.name for cell in rare)
-
-
-def advice(data: GroupedData) -> list[str]:
-    """A line for each group that is rare in search-train and at least twice as frequent in search-val."""
-    lines = []
-    for column, (attribute, groups) in enumerate(data.attributes.items()):
-        for code, group in enumerate(groups):
-            train, val = (float((split.group_NA[:, column] == code).mean()) for split in (data.train, data.val))
-            if 0 < train < RARE and val >= 2 * train:
-                lines.append(
-                    f'"{group}" ({attribute}) is {train:.0%} of search-train and {val:.0%} of search-val: --refit-classifier or '
-                    f"--train-on-val would let the network learn from these images, too (docs/fairness.md)."
-                )
-    return lines
 
 
 def linear_classifier(network: nn.Module) -> nn.Linear:
@@ -184,12 +138,6 @@ def _features(network: nn.Module, batches: Batches) -> Tensor:
     return torch.cat(
         [body.forward_head(body.forward_features(b.image), pre_logits=True).double().cpu() for b in batches.epoch()]
     )
-
-
-def _named(names: Sequence[str]) -> str:
-    """The first few, and how many more."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def _folds(split: Split) -> Tensor:

@@ -15,8 +15,8 @@ import timm
 import torch
 from safetensors.torch import load_file
 
+from supernet.commands.inherited import inherit
 from supernet.commands.main import main
-from supernet.commands.train import inherit
 from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import METHODS, NOTIONS
 from supernet.fairness.notions import EVENTS, GROUPS

@@ -167,7 +167,7 @@ def test_one_attribute_paying_for_another_when_adjusted_is_warned_of(monkeypatch
     d = data(size=1500)
     before, after = predicted(d.test, {0: 1}), predicted(d.test, {1: 2})
     adjusted = Adjusted(after, "by hand")
-    monkeypatch.setattr("supernet.commands.comparison.adjust_by_group", lambda *args: adjusted)
+    monkeypatch.setattr("supernet.commands.comparison.adjust_by_group", lambda *args, **how: adjusted)
     (line,) = postprocess(CONFIG, d, before, before)[0]["sex"].warnings
     assert "by sex became smaller than as trained while that by age became larger" in line
 

@@ -18,7 +18,8 @@ from supernet.data import Batches, GroupedData, load_data
 from supernet.engine import loop, retraining
 from supernet.engine.course import Course, course_words, figure, mean_recall
 from supernet.engine.evaluate import brief_scores, predict
-from supernet.engine.runs import Interrupted, RunFolder
+from supernet.engine.runs import RunFolder
+from supernet.engine.stopping import Interrupted
 from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.objective import class_weights, data_objective

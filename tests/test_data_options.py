@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from supernet.commands.train import build, inherit
+from supernet.commands.inherited import build, inherit
 from supernet.config import SearchConfig, TrainConfig
 from supernet.data import GroupedData, load_data
 from supernet.errors import UserError

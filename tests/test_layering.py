@@ -41,13 +41,16 @@ LEVELS = [
         "transplant",
         "pretrained",
         "intervals",
+        "gap_figures",
+        "gap_intervals",
+        "paired_intervals",
         "paired",
         "metrics",
         "models",
         "timm_entry",
     }
     | {"export", "onnx_model", "prediction", "quantisation", "resampling", "postprocessing"}
-    | {"figures", "class_metrics", "closer"},
+    | {"coverage", "figures", "class_metrics", "closer"},
     {"engine", "refit", "report", "lut"},
     {"problem", "scoring", "quality_fit"},
     {"strategies"},
@@ -184,3 +187,24 @@ def test_links_of_the_docs_stay_in_the_repository(path: Path) -> None:
     for link in re.findall(r"\]\(([\w./-]+\.\w+)[)#]", path.read_text(encoding="utf-8")):
         target = (path.parent / link).resolve()
         assert target.is_relative_to(ROOT) and target.exists(), link
+
+
+MOST_LINES, LONGEST, MOST_PARAMETERS = 250, 60, 7
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Those that a caller must know: not `self`, and no option (keyword-only, with a default)."""
+    found = function.args
+    named = [*found.posonlyargs, *found.args]
+    must = sum(default is None for default in found.kw_defaults)
+    return len(named) + must - (named[:1] != [] and named[0].arg in ("self", "cls", "ctx"))
+
+
+@pytest.mark.parametrize("path", [*SUPERNET, *LUTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MOST_LINES, "split it by meaning"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < LONGEST, f"{node.name}: line {node.lineno} is too long"
+            assert parameters(node) <= MOST_PARAMETERS, f"{node.name}: line {node.lineno} has too many parameters"

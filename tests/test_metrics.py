@@ -30,10 +30,13 @@ from sklearn.metrics import (
 from supernet.class_metrics import auc
 from supernet.errors import UserError
 from supernet.fairness import NOTIONS
-from supernet.intervals import Cells, cells, gap_interval, paired_rate_interval, rate_interval
+from supernet.gap_intervals import gap_interval
+from supernet.intervals import Cells, cells, rate_interval
 from supernet.metrics import evaluate_predictions, interval
 from supernet.paired import paired_differences
+from supernet.paired_intervals import paired_rate_interval
 from supernet.report import words
+from supernet.report.facts import Figure, read
 from supernet.resampling import Predictions
 
 CLASSES = ("cat", "dog", "eel")
@@ -155,7 +158,7 @@ def test_whole_clusters_widen_the_interval_where_their_samples_are_alike():
     writer = np.repeat(np.arange(60), 10)
     widths = []
     for cluster in (None, writer):
-        found = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, cluster, n_boot=150)
+        found = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, cluster=cluster, n_boot=150)
         widths.append(found["accuracy"]["high"] - found["accuracy"]["low"])
     assert widths[1] == pytest.approx(widths[0] * np.sqrt(10), rel=0.3)
     assert found["bootstrap"]["unit"] == "cluster" and found["bootstrap"]["units"] == 60
@@ -262,7 +265,8 @@ def test_one_image_is_no_evidence_of_a_gap():
     )
     assert rare["too_few"] == 1 and rare["high"] - rare["low"] > 0.5
     assert gap["low"] == 0 < gap["value"] < gap["high"] <= 1
-    assert words.interval(rare) == words.estimate(rare) == "too few images (1)"
+    figure = read(Figure, rare)
+    assert words.interval(figure) == words.estimate(figure) == "too few images (1)"
 
 
 def test_equal_small_groups_have_no_gap_of_width_zero():
@@ -280,7 +284,7 @@ def test_intervals_hold_their_value_inside_the_possible(seed, size, clustered):
     prob, label, group = predictions(seed, size)
     group[:2] = [[0, 0], [1, 1]]
     cluster = np.arange(size) // 3 if clustered else None
-    report = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, cluster, n_boot=5)
+    report = evaluate_predictions(prob, label, group, CLASSES, ATTRIBUTES, cluster=cluster, n_boot=5)
     for found in report["attributes"].values():
         assert list(found["gaps"]) == list(NOTIONS)
         for name, gap in found["gaps"].items():
@@ -292,7 +296,7 @@ def test_intervals_hold_their_value_inside_the_possible(seed, size, clustered):
             figure = found[name]
             assert figure["value"] is None or 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1, name
     other = prob[np.random.default_rng(seed).permutation(size)]
-    paired = paired_differences(prob, other, label, group, CLASSES, ATTRIBUTES, cluster, n_boot=5)
+    paired = paired_differences(prob, other, label, group, CLASSES, ATTRIBUTES, cluster=cluster, n_boot=5)
     assert -1 <= paired["accuracy"]["low"] < paired["accuracy"]["high"] <= 1
 
 

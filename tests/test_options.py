@@ -14,9 +14,9 @@ import pytest
 
 from supernet import bars
 from supernet.command_line import described, from_options, to_file, with_file
+from supernet.commands.inherited import inherit
 from supernet.commands.main import main
 from supernet.commands.setting import check
-from supernet.commands.train import inherit
 from supernet.config import ASK_TELL, INHERITED, PENALTIES, SearchConfig, TrainConfig
 from supernet.errors import UserError
 from supernet.fairness import METHODS

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from supernet.fairness import NOTIONS, get_notion
-from supernet.intervals import gap_interval, paired_interval, paired_rate_interval
+from supernet.gap_intervals import gap_interval
 from supernet.paired import Pair, gap_difference, is_largest_contrast, mean_difference, paired_differences
+from supernet.paired_intervals import paired_interval, paired_rate_interval
+from supernet.report.facts import Difference, read
 from supernet.report.words import not_worse
 
 PARITY, WORST = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
@@ -91,7 +93,7 @@ def test_not_worse_by_more_than_a_margin_is_a_one_sided_test() -> None:
 
     accuracy, gap = found(0.02)["accuracy"], found(0.02)["attributes"]["g"]["gaps"]["accuracy_parity"]
     assert accuracy["verdict"] == gap["verdict"] == "not shown" and accuracy["not_worse"] and gap["not_worse"]
-    assert not_worse(gap) == "not worse by more than 0.02: shown"
+    assert not_worse(read(Difference, gap)) == "not worse by more than 0.02: shown"
     assert not found(0.002)["accuracy"]["not_worse"] and not found(0.02, slice(975, 1025))["accuracy"]["not_worse"]
     assert "not_worse" not in found(None)["accuracy"] and not_worse(found(None)["accuracy"]) == ""
     worse = paired_differences(

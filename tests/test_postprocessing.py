@@ -60,7 +60,7 @@ def test_more_classes_get_calibrated_by_group_and_fairer_in_the_notion_asked_for
 def test_a_group_that_validation_has_nobody_of_is_left_as_it_was() -> None:
     (prob_V, label_V, group_V), (prob, _, group) = predictions(0, 300, 3), predictions(1, 300, 3)
     adjusted, *_ = adjust_by_group(
-        prob_V, label_V, np.where(group_V == 1, -1, group_V), prob, group, "accuracy_parity", 1.0, 0
+        prob_V, label_V, np.where(group_V == 1, -1, group_V), prob, group, "accuracy_parity", 1.0
     )
     assert (adjusted[group == 1] == prob[group == 1]).all() and not (adjusted[group == 0] == prob[group == 0]).all()
 
@@ -71,7 +71,7 @@ def test_where_thresholds_cannot_be_fitted_two_classes_are_scaled(notion: str) -
     prob_V, label_V, group_V = predictions(0, 300, 2)
     if notion == "equalized_odds":
         label_V = np.where(group_V == 1, 0, label_V)
-    _, method, _ = adjust_by_group(prob_V, label_V, group_V, prob_V, group_V, notion, 0.0, 0)
+    _, method, _ = adjust_by_group(prob_V, label_V, group_V, prob_V, group_V, notion, 0.0)
     assert "temperature" in method
 
 
@@ -104,7 +104,7 @@ def test_a_group_of_a_few_is_left_as_it_was() -> None:
     prob_V, label_V, group_V = predictions(0, 300, 3)
     few = (group_V == 0) | (np.cumsum(group_V == 1) <= 4)
     adjusted, _, kept = adjust_by_group(
-        prob_V[few], label_V[few], group_V[few], prob_V, group_V, "accuracy_parity", 1.0, 0
+        prob_V[few], label_V[few], group_V[few], prob_V, group_V, "accuracy_parity", 1.0
     )
     assert set(kept) == {(1, 0), (1, 1), (1, 2)} and (adjusted[group_V == 1] == prob_V[group_V == 1]).all()
 

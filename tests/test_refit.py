@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.coverage import advice, check_coverage
 from supernet.data import GroupedData, Split, load_data
 from supernet.errors import UserError
 from supernet.export import to_onnx
@@ -22,9 +23,7 @@ from supernet.quantisation import quantise
 from supernet.refit import (
     FOLDS,
     _folds,
-    advice,
     balanced_weights,
-    check_coverage,
     linear_classifier,
     refit_classifier,
 )

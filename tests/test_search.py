@@ -19,7 +19,7 @@ from supernet.config import SearchConfig
 from supernet.costs.latency import load_table
 from supernet.derive import hand_made
 from supernet.engine.loop import train
-from supernet.engine.runs import Interrupted
+from supernet.engine.stopping import Interrupted
 from supernet.errors import UserError
 from supernet.problem import Problem
 from supernet.report import render

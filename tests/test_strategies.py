@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from supernet.costs.factors import Cost
-from supernet.engine.runs import Interrupted
+from supernet.engine.stopping import Interrupted
 from supernet.errors import UserError
 from supernet.front import hypervolume, non_dominated
 from supernet.strategies import ASK_TELL

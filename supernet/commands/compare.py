@@ -53,7 +53,7 @@ def write_comparison(out: Path, content: dict[str, Any]) -> None:
 
 def comparison(folders: Sequence[Path]) -> dict[str, Any]:
     """The facts of the page. Raises UserError for fewer than two runs, one that is no finished training, or other classes."""
-    from supernet.engine.runs import circumstances
+    from supernet.engine.circumstances import circumstances
 
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise UserError("compare takes two different runs or more.")

@@ -48,7 +48,7 @@ def postprocess(
     for a, (attribute, groups) in enumerate(data.attributes.items()):
         found = adjust_by_group(
             val_prob_VC, data.val.label_N, data.val.group_NA[:, a], prob_NC, data.test.group_NA[:, a],
-            config.fairness, weight, config.seed,
+            config.fairness, weight, seed=config.seed,
         )  # fmt: skip
         adjusted[attribute] = found.prob_NC
         figures = _figures(config, data, found.prob_NC)

@@ -90,7 +90,7 @@ def architecture(asked: Asked, one: Answer, device: str, budget_ms: float, wish:
     """derived.json: the search's own, with another answer. No weights are inherited: none were assembled for it."""
     from supernet.blocks.ops import arch_strings
     from supernet.commands.promise import table_identity
-    from supernet.engine.runs import commit, versions
+    from supernet.engine.circumstances import commit, versions
 
     ops, table = asked.quality.space.names(one.index_L), asked.table
     changed = {

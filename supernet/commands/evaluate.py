@@ -84,7 +84,7 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     from supernet.data.grouped import Columns
     from supernet.data.intersections import joined
     from supernet.data.labelled import read_labelled
-    from supernet.engine.runs import circumstances
+    from supernet.engine.circumstances import circumstances
     from supernet.fairness import get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.prediction import load_classifier

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from supernet.commands.budgets import half_way_ms
 from supernet.commands.facts import layer_facts, table_facts
-from supernet.commands.setting import half_way_ms
 from supernet.config import TrainConfig
 from supernet.costs.factors import Cost
 from supernet.costs.latency import LatencyTable, load_table

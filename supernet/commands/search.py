@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supernet.command_line import add_options, to_file
-from supernet.config import CONTROL, DATA, SearchConfig, with_epochs
+from supernet.config import CONTROL, SearchConfig, with_epochs
 from supernet.errors import UserError
-from supernet.options import check_effect, check_values
+from supernet.options import check_effect
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
@@ -77,9 +75,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
     from supernet.commands.cap import searched_cap_notes, unknown_gap_notes
-    from supernet.commands.setting import open_run, prepare
+    from supernet.commands.setting import open_run, prepare, with_teachers_data
     from supernet.engine import distributed
-    from supernet.engine.runs import Interrupted
+    from supernet.engine.stopping import Interrupted
     from supernet.report import write_report
     from supernet.schema import write_json
     from supernet.strategies import STRATEGIES
@@ -118,19 +116,6 @@ def run(options: argparse.Namespace) -> None:
     print("".join(f"{note}\n" for note in searched_cap_notes(config, problem, outcome)), end="")
 
 
-def with_teachers_data(config: SearchConfig, given: Collection[str]) -> SearchConfig:
-    """Where --data is left open, the teacher's own data, read as its run did. Raises UserError where that is not told whole."""
-    from supernet.engine.claim import CONFIG, read_content
-
-    run = None if config.teacher is None else Path(config.teacher)
-    if run is None or config.resume is not None or "data" in given or not (run / CONFIG).is_file():
-        return config
-    told = read_content(run)
-    found = {name: told[name] for name in DATA if name in told and name not in given}
-    check_values(SearchConfig, found, str(run / CONFIG))
-    return replace(config, **found)
-
-
 def require_inside(config: SearchConfig, problem: Problem, candidate: Candidate) -> None:
     """The last look before derived.json: each cost against the budget as the user gave it, whatever was held inside."""
     asked = {"latency": problem.budget_ms, "macs": config.max_macs, "params": config.max_params}
@@ -144,8 +129,8 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
     """What derived.json says of an architecture; it and its weights are at this place in the run folder."""
     from supernet.blocks.ops import arch_strings
     from supernet.commands.promise import table_identity
+    from supernet.engine.circumstances import commit, versions
     from supernet.engine.claim import sha256
-    from supernet.engine.runs import commit, versions
     from supernet.pretrained import INHERITED_WEIGHTS
     from supernet.spaces.architecture import Architecture
 

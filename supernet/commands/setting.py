@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import math
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 
 from supernet.command_line import from_options, with_file
+from supernet.commands.budgets import check_feasible, latency_budget
 from supernet.commands.without_groups import check_methods, check_notion
-from supernet.config import ASK_TELL, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
+from supernet.config import ASK_TELL, DATA, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
-from supernet.costs.factors import Cost, least_text
-from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
+from supernet.costs.latency import load_table, require_good, table_path
 from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
-from supernet.derive import most_probable
 from supernet.engine import distributed
-from supernet.engine.claim import check_free, read_content, run_input
+from supernet.engine.claim import CONFIG, check_free, read_content, run_input
 from supernet.engine.runs import RunFolder, compute_device, read_config
 from supernet.errors import UserError
 from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
 from supernet.options import check_values
 from supernet.problem import Problem
-from supernet.spaces import SearchSpace, get_space
+from supernet.spaces import get_space
 from supernet.spaces.architecture import LONGEST_NAME
 from supernet.strategies.uniform import no_control
 from supernet.teacher import check_classes, read_teacher
-from supernet.transfer.adapt import quantile_margin_ms
 from supernet.transfer.kernel_model import table_for
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -154,6 +151,17 @@ def check_measurable(data: GroupedData) -> None:
             raise UserError(f'The {kind} "{longest[:40]}…" has {len(longest)} characters; at most {LONGEST_NAME} are possible.')  # fmt: skip
 
 
+def with_teachers_data(config: SearchConfig, given: Collection[str]) -> SearchConfig:
+    """Where --data is left open, the teacher's own data, read as its run did. Raises UserError where that is not told whole."""
+    run = None if config.teacher is None else Path(config.teacher)
+    if run is None or config.resume is not None or "data" in given or not (run / CONFIG).is_file():
+        return config
+    told = read_content(run)
+    found = {name: told[name] for name in DATA if name in told and name not in given}
+    check_values(SearchConfig, found, str(run / CONFIG))
+    return replace(config, **found)
+
+
 def prepare(config: SearchConfig) -> Problem:
     """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
     device = use_machine(config)
@@ -217,52 +225,3 @@ def teacher_weights(resume: str | None, teacher: str) -> Path:
     if resume is not None and TEACHER_WEIGHTS in read_content(Path(resume))["inputs"]:
         run_input(resume, TEACHER_WEIGHTS, path)
     return path
-
-
-def half_way_ms(space: SearchSpace, latency: Cost) -> float:
-    """Half way from the fastest to the median architecture: the default budget, before it is rounded."""
-    return (latency.bounds(space.valid_LK)[0] + latency.median(space.valid_LK)) / 2
-
-
-def latency_budget(
-    config: SearchConfig, space: SearchSpace, table: LatencyTable, latency: Cost
-) -> tuple[float, float, list[str]]:
-    """(budget in ms as asked or by default, what the predicted latency may be, lines for the person).
-
-    Raises UserError where no architecture keeps it, with the least budget that is accepted.
-    """
-    fastest, slowest = latency.bounds(space.valid_LK)
-    notes = [
-        f"{space.name} on {table.device}: predicted from {least_text(fastest)} ms (fastest) to {slowest:.4g} ms (slowest); "
-        f"{latency.base:.4g} ms of each are fixed (stem, head, classifier)."
-    ]
-    margin_ms = 0.0
-    if config.latency_quantile is not None:
-        margin_ms = quantile_margin_ms(table.content, config.latency_quantile)
-    budget_ms = config.budget_ms
-    if budget_ms is None:
-        half_way = half_way_ms(space, latency)
-        digits = max(1, 1 - math.floor(math.log10(half_way))) if half_way > 0 else 1
-        budget_ms = max(round(half_way, digits), float(least_text(fastest + margin_ms)))
-        notes.append(
-            f"No --budget-ms was given: {budget_ms:g} ms was taken, half way from the fastest to the median "
-            f"architecture of {space.name}."
-        )
-    limit_ms = max(budget_ms - margin_ms, fastest)  # a budget of just both must not fail by rounding
-    if config.latency_quantile is not None:
-        notes.append(
-            f"Predicted latency is held at {limit_ms:.4g} ms, so that a measured one keeps {budget_ms:g} ms with "
-            f"probability {config.latency_quantile:g}."
-        )
-    if budget_ms < fastest + margin_ms:
-        held = f", of which {margin_ms:.4g} ms are held back by --latency-quantile" if margin_ms else ""
-        raise UserError(
-            f"No architecture of {space.name} keeps {budget_ms:g} ms on {table.device}{held}: the fastest possible takes "
-            f"{least_text(fastest + margin_ms)} ms. Raise --budget-ms."
-        )
-    return budget_ms, limit_ms, notes
-
-
-def check_feasible(space: SearchSpace, costs: dict[str, Cost], budgets: dict[str, float]) -> None:
-    """Raises UserError, before the search, where no architecture keeps all budgets."""
-    next(most_probable(np.zeros(space.valid_LK.shape), space.valid_LK, list(costs.values()), budgets))

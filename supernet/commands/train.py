@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from supernet.command_line import add_options, to_file
-from supernet.config import INHERITED, TrainConfig, is_file, with_epochs
+from supernet.config import TrainConfig
 from supernet.errors import UserError
-from supernet.options import check_effect, check_values
 from supernet.program import called, examples
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from supernet.commands.trained import Training
-    from supernet.data import GroupedData
-    from supernet.spaces.architecture import Architecture
+    pass
 
 EPILOG = """\
 --data, --fairness and --fairness-method: as in search. What is not given is taken from derived.json's search.
@@ -68,9 +61,11 @@ def run(options: argparse.Namespace) -> None:
     from supernet.commands.cap import trained_cap_notes
     from supernet.commands.exports import export
     from supernet.commands.trained import closing_words, exportable, finish, report_facts
+    from supernet.commands.training import set_up
     from supernet.engine.claim import PENDING
     from supernet.engine.retraining import train_network
-    from supernet.engine.runs import Interrupted, RunFolder
+    from supernet.engine.runs import RunFolder
+    from supernet.engine.stopping import Interrupted
     from supernet.models import DERIVED, save_model
     from supernet.report import write_report
     from supernet.report.facts import Int8, read
@@ -109,192 +104,3 @@ def run(options: argparse.Namespace) -> None:
     write_report(folder.path, facts.to_json())
     print(closing_words(facts, folder.path, trained_cap_notes(config, data, folder.rows(), facts.metrics)))
     print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")
-
-
-def set_up(options: argparse.Namespace) -> Training:
-    """Everything a training needs. Raises UserError for what the user can mend, before anything is written."""
-    from supernet.commands.comparison import read_baseline
-    from supernet.commands.promise import other_data, priced
-    from supernet.commands.setting import TEACHER_WEIGHTS, check, open_run, read_data, teacher_weights, use_machine
-    from supernet.commands.trained import Training
-    from supernet.costs.latency import load_table
-    from supernet.objective import class_weights
-    from supernet.pretrained import INHERITED_WEIGHTS, Pretrained, find_weights, load_weights, read_weights
-    from supernet.refit import check_coverage, linear_classifier
-    from supernet.spaces import SIZED
-    from supernet.spaces.architecture import Architecture
-    from supernet.teacher import check_classes, check_input, read_teacher
-
-    config, given = open_run(options, "train", TrainConfig)
-    if not config.arch:
-        raise UserError("--arch is needed: a derived.json (or its run folder), or a timm model's name.")
-    arch_file = find_architecture(config)
-    arch = None if arch_file is None else Architecture.load(arch_file)
-    if arch is not None:
-        config = inherit(config, arch, given, quick=options.quick)
-        check(config)
-    check_effect(config, given)
-    if arch is None and "device" in given:
-        load_table(config.device)  # a wrong name is said now
-    notes: list[str] = []
-    if arch is not None:
-        arch, notes = priced(config, arch, given)
-    device = use_machine(config)
-    data = read_data(config, arch.input.size if arch is not None else config.resolution or _space_resolution(config))
-    config = with_epochs(config, len(data.train))
-    class_weights(config, data, data.train)  # says now whether it has an effect
-    baseline = None if config.baseline is None else read_baseline(config.baseline, data)
-    weights = None if config.pretrained is None else find_weights(config.pretrained, config.arch)
-    if weights is not None:
-        data = replace(data, preprocessing=weights.preprocessing(data.preprocessing))
-    if arch is not None and arch.space in SIZED:  # trained weights keep the scale that they are used to
-        data = replace(data, preprocessing=replace(data.preprocessing, mean=arch.input.mean, std=arch.input.std))
-    network = build(config, arch, data)
-    inherited = (
-        None
-        if arch is None or arch_file is None or config.from_scratch
-        else inherited_weights(config, arch_file, arch.weights_sha256)
-    )
-    if arch is not None and inherited is not None:
-        state, digest = read_weights(inherited)
-        load_weights(network, Pretrained(state, arch.input.mean, arch.input.std, str(inherited), None, digest))
-        config = tuned(config, given)
-        notes.append("Begun with the weights that the search left, which are the teacher's (--from-scratch: without).")
-    teacher = None
-    if config.teacher is not None and not config.from_scratch:
-        teacher = read_teacher(config.teacher)
-        check_classes(teacher, data.classes, data.channels)
-        check_input(teacher, data.preprocessing)
-        if "smoothing" in given:
-            raise UserError("--smoothing has no effect on a teacher's outputs, which are learned in place of the labels: leave it out.")  # fmt: skip
-        notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.")
-    if weights is not None:
-        anew = load_weights(network, weights)
-        notes.append(f"Begun with trained weights: {weights.source}; anew: {', '.join(anew) or 'nothing'}.")
-    notes += [*data.notes, *([] if arch is None else other_data(config, arch, data.fingerprint))]
-    if config.refit_classifier:
-        linear_classifier(network)  # now rather than after the training
-        check_coverage(data, data.val)
-    inputs = {} if arch_file is None else {"derived.json": arch_file}
-    if inherited is not None:
-        inputs[INHERITED_WEIGHTS] = inherited
-    if teacher is not None and config.teacher is not None:
-        inputs[TEACHER_WEIGHTS] = teacher_weights(config.resume, config.teacher)
-    return Training(
-        config,
-        arch,
-        data,
-        network,
-        device,
-        inputs,
-        baseline,
-        notes,
-        None if weights is None else weights.facts(),
-        teacher,
-    )
-
-
-def inherited_weights(config: TrainConfig, arch_file: Path, digest: str | None) -> Path | None:
-    """The weights that the search left beside derived.json, of a resumed run its own copy.
-
-    Raises UserError where they are not those of which derived.json states the SHA-256.
-    """
-    from supernet.engine.claim import read_content, run_input, sha256
-    from supernet.pretrained import INHERITED_WEIGHTS
-
-    path = arch_file.parent / INHERITED_WEIGHTS
-    if config.resume is None:
-        if digest is not None and (not path.is_file() or sha256(path) != digest):
-            what = "is not what the search left there" if path.is_file() else "is missing: the search left it there"
-            raise UserError(f"{path} {what}. Restore it beside derived.json, or train with --from-scratch.")
-        return path if path.exists() else None
-    if INHERITED_WEIGHTS not in read_content(Path(config.resume))["inputs"]:
-        return None
-    return run_input(config.resume, INHERITED_WEIGHTS, path)
-
-
-def tuned(config: TrainConfig, given: Collection[str]) -> TrainConfig:
-    """The options of a training that begins with trained weights, where the user left them open."""
-    usual = {"lr": 1e-3, "layer_decay": 1.0, "head_steps": 0, "augmentation": "trivial"}
-    open_ones: dict[str, Any] = {
-        name: value for name, value in usual.items() if name not in given and config.resume is None
-    }
-    return replace(config, **open_ones)
-
-
-def find_architecture(config: TrainConfig) -> Path | None:
-    """The derived.json to train, of a resumed run its own copy; None for a timm model."""
-    from supernet.engine.claim import read_content, run_input
-
-    path = Path(config.arch)
-    path = path / "derived.json" if path.is_dir() else path
-    if config.resume is None:
-        return path if is_file(config.arch) else None
-    if "derived.json" not in read_content(Path(config.resume))["inputs"]:
-        return None
-    return run_input(config.resume, "derived.json", path)
-
-
-def _space_resolution(config: TrainConfig) -> int:
-    from supernet.spaces import get_space
-
-    return get_space(config.space).resolution
-
-
-def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], quick: bool) -> TrainConfig:
-    """The data, device and fairness options that the user left open (are not `given`), as the search had them.
-
-    A weight given to `train`, or a method without a penalty, takes the place of the search's cap: else the cap would win.
-    Raises UserError where --space names another space than the file does.
-    """
-    from supernet.fairness import METHODS, parse_methods
-
-    if config.resume is not None:  # the run's own options were filled in when it began
-        return config
-    if "space" in given and config.space != arch.space:
-        raise UserError(f"--space {config.space}: {config.arch} is an architecture of {arch.space}: leave --space out.")
-    searched = {name: arch.config[name] for name in INHERITED if name in arch.config and name not in given}
-    check_values(TrainConfig, searched, f"{config.arch}: config")
-    methods = parse_methods(
-        config.fairness_method
-        if "fairness_method" in given
-        else searched.get("fairness_method", config.fairness_method)
-    )
-    if "fairness_weight" in given or not any(METHODS[name].penalty for name in methods):
-        searched.pop("max_gap", None)
-    if quick:
-        searched.pop("max_train", None)
-    return replace(config, **searched, space=arch.space)
-
-
-def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> nn.Module:
-    """The network with fresh weights. Raises UserError if the data does not fit the architecture."""
-    import torch
-
-    from supernet.models import create_network
-    from supernet.network import build_network
-
-    torch.manual_seed(config.seed)
-    if arch is None:
-        return create_network(config.arch, data.classes, data.preprocessing, config.drop, config.drop_path)
-    if arch.input.channels != data.channels:
-        kinds = {1: "grey", 3: "colour"}
-        found = f" ({data.first_colour})" if data.first_colour is not None and data.channels == 3 else ""
-        raise UserError(
-            f"{config.arch} was searched for {kinds[arch.input.channels]} pictures, and {data.name} has pictures in "
-            f"{kinds[data.channels]}{found}: --channels {arch.input.channels} reads all in {kinds[arch.input.channels]}."
-        )
-    if arch.classes != data.classes:
-        same = set(arch.classes) == set(data.classes)
-        raise UserError(
-            f"{config.arch} was searched with {arch.classes[1]} as the positive class: --positive {arch.classes[1]}, or search again."
-            if same
-            else f"{config.arch} was searched for {len(arch.classes)} classes, {class_names(arch.classes)}; {data.name} has "
-            f"{len(data.classes)}, {class_names(data.classes)}."
-        )
-    return build_network(arch, config.drop, config.drop_path)
-
-
-def class_names(classes: Sequence[str], most: int = 5) -> str:
-    """The first few, for a message."""
-    return ", ".join(classes[:most]) + (" …" if len(classes) > most else "")

@@ -29,6 +29,7 @@ from supernet.config import TrainConfig
 from supernet.costs.analytic import count
 from supernet.costs.latency import load_table
 from supernet.costs.memory import peak_activation_bytes
+from supernet.coverage import advice
 from supernet.data import Batches, GroupedData
 from supernet.data.grouped import Split
 from supernet.engine.course import course_words
@@ -38,7 +39,7 @@ from supernet.errors import UserError
 from supernet.export import onnx_metadata
 from supernet.metrics import evaluate_predictions
 from supernet.preprocessing import Preprocessing
-from supernet.refit import advice, refit_classifier
+from supernet.refit import refit_classifier
 from supernet.report.facts import Metrics, Trained, TrainFacts, read
 from supernet.report.terminal import metric_lines
 from supernet.report.words import teacher_words

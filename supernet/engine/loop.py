@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from supernet.bars import bar as progress_bar
 from supernet.engine import distributed
 from supernet.engine.checkpoint import progress_of
-from supernet.engine.runs import Interrupted, RunFolder, StopSignal
+from supernet.engine.runs import RunFolder
+from supernet.engine.stopping import Interrupted, StopSignal
 from supernet.errors import UserError
 
 LOG_EVERY = 20

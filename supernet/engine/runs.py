@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import platform
-import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock
 
 from latency_luts.files import write_whole
-from supernet import __version__
 from supernet.config import RETIRED, CommonConfig
-from supernet.engine import distributed
+from supernet.engine import circumstances, distributed
 from supernet.engine.board import Board
 from supernet.engine.checkpoint import read_checkpoint, write_checkpoint
 from supernet.engine.claim import (
@@ -57,10 +50,6 @@ _ROW = {
 }
 
 
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came; the checkpoint is written."""
-
-
 class RunFolder:
     """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events (`board`) where it is installed.
 
@@ -93,7 +82,7 @@ class RunFolder:
         Raises UserError if --out holds something else, another process works there, or a resumed run's data has changed.
         """
         inputs = inputs or {}
-        now = {**versions(), "commit": commit()}
+        now = {**circumstances.versions(), "commit": circumstances.commit()}
         hashes = {name: sha256(source) for name, source in inputs.items()}
         content = {"command": command, "fingerprint": fingerprint, "inputs": hashes, "versions": now, **asdict(config)}
         locks: list[FileLock] = []  # only in the process that holds it
@@ -178,36 +167,7 @@ class RunFolder:
 
     def circumstances(self) -> dict[str, Any]:
         """When, where and with what: for reports."""
-        return circumstances()
-
-
-class StopSignal:
-    """`with StopSignal() as stop:` — SIGINT and SIGTERM only set `stop.came`; a second one ends the run at once.
-
-    With several processes it does not: the terminal and torchrun both pass a signal on, and torchrun kills after 30 s.
-    """
-
-    def __enter__(self) -> StopSignal:
-        self.came = False
-        self._before: dict[int, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
-        if distributed.world_size() == 1:
-            signal.signal(number, self._before[number])
-
-    def reached(self) -> bool:
-        """Whether a signal came to any process: the same answer in all of them, so that all stop at the same step."""
-        return distributed.any_process(self.came)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        return circumstances.circumstances()
 
 
 def read_config(path: str, command: str, kind: type[Config]) -> Config:
@@ -243,30 +203,3 @@ def compute_device(name: str) -> torch.device:
 def precision(name: str, device: torch.device) -> AbstractContextManager[Any]:
     """The context of a forward pass: bf16 is autocast to bfloat16 (weights stay float32), float32 nothing."""
     return torch.autocast(device.type, torch.bfloat16) if name == "bf16" else nullcontext()
-
-
-def circumstances() -> dict[str, Any]:
-    """When, where and with what something was made."""
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
-        "versions": versions(),
-        "commit": commit(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    names = ("torch", "torchvision", "timm", "fairlearn", "numpy", "scipy")
-    return {"supernet": __version__, "python": platform.python_version(), **{n: metadata.version(n) for n in names}}
-
-
-def commit() -> str | None:
-    """The checkout's commit, None outside of one."""
-    try:
-        result = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None

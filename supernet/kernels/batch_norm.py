@@ -28,8 +28,8 @@ class FastBatchNormAct2d(BatchNormAct2d):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         floor = 0.0 if isinstance(self.act, nn.ReLU) else -math.inf
-        running = self.running_mean, self.running_var, self.momentum
-        return cast(Tensor, _BatchNormAct.apply(x, self.weight, self.bias, *running, self.eps, floor))
+        running = self.running_mean, self.running_var
+        return cast(Tensor, _BatchNormAct.apply(x, self.weight, self.bias, running, self.momentum, self.eps, floor))
 
 
 def has_kernel(norm: BatchNormAct2d) -> bool:
@@ -53,8 +53,7 @@ class _BatchNormAct(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
-        running_mean: Tensor,
-        running_variance: Tensor,
+        running: tuple[Tensor, Tensor],
         momentum: float,
         eps: float,
         floor: float,
@@ -64,7 +63,6 @@ class _BatchNormAct(torch.autograd.Function):
         partial, vectors = x.new_empty((SLICES, 2, C), dtype=torch.float64), x.new_empty((4, C))
         y = torch.empty_like(x)
         run(native.norm_sums, x, partial, N, C)
-        running = running_mean, running_variance
         run(native.norm_vectors, x, partial, weight, bias, *running, vectors, N, C, eps, momentum)
         run(native.norm_forward, x, vectors, y, N, C, floor)
         ctx.save_for_backward(x, weight, vectors)
@@ -74,7 +72,7 @@ class _BatchNormAct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, vectors = ctx.saved_tensors
-        nothing = (None,) * 5
+        nothing = (None,) * 4
         if torch.is_grad_enabled():  # create_graph=True: torch's own backward pass can be differentiated again
             mean, inverse_std, scale, shift = vectors.view(4, -1, 1, 1)
             passed = x.detach() * scale + shift > ctx.floor

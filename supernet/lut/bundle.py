@@ -52,12 +52,9 @@ def export_bundle(
     `extra_networks` are measured like the validation's, but not fitted to; `only_networks` leaves all others out.
     Raises UserError if `folder` holds something that is not a bundle.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; give a folder.")
-    if folder.is_dir() and not _is_bundle(folder):
-        raise UserError(f"--out {folder} holds other files; give a new or empty folder, or an earlier bundle.")
+    _check_place(folder)
     converter, versions = get_converter(format, dtype)
-    wanted = [*pieces(space, in_chans, num_classes)]
+    wanted = pieces(space, in_chans, num_classes)
     if validation_networks:
         wanted += networks(space, in_chans, num_classes, validation_networks)
     extra = [replace(piece, role="extra") for piece in extra_networks]
@@ -81,9 +78,7 @@ def export_bundle(
             write_whole(folder / name, content)  # another process may be measuring this very bundle
             sha256 = hashlib.sha256(content).hexdigest()
             items.append({"name": piece.name, "role": piece.role, "file": name, "sha256": sha256, **piece.fields})
-    for stale in (*(folder / "models").glob(f"*.{format}"), *(folder / "models").glob(f"*.{format}.gz")):
-        if f"models/{stale.name}" not in {item["file"] for item in items}:
-            stale.unlink()
+    _remove_others(folder / "models", format, {item["file"] for item in items})
     manifest = {
         "schema_version": 1,
         "space": space.name,
@@ -98,6 +93,20 @@ def export_bundle(
     write_json(folder / "manifest.json", manifest)
     copy_runner(folder)
     return new
+
+
+def _remove_others(models: Path, format: str, files: set[str]) -> None:
+    """What an earlier export left that is not among the files."""
+    for stale in (*models.glob(f"*.{format}"), *models.glob(f"*.{format}.gz")):
+        if f"models/{stale.name}" not in files:
+            stale.unlink()
+
+
+def _check_place(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; give a folder.")
+    if folder.is_dir() and not _is_bundle(folder):
+        raise UserError(f"--out {folder} holds other files; give a new or empty folder, or an earlier bundle.")
 
 
 def _is_bundle(folder: Path) -> bool:

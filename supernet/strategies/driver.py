@@ -18,7 +18,7 @@ import numpy as np
 
 from supernet.bars import bar as progress_bar
 from supernet.engine.rows import append_row, read_rows, write_rows
-from supernet.engine.runs import Interrupted, StopSignal
+from supernet.engine.stopping import Interrupted, StopSignal
 from supernet.errors import UserError
 from supernet.front import hypervolume, non_dominated
 from supernet.strategies.region import Region
