@@ -42,6 +42,8 @@ LEVELS = [
         "pretrained",
         "intervals",
         "gap_figures",
+        "outer_approximation",
+        "wish",
         "gap_intervals",
         "paired_intervals",
         "paired",

@@ -27,13 +27,11 @@ from supernet.metrics import evaluate_predictions
 from supernet.report import advice as advices
 from supernet.report import card as cards
 from supernet.report import render, words, write_report
+from supernet.report.asked import asked_words, changed_options, command_line
 from supernet.report.facts import Figure, GapFigure, Table, TrainFacts, facts_of, read
 from supernet.report.older import as_today
 from supernet.report.svg import Scale, scale_of, spread, tag
 from supernet.report.words import (
-    asked_words,
-    changed_options,
-    command_line,
     event_words,
     latency_verdict,
     number_name,

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable
 
 from supernet.report import words
+from supernet.report.asked import asked_words, command_line
 from supernet.report.classes import class_rows, majority_words, other_class_words, overall_words, positive_words
 from supernet.report.facts import Attribute, Metrics, TrainFacts
 from supernet.report.groups import worst_rates
@@ -178,10 +179,10 @@ def _latency(facts: TrainFacts) -> Iterable[str]:
 def _training(facts: TrainFacts) -> Iterable[str]:
     asked = facts.asked
     yield from ("## Training", "")
-    for term, told in words.asked_words("train", asked, facts.arch.budget_ms).items():
+    for term, told in asked_words("train", asked, facts.arch.budget_ms).items():
         yield f"- {term}: {text(told)}"
     yield from (f"- seed {asked['seed']}; {facts.versions_told}; {text(facts.machine or '')}", "")
-    yield from (*fenced("sh", words.command_line("train", asked, facts.data.images["train"])), "")
+    yield from (*fenced("sh", command_line("train", asked, facts.data.images["train"])), "")
 
 
 def _limits(facts: TrainFacts) -> Iterable[str]:

@@ -8,10 +8,12 @@ from typing import Any
 
 from supernet.report import charts, plots, words
 from supernet.report.advice import advice
+from supernet.report.asked import asked_words, changed_options, command_line, distilled
 from supernet.report.classes import class_view, other_class_words, positive_words
 from supernet.report.compared import compare_view
 from supernet.report.comparisons import adjusted_view, baseline_view, teacher_view
 from supernet.report.evaluation import evaluate_view
+from supernet.report.evaluations import evaluation_facts
 from supernet.report.facts import Candidate, CompareFacts, Data, EvaluateFacts, Facts, SearchFacts, TrainFacts
 from supernet.report.groups import attribute_view
 from supernet.report.int8 import int8_view
@@ -34,10 +36,10 @@ def page_view(facts: SearchFacts | TrainFacts) -> Content:
         "date": facts.date.replace("T", " ").replace("+00:00", " UTC"),
         "took": words.duration(facts.seconds),
         "notes": facts.notes,
-        "asked": words.asked_words(command, asked, budget_ms)
+        "asked": asked_words(command, asked, budget_ms)
         | ({"positive class": positive} if (positive := positive_words(data)) else {}),
         "options": asked,
-        "changed": words.changed_options(command, asked, images),
+        "changed": changed_options(command, asked, images),
         "data": data,
         "data_counts": [_data_counts(data, attribute) for attribute in data.groups],
         "class_counts": _class_counts(data),
@@ -46,7 +48,7 @@ def page_view(facts: SearchFacts | TrainFacts) -> Content:
         "op_label": charts.op_label,
         "blocks": charts.architecture(layers) if layers else None,
         "staircase": charts.latency_by_layer(latency.base_ms, latency.layers, budget_ms) if latency else None,
-        "again": words.command_line(command, asked, images),
+        "again": command_line(command, asked, images),
         "where": {
             "seed": asked["seed"],
             "data fingerprint": data.fingerprint,
@@ -70,7 +72,7 @@ def search_view(facts: SearchFacts) -> Content:
     return {
         "facts": words.model_facts(facts.derived),
         "number": gap,
-        "evaluations": words.evaluation_facts(evaluations) if evaluations else None,
+        "evaluations": evaluation_facts(evaluations) if evaluations else None,
         "scored_by": asked.get("score") if asked["strategy"] == "score" else None,
         "from_teacher": from_teacher,
         "capped": asked["max_gap"] is not None,
@@ -105,7 +107,7 @@ def train_view(facts: TrainFacts) -> Content:
             | {"other_class": other_class_words(found.gaps[notion], facts.data, notion)}
             for name, found in metrics.attributes.items()
         ],
-        "curves": list(_train_curves(facts.history, number, words.distilled(facts.asked))),
+        "curves": list(_train_curves(facts.history, number, distilled(facts.asked))),
         "arch": facts.arch,
         "model_json": facts.folder + "/model.json",
         "files": facts.files or {},

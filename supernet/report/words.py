@@ -1,15 +1,11 @@
-"""Facts into words: numbers with units, where a latency comes from, and the command that gives the run again."""
+"""Facts into words: numbers with units, verdicts, where a latency comes from."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
 
-from supernet.config import FROM_TEACHER, SearchConfig, TrainConfig, with_epochs
-from supernet.fairness import EVENT_WORDS, GROUP_WORDS, METHODS, NOTIONS, get_notion
+from supernet.fairness import EVENT_WORDS, GROUP_WORDS, NOTIONS, get_notion
 from supernet.report.facts import Derived, Difference, Figure, GapFigure, Table, TeacherComparison, Trained
 
 PROVENANCE = {
@@ -22,7 +18,6 @@ PROVENANCE = {
     "host-proxy": "Measured on another machine that stands in for the device: trust the order at most.",
 }
 SHOWN, NOT_SHOWN = "shown", "not shown"
-_CONFIGS = {"search": SearchConfig, "train": TrainConfig}
 
 
 def plain(name: str) -> str:
@@ -175,98 +170,6 @@ def table_words(table: Table) -> str:
     return told + " How far such sums are from whole networks on the device is unknown: measure before you rely on it."
 
 
-def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None) -> dict[str, str]:
-    """What was asked, in a reader's words; `budget_ms` is the budget that held."""
-    notion, cap, weight, budget = (asked[name] for name in ("fairness", "max_gap", "fairness_weight", "budget_ms"))
-    whose = "" if budget else ", by default" if command == "search" else ", the search's"
-    taken = "none" if budget_ms is None else f"{budget_ms:g} ms{whose}"
-    methods = asked.get("fairness_method", "gap").split(",")
-    known = [METHODS[name] for name in methods if name in METHODS]
-    held = [method.meaning for method in known if not method.penalty]
-    for penalty in (method.meaning for method in known if method.penalty):
-        if cap is not None:
-            held.append(f"{penalty}, whose weight keeps the soft gap under a cap of {cap:g}")
-        else:
-            held.append(f"{penalty}, weight {weight:g}" if weight else "nothing: the penalty's weight is 0")
-    effort = counted(asked["epochs"], "epoch")
-    if asked.get("warmup_epochs"):
-        effort += f" after {asked['warmup_epochs']} of warm-up"
-    told = {
-        "device": str(asked["device"]),
-        "budget": taken,
-        "data": asked["data"] + (f", training mix {asked['group_mix']}" if asked["group_mix"] else ""),
-        "fairness": f"{plain(notion)}: {notion_meaning(notion)}",
-        "fairness is held by": "; ".join(held),
-        "effort": f"{effort}, batches of {asked['batch_size']}",
-    }
-    if command == "train":
-        if distilled(asked):
-            told["learns"] = f"the outputs of {asked['teacher']}, in place of the labels"
-        return {"architecture": asked["arch"], **told}
-    if asked.get("teacher"):
-        short = f"{counted(asked['distil_steps'], 'step')} towards the teacher for each compared network"
-        told["effort"] = (
-            f"{short}, batches of {asked['batch_size']}"
-            if asked["strategy"] in FROM_TEACHER
-            else f"{told['effort']}; {short}"
-        )
-    if asked["strategy"] in FROM_TEACHER:
-        told["fairness is held by"] = "the choice: distances to the teacher are means over groups" + (
-            "" if cap is None else f"; those above a gap of {cap:g} come last"
-        )
-    how = {
-        "differentiable": f"{asked['relaxation']} relaxation" + (", from a teacher" if asked.get("teacher") else ""),
-        "blockwise": "from a teacher",
-        "uniform": "from a teacher",
-        "score": f"{asked.get('score')}, training-free",
-    }.get(asked["strategy"], "by ask/tell")
-    return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
-
-
-def distilled(asked: Mapping[str, Any]) -> bool:
-    """Whether a training learned a teacher's outputs in place of the labels; no run of before did."""
-    return bool(asked.get("teacher")) and not asked.get("from_scratch")
-
-
-ENDED = {
-    "evaluations": "all that were allowed",
-    "seconds": "the time was used up",
-    "repeats": "the strategy only repeated itself",
-    "all": "there is no other architecture inside the budgets",
-}
-
-
-def evaluation_facts(found: Mapping[str, Any]) -> dict[str, str]:
-    """How an ask/tell strategy got its front, or what a training-free choice rests on."""
-    if found.get("score"):
-        return _score_facts(found)
-    reference = ", ".join(f"{name} {amount(value)}" for name, value in found["reference"].items())
-    scored = {"supernet": "with a supernet's shared weights", "scratch": "each trained alone"}
-    return {
-        "strategy": found["strategy"],
-        "minimised": ", ".join(found["objectives"]),
-        "scored on search-val": scored[found["evaluator"]],
-        "evaluations": f"{found['evaluated']:,} in {found['seconds']:.0f} s ({ENDED[found['ended']]})",
-        "repeats, answered from the records": f"{found['asked'] - found['evaluated']:,}",
-        "hypervolume": f"{found['hypervolume']:.4f} of 1, reference point: {reference}",
-    }
-
-
-def _score_facts(found: Mapping[str, Any]) -> dict[str, str]:
-    score = found["score"]
-    fit = (
-        ""
-        if score["kendall"] is None
-        else f"; sums rank like the score, Kendall τ {score['kendall']:.2f}, on networks left out"
-    )
-    return {
-        "score": f"{score['name']}, of networks that were never trained",
-        "table": f"from {counted(score['networks'], 'network')}{fit}" if score["networks"] else "counted, exactly",
-        "trained for the choice": "nothing",
-        "trained to compare": f"{counted(found['evaluated'], 'network')}, each trained alone, in {found['seconds']:.0f} s",
-    }
-
-
 def notion_meaning(key: str) -> str:
     """What a notion asks for, with its aggregations where they are not its own; nothing for an unknown one."""
     name, *changed = key.split(":")
@@ -293,25 +196,6 @@ def event_words(event: str | None, classes: Sequence[str]) -> str:
     if event is None or "class" not in event:
         return ""
     return re.sub(r"class (\d+)$", lambda m: classes[int(m[1])] if int(m[1]) < len(classes) else m[0], event)
-
-
-def changed_options(command: str, asked: Mapping[str, Any], images: int) -> dict[str, Any]:
-    """The options that differ from their defaults, some of which go by the space or the number of training images."""
-    kind = _CONFIGS[command]
-    usual = with_epochs(kind(**{name: asked[name] for name in ("space",) if name in asked}), images)
-    defaults = {item.name: item.default if item.name == "space" else getattr(usual, item.name) for item in fields(kind)}
-    return {name: value for name, value in asked.items() if name in defaults and value != defaults[name]}
-
-
-def command_line(command: str, asked: Mapping[str, Any], images: int) -> str:
-    """The command that asks the same again, into a new folder."""
-    words = ["supernet", command]
-    for name, value in changed_options(command, asked, images).items():
-        if name in ("out", "resume") or value is None:
-            continue
-        flag = name.replace("_", "-")
-        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-    return shlex.join(words)
 
 
 def teacher_words(found: TeacherComparison) -> str:
