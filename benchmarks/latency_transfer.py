@@ -28,13 +28,14 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # runs from a checkout that is not installed
 
+from predictors import PREDICTORS  # noqa: E402
 from results_io import read_records, read_results, write_results  # noqa: E402
+from samplers import SAMPLERS  # noqa: E402
 from transfer_data import Measurements, load, space_name  # noqa: E402
 
 from supernet.errors import UserError  # noqa: E402
 from supernet.transfer.adapt import quantile_margin_ms  # noqa: E402
-from supernet.transfer.predictors import PREDICTORS, leave_one_out  # noqa: E402
-from supernet.transfer.sampling import SAMPLERS  # noqa: E402
+from supernet.transfer.predictors import leave_one_out  # noqa: E402
 from supernet.transfer.source import Basis, Samples, Source, from_measurements, from_other_space  # noqa: E402
 
 DATA = HERE.parent.parent / "shared" / "data" / "latency"

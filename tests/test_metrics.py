@@ -36,7 +36,7 @@ from supernet.metrics import evaluate_predictions, interval
 from supernet.paired import paired_differences
 from supernet.paired_intervals import paired_rate_interval
 from supernet.report import words
-from supernet.report.facts import Figure, read
+from supernet.report.facts import Figure, Gap, read
 from supernet.resampling import Predictions
 
 CLASSES = ("cat", "dog", "eel")
@@ -325,7 +325,9 @@ def test_a_margin_is_an_equivalence_test():
     prob = np.eye(3)[(np.arange(4000) % 100 < 5).astype(int)]  # both groups are right 95% of the time
     report = evaluate_predictions(prob, label, group, CLASSES, {"g": ("a", "b")}, n_boot=5, margin=0.03)
     gap = report["attributes"]["g"]["gaps"]["accuracy_parity"]
-    assert gap["within_margin"] and words.estimate_and_verdict("accuracy_parity", gap).endswith("within 0.03: shown")
+    assert gap["within_margin"] and words.estimate_and_verdict("accuracy_parity", read(Gap, gap)).endswith(
+        "within 0.03: shown"
+    )
     few = evaluate_predictions(
         prob[1900:2100], label[:200], group[1900:2100], CLASSES, {"g": ("a", "b")}, n_boot=5, margin=0.03
     )

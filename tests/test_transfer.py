@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,15 @@ from supernet.spaces import TABLE_SPACES, get_space
 from supernet.transfer import adapt as adapting
 from supernet.transfer import bayes
 from supernet.transfer.encoding import FEATURES, nb201_encoder, space_encoder, summary
-from supernet.transfer.predictors import PREDICTORS, leave_one_out
-from supernet.transfer.sampling import SAMPLERS
+from supernet.transfer.predictors import leave_one_out
 from supernet.transfer.sheet import Sheet, begin_sheet, read_sheet
 from supernet.transfer.shipped import random_architectures, shipped_source
 from supernet.transfer.source import Samples, from_measurements, from_other_space, robust_fit
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+
+from predictors import PREDICTORS
+from samplers import SAMPLERS
 
 SPACE = get_space("fbnet32")
 RANDOM_NL = random_architectures(SPACE, 600, seed=5)
