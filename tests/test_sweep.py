@@ -11,6 +11,7 @@ import pytest
 
 from supernet.commands import sweep
 from supernet.commands.main import main
+from supernet.commands.sweep_front import join
 from supernet.errors import UserError
 
 
@@ -67,7 +68,7 @@ def test_fronts_of_before_are_joined_too(tmp_path: Path) -> None:
     finish(other, 0.8, 0.05, 10.0)
     front = one.folder / "front.json"
     front.write_text(front.read_text().replace("mean_group_accuracy", "balanced_accuracy"))
-    assert "0.850 ± 0.071" in sweep.join([one, other], tmp_path)
+    assert "0.850 ± 0.071" in join([(t.folder, t.config) for t in (one, other)], tmp_path)
     assert [row["mean_group_accuracy"] for row in json.loads((tmp_path / "front.json").read_text())] == [0.9, 0.8]
 
 
@@ -130,7 +131,7 @@ def test_fronts_are_per_device_and_seeds_are_averaged(tmp_path: Path) -> None:
     for trial in found:
         slow = 1 if trial.config.device == "rpi4" else 50
         finish(trial, 0.9 - 0.1 * trial.config.fairness_weight, 0.1, slow * (1 + trial.config.seed))
-    text = sweep.join(found, tmp_path / "out")
+    text = join([(t.folder, t.config) for t in found], tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "front.json").read_text())
     assert [row["trial"] for row in rows if row["non_dominated"]] == [
         "rpi4-default-fair0-seed0", "pixel3-default-fair0-seed0"
