@@ -210,10 +210,10 @@ def main() -> None:
         effort = {"warmup_epochs": 1, "epochs": 1} if options.quick else {}
         quality, spent = table_of_supernet(truth, seed, options.folder, effort)
         found, wrong, _ = by_table(cells, "supernet", quality, [])
-        records, violations = records + found, violations + wrong
+        records, violations = records + [row | {"table": seed} for row in found], violations + wrong
         taus["_supernet"].append(ranked(truth, quality, list(range(truth.seeds))))
         costs.append(1 + spent["quality"] / spent["search"])
-        records += by_score(cells, "score", score_of_truth(truth, seed))
+        records += [row | {"table": seed} for row in by_score(cells, "score", score_of_truth(truth, seed))]
     records += (
         by_score(cells, "macs", ScoreTable("macs", 0.0, cells.macs.unary_DK, 0, None, None))
         + by_chance(cells)
@@ -255,15 +255,13 @@ def summarise(cells: Cells, records: list[Row]) -> Row:
         summary[f"{chooser}_regret_sd_over_cells"] = float(np.std(by_cell, ddof=1))
         if chooser == "random":
             continue
-        volumes = []
-        for device in DEVICES:
-            for seed in range(cells.truth.seeds):
-                rows = [
-                    r["row"]
-                    for r in own
-                    if r["device"] == device and r["weight"] == 0 and r["chosen_by"] in ([], [1 - seed])
-                ]
-                volumes.append(cells.volume(device, rows, [seed]))
+        volumes = []  # of one table each
+        for table in {row.get("table") for row in own}:
+            for device in DEVICES:
+                for seed in range(cells.truth.seeds):
+                    mine = [r for r in own if r["device"] == device and r["weight"] == 0 and r.get("table") == table]
+                    rows = [r["row"] for r in mine if r["chosen_by"] in ([], [1 - seed])]
+                    volumes.append(cells.volume(device, rows, [seed]))
         summary[f"{chooser}_hypervolume"] = float(np.mean(volumes))
     summary |= {"one_regret": summary["one_regret_weight_1"], "score_regret": summary["score_regret_weight_1"]}
     return summary | {
