@@ -151,7 +151,7 @@ class TrainConfig(CommonConfig):
     train_on_val: bool = _option(False, "train on search-train and search-val together, once all is decided", group="task", more=True)  # fmt: skip
     refit_classifier: bool = _option(False, "fit the classifier anew on search-val: each group × class weighs the same", group="task")  # fmt: skip
     export: str = _option("onnx,int8", "files for a runtime: onnx, int8, litert, executorch, or none", choices=("onnx", "int8", "litert", "executorch", "none"), group="run")  # fmt: skip
-    images: bool = _option(True, "the report shows the surest mistakes as pictures; --no-images for private data", group="run")  # fmt: skip
+    images: bool = _option(True, "the report shows the surest mistakes as pictures; --no-images for private data", group="run", more=True)  # fmt: skip
     drop: float = _option(0.0, "dropout before the classifier", within="[0, 1)", more=True)
     drop_path: float = _option(0.0, "stochastic depth", within="[0, 1)", more=True)
     margin: float | None = _option(None, "a harm that does not matter: is the gap, or what --baseline lacks, within it?", within="(0, 1]", where=[Needs("bootstrap", lambda draws: draws > 0, "it needs intervals")], group="task")  # fmt: skip

@@ -38,6 +38,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_best_known_inside_the_budget_are_taken() -> None:
     assert list(KNOWN.values()) == sorted(KNOWN.values(), reverse=True)
     table = load_table("rpi4")

@@ -296,12 +296,13 @@ def test_the_hand_made_network_has_the_middle_operation_in_as_many_layers_as_fit
 
 
 def test_candidates_begin_with_the_most_probable_and_spread_to_faster_ones() -> None:
-    latency, valid_LK = TABLES[0], FBNET32.valid_LK
+    space = get_space("micro32")
+    latency, valid_LK = load_table("rpi4").cost(space), space.valid_LK
     alpha_LK = np.where(valid_LK, 0.5 * latency.unary_DK, 0.0)  # the slower the more probable
     budget = latency.median(valid_LK)
     found = candidates(alpha_LK, valid_LK, [latency], {"latency": budget}, 8, 0)
     first = list(itertools.islice(most_probable(alpha_LK, valid_LK, [latency], {"latency": budget}), 4))
     assert [tuple(a) for a in found[:4]] == [tuple(b) for b in first] and len({tuple(one) for one in found}) == 8
     ms = np.array([latency.total(one) for one in found])
-    assert (ms <= budget).all() and ms.min() < 0.9 * budget < ms[:4].min()
+    assert (ms <= budget).all() and ms[4:].max() < 0.98 * ms[:4].min()
     assert len(candidates(alpha_LK, valid_LK, [latency], {"latency": budget}, 1, 0)) == 1

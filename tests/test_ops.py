@@ -14,6 +14,7 @@ from supernet.errors import UserError
 from supernet.lut.pieces import pieces
 from supernet.network import Supernet
 from supernet.report.charts import architecture
+from supernet.report.facts.runs import Layer
 from supernet.spaces import SPACES, LayerSpec, SearchSpace, get_space
 
 SHAPES = [
@@ -126,5 +127,5 @@ def test_a_new_operation_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     assert macs_table(space, 1, 3).unary_DK[0, 0] == sum(p.macs for p in sep.primitives(*space.layers[0].shape, 8))
     assert [piece.name for piece in pieces(space, 1, 3)][2:] == ["sep3_8x16s2_8", "k3_e3_8x16s2_8"]
-    row = {"layer": 0, "stage": 0, "c_in": 8, "c_out": 16, "stride": 2, "resolution": 8, "op": "sep3", "ms": 1.0}
+    row = Layer(layer=0, stage=0, c_in=8, c_out=16, stride=2, resolution=8, op="sep3", ms=1.0)
     assert "separable 3×3" in architecture([row])
