@@ -34,7 +34,8 @@ class Item:
     """One file to measure: a piece of the space (stem, head, op), a whole network that the table is validated on
     (network), or one that is only measured (extra).
 
-    `key` is the operation's op, c_in, c_out, stride, resolution; `ops` a network's operation of each layer.
+    `key` is the operation's op, c_in, c_out, stride, resolution; `ops` a network's option of each layer. `entries`: the keys of its
+    operations, where its shapes are decided with them; else the manifest's layers say the shapes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Item:
     sha256: str
     key: dict[str, Any]
     ops: tuple[str, ...]
+    entries: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,11 @@ def _item(where: str, item: Any) -> Item:
         _check_key(f"{where}.key", key)
     ops = item.get("ops", [])
     _demand(isinstance(ops, list) and all(isinstance(op, str) for op in ops), f"{where}.ops", "a list of operations")
-    return Item(item["name"], item["role"], item["file"], item["sha256"], key, tuple(ops))
+    entries = item.get("entries", [])
+    _demand(isinstance(entries, list), f"{where}.entries", "a list of operations with their shapes")
+    for number, entry in enumerate(entries):
+        _check_key(f"{where}.entries[{number}]", entry)
+    return Item(item["name"], item["role"], item["file"], item["sha256"], key, tuple(ops), tuple(entries))
 
 
 def _check_key(where: str, key: Any) -> None:
@@ -170,19 +176,23 @@ def _check_pieces(
 ) -> None:
     """What the table needs must be there before an hour is spent: a piece for each operation, of a shape of the space."""
     shapes = {tuple(layer[field] for field in _KEY[1:]) for layer in layers}
+    decided = any(item.entries for item in items)  # then any shape may be one that a network has
     keys = {tuple(key[field] for field in _KEY) for key in identities}
     for number, item in enumerate(items):
         if item.role == "op":
             key = tuple(item.key[field] for field in _KEY)
-            _demand(key[1:] in shapes, f"items[{number}].key", "of a shape that a layer has")
+            _demand(decided or key[1:] in shapes, f"items[{number}].key", "of a shape that a layer has")
             _demand(key not in keys, f"items[{number}].key", "unique; it stands twice")
             keys.add(key)
     for number, item in enumerate(items):
         if item.role in ("network", "extra"):
             _demand(len(item.ops) == len(layers), f"items[{number}].ops", "one operation for each layer")
         if item.role == "network":
-            for place, (op, layer) in enumerate(zip(item.ops, layers, strict=True)):
-                there = (op, *(layer[field] for field in _KEY[1:])) in keys
+            used = item.entries or [{"op": op, **layer} for op, layer in zip(item.ops, layers, strict=True)]
+            _demand(len(used) == len(layers), f"items[{number}].entries", "one operation for each layer")
+            for place, entry in enumerate(used):
+                op = entry["op"]
+                there = tuple(entry[field] for field in _KEY) in keys
                 _demand(there, f"items[{number}].ops[{place}]", f"among the bundle's pieces; {op[:40]} is not")
 
 

@@ -72,10 +72,13 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def _sum_ms(manifest: Manifest, network: Item, entries: dict[Key, dict[str, Any]]) -> float:
     total_ms = 0.0
-    for number, (op, layer) in enumerate(zip(network.ops, manifest.layers, strict=True)):
-        entry = entries.get(_key({"op": op, **layer}))
+    used = network.entries or [{"op": op, **layer} for op, layer in zip(network.ops, manifest.layers, strict=True)]
+    for number, key in enumerate(used):
+        entry = entries.get(_key(key))
         if entry is None:
-            raise BundleError(f"manifest.json: {network.name}.ops[{number}]: {op} is not among the bundle's pieces.")
+            raise BundleError(
+                f"manifest.json: {network.name}.ops[{number}]: {key['op']} is not among the bundle's pieces."
+            )
         total_ms += entry["median_ms"]
     return total_ms
 

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import cast
 
+import numpy as np
 import torch
 from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from supernet.blocks.ops import arch_strings, build_op, style_arguments, zero_init_residual
 from supernet.blocks.sharing import SharedBlock, share_weights
 from supernet.errors import UserError
-from supernet.spaces import PLAIN, SIZED, SPACES, SearchSpace, Style, get_space
+from supernet.spaces import FLEX, PLAIN, SIZED, SPACES, SearchSpace, Style, get_space
 from supernet.spaces.architecture import Architecture
 
 
@@ -74,7 +75,7 @@ def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: fl
 
     Raises UserError if its blocks are not those of its operations, or it has more than 10⁹ parameters.
     """
-    known = arch.space in SPACES or arch.space in SIZED
+    known = arch.space in {*SPACES, *SIZED, *FLEX}
     if known and arch_strings(get_space(arch.space), arch.ops) != arch.arch_def:
         raise UserError(f"arch_def: these blocks are not those of `ops` in {arch.space}; one of the two was changed.")
     build = partial(
@@ -96,10 +97,39 @@ def build_network(arch: Architecture, drop_rate: float = 0.0, drop_path_rate: fl
     return build()
 
 
+def _operations(space: SearchSpace, row: int) -> tuple[nn.ModuleList, list[list[int]]]:
+    """(a layer's operations, [column of the layer before][own column] → position among them).
+
+    Where the channels are fixed, position k is column k, and an option that is not allowed is an identity that never runs. Where
+    they are another layer's choice, an operation is there once for each shape.
+    """
+    options, before = space.choices.decisions[row].options, space.before(row)
+
+    def built(option: str | None, taken: str | None = None) -> nn.Module:
+        if option is None:
+            return nn.Identity()
+        op, layer = space.place(row, option, taken)
+        return build_op(op, *layer.shape, space.style)
+
+    if before is None:
+        return nn.ModuleList(built(option) for option in options), [list(range(len(options)))]
+    number: dict[object, int] = {}
+    ops, position = nn.ModuleList(), []
+    for taken in space.choices.decisions[before].options:
+        position.append([0] * len(options))
+        for k, option in enumerate(options):
+            if option is not None and taken is not None:
+                place = space.place(row, option, taken)
+                position[-1][k] = number.setdefault(place, len(number))
+                if len(number) > len(ops):
+                    ops.append(built(option, taken))
+    return ops, position
+
+
 class Supernet(nn.Module):
     """All candidate operations of a search space with shared weights (Liu et al., DARTS, 2019; Wu et al., FBNet, 2019).
 
-    `layers[l][k]` is operation k of layer l; one that is not allowed there is an identity that never runs. Operations of a
+    `layers[l][k]` is operation k of layer l (see `_operations`). Operations of a
     layer that are one kind of block share its weights, too (blocks/sharing.py), which are in `shared[l]`.
     """
 
@@ -108,12 +138,9 @@ class Supernet(nn.Module):
         self.space = space
         frame = build_path(space, [layer.ops[0] for layer in space.layers], num_classes, in_chans)
         self.conv_stem, self.bn1 = frame.conv_stem, frame.bn1
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                build_op(op, *layer.shape, space.style) if op in layer.ops else nn.Identity() for op in space.ops
-            )
-            for layer in space.layers
-        )
+        built = [_operations(space, row) for row in range(len(space.layers))]
+        self.layers = nn.ModuleList(ops for ops, _ in built)
+        self._position = [position for _, position in built]
         self.shared = nn.ModuleList(share_weights(ops) for ops in self._layers())
         self.conv_head, self.bn2 = frame.conv_head, frame.bn2
         self.global_pool, self.classifier = frame.global_pool, frame.classifier
@@ -125,14 +152,25 @@ class Supernet(nn.Module):
         """
         x = self.bn1(self.conv_stem(x_BCHW))
         plain = not weights_LK.requires_grad
-        for row, (ops, values_K) in enumerate(zip(self._layers(), weights_LK.tolist(), strict=True)):
+        values_LK = weights_LK.tolist()
+        for row, (ops, values_K) in enumerate(zip(self._layers(), values_LK, strict=True)):
             terms = []
+            position_K = self._positions(row, values_LK)
             for k, value in enumerate(values_K):
                 if value != 0:
-                    term = ops[k](x)
+                    term = ops[position_K[k]](x)
                     terms.append(term if value == 1 and plain else weights_LK[row, k] * term)
             x = sum(terms[1:], start=terms[0])
         return self.classifier(self.global_pool(self.bn2(self.conv_head(x))))
+
+    def _positions(self, row: int, values_LK: Sequence[Sequence[float]]) -> Sequence[int]:
+        """Where in `layers[row]` each option stands, beside the option that another layer takes."""
+        before = self.space.before(row)
+        if before is None:
+            return self._position[row][0]
+        taken = [k for k, value in enumerate(values_LK[before]) if value != 0]
+        assert len(taken) == 1, "channels of several widths have no sum"
+        return self._position[row][taken[0]]
 
     def _layers(self) -> Iterable[nn.ModuleList]:
         return cast(Iterable[nn.ModuleList], self.layers)
@@ -150,7 +188,9 @@ class Supernet(nn.Module):
         """Copies the weights of one path, with batch-norm statistics, into its derived network."""
         for name in ("conv_stem", "bn1", "conv_head", "bn2", "classifier"):
             getattr(network, name).load_state_dict(getattr(self, name).state_dict())
-        path = (layer[int(k)] for layer, k in zip(self._layers(), self.space.index_L(ops), strict=True))
+        index_L = self.space.index_L(ops)
+        one_hot_LK = np.eye(self.space.valid_LK.shape[1])[index_L].tolist()
+        path = (own[self._positions(row, one_hot_LK)[index_L[row]]] for row, own in enumerate(self._layers()))
         blocks = [op for op in path if not isinstance(op, nn.Identity)]
         for block, op in zip(chain.from_iterable(cast(Iterable[nn.Sequential], network.blocks)), blocks, strict=True):
             block.load_state_dict(op.block_state() if isinstance(op, SharedBlock) else op.state_dict())

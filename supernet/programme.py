@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint
+from scipy.sparse import lil_array
 
 from supernet.choices import Edge
 from supernet.solver import solve
@@ -34,11 +35,13 @@ class Programme:
         self.rows = [LinearConstraint(self._widened(np.kron(np.eye(D), np.ones(K))), 1, 1)]
         for n, (first, second) in enumerate(self.edges):
             assert first < second, "an edge names the earlier decision first"
-            link_KV, y = np.zeros((2 * K, len(self.upper))), D * K + n * K * K
+            link_KV, y = lil_array((2 * K, len(self.upper))), D * K + n * K * K
             for k in range(K):
                 link_KV[k, y + k * K : y + (k + 1) * K] = link_KV[K + k, y + k : y + K * K : K] = 1
                 link_KV[k, first * K + k] = link_KV[K + k, second * K + k] = -1
-            self.rows.append(LinearConstraint(link_KV, 0, 0))
+            self.rows.append(LinearConstraint(link_KV.tocsr(), 0, 0))
+            allowed = np.outer(valid_DK[first], valid_DK[second])
+            self.upper[y : y + K * K] = allowed.ravel()
 
     def row(self, unary_DK: np.ndarray, pairs: Pairs | None = None) -> np.ndarray:
         """(V,) coefficients whose product with the variables is Σ_d unary[d, k(d)] + Σ_(d, e) pairs[d, e][k(d), k(e)]."""

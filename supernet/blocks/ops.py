@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from timm.models._efficientnet_blocks import InvertedResidual
+from timm.models._efficientnet_blocks import EdgeResidual, InvertedResidual, SqueezeExcite, UniversalInvertedResidual
 from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_def, efficientnet_init_weights
 from torch import nn
 
@@ -61,6 +61,51 @@ def _inverted_residual(kernel: int, expansion: int) -> Op:
     )
 
 
+def _squeezed(kernel: int, expansion: int) -> Op:
+    """An inverted residual with squeeze-excite (Hu et al., CVPR 2018), a quarter of the channels as in EfficientNet."""
+    name = f"k{kernel}_e{expansion}_se"
+    return Op(
+        name,
+        arch=lambda c_in, c_out, stride: f"ir_r1_k{kernel}_s{stride}_e{expansion}_se0.25_c{c_out}",
+        primitives=primitives.squeezed(kernel, expansion),
+        label=lambda c_in, c_out, stride: Label(name, (f"k{kernel}", f"e{expansion}", "se"), "middle"),
+    )
+
+
+def _basic() -> Op:
+    """Two dense 3×3 convolutions: the basic block of He et al., "Deep residual learning" (CVPR 2016), without the last activation."""
+    return Op(
+        "res_k3",
+        arch=lambda c_in, c_out, stride: f"er_r1_k3_p3_s{stride}_e1_c{c_out}",
+        primitives=primitives.fused(3, 1, 3),
+        label=lambda c_in, c_out, stride: Label("res_k3", ("res", "k3"), "high"),
+    )
+
+
+def _fused(expansion: int) -> Op:
+    """A dense 3×3 convolution that expands, then a pointwise one: fused MBConv (Tan & Le, "EfficientNetV2", ICML 2021)."""
+    name = f"fused_e{expansion}"
+    return Op(
+        name,
+        arch=lambda c_in, c_out, stride: f"er_r1_k3_s{stride}_e{expansion}_c{c_out}",
+        primitives=primitives.fused(3, expansion, 1),
+        label=lambda c_in, c_out, stride: Label(name, ("fused", f"e{expansion}"), "high"),
+        family="fused",
+        size=expansion,
+    )
+
+
+def _universal(start: int, middle: int, expansion: int) -> Op:
+    """A depthwise convolution before the expansion, and maybe one after it: Qin et al., "MobileNetV4" (ECCV 2024)."""
+    name = f"uib_a{start}{f'k{middle}' if middle else ''}_e{expansion}"
+    return Op(
+        name,
+        arch=lambda c_in, c_out, stride: f"uir_r1_a{start}_k{middle}_s{stride}_e{expansion}_c{c_out}",
+        primitives=primitives.universal(start, middle, expansion),
+        label=lambda c_in, c_out, stride: Label(name, ("uib", f"a{start}k{middle}", f"e{expansion}"), "middle"),
+    )
+
+
 def _skip() -> Op:
     """Identity, or conv 1×1 + batch norm + activation where the shape changes."""
 
@@ -90,6 +135,11 @@ def _separable() -> Op:
 _ENTRIES = (
     *(_inverted_residual(kernel, expansion) for kernel in (3, 5) for expansion in (1, 2, 3, 4, 6)),
     _separable(),
+    _squeezed(3, 3),
+    _basic(),
+    _fused(2),
+    _universal(3, 0, 3),
+    _universal(3, 3, 3),
     _skip(),
 )
 OPS: dict[str, Op] = {op.name: op for op in _ENTRIES}
@@ -131,7 +181,7 @@ def style_arguments(style: Style) -> dict[str, Any]:
 
 def build_block(string: str, c_in: int, style: Style = PLAIN) -> nn.Module:
     """One timm block of an architecture string, fresh weights: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
-    builder = EfficientNetBuilder(**style_arguments(style))
+    builder = EfficientNetBuilder(se_layer=SqueezeExcite, **style_arguments(style))
     block = cast(nn.Module, builder(c_in, decode_arch_def([[string]]))[0][0])
     efficientnet_init_weights(block)
     zero_init_residual(block)
@@ -144,15 +194,19 @@ def zero_init_residual(network: nn.Module) -> None:
     A supernet needs it: the operations of a layer begin alike, so that what follows learns from all of them.
     """
     for block in network.modules():
-        if isinstance(block, InvertedResidual) and block.has_skip:
-            nn.init.zeros_(block.bn3.weight)
+        if isinstance(block, InvertedResidual | EdgeResidual | UniversalInvertedResidual) and block.has_skip:
+            nn.init.zeros_(_last_norm(block).weight)
+
+
+def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
+    """The batch norm before a residual block's addition."""
+    return cast(nn.BatchNorm2d, [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)][-1])
 
 
 def arch_strings(space: SearchSpace, ops: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """timm architecture strings by stage; identities and stages of identities only are left out."""
     stages: dict[int, list[str]] = {}
-    space.index_L(ops)
-    for op, layer in zip(ops, space.layers, strict=True):
+    for op, layer in space.placed(ops):
         string = arch_string(op, *layer.shape)
         if string is not None:
             stages.setdefault(layer.stage, []).append(string)

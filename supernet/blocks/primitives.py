@@ -78,6 +78,64 @@ def separable(kernel: int) -> BlockPrimitives:
     return kernels
 
 
+def squeezed(kernel: int, expansion: int) -> BlockPrimitives:
+    """An inverted residual whose middle channels are scaled by squeeze-excite, through a quarter of the block's channels."""
+
+    def kernels(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
+        middle, narrow, out = c_in * expansion, c_in // 4, resolution // stride
+        return [
+            *inverted_residual(kernel, expansion)(c_in, c_out, stride, resolution),
+            elementwise(middle, out, kind="pool"),
+            Primitive("pointwise", middle * narrow, middle * narrow + narrow, middle + narrow),
+            Primitive("pointwise", middle * narrow, middle * narrow + middle, middle + narrow),
+            elementwise(middle, out),
+        ]
+
+    return kernels
+
+
+def fused(kernel: int, expansion: int, last: int) -> BlockPrimitives:
+    """Dense k × k, batch norm, activation, dense or pointwise, batch norm, and where the shape stays the addition."""
+
+    def kernels(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
+        middle, out = c_in * expansion, resolution // stride
+        found = [
+            conv("dense", kernel, c_in, middle, 1, resolution, stride),
+            elementwise(middle, out, 2 * middle),
+            elementwise(middle, out),
+            conv("dense" if last > 1 else "pointwise", last, middle, c_out, 1, out, 1),
+            elementwise(c_out, out, 2 * c_out),
+        ]
+        return [*found, elementwise(c_out, out)] if (c_in, stride) == (c_out, 1) else found
+
+    return kernels
+
+
+def universal(start: int, middle_kernel: int, expansion: int) -> BlockPrimitives:
+    """Depthwise with batch norm, pointwise, maybe depthwise, pointwise; the last depthwise one has the stride."""
+
+    def kernels(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
+        middle, out = c_in * expansion, resolution // stride
+        between = resolution if middle_kernel else out
+        found = [
+            conv(f"depthwise{start}", start, c_in, c_in, c_in, resolution, 1 if middle_kernel else stride),
+            elementwise(c_in, between, 2 * c_in),
+            conv("pointwise", 1, c_in, middle, 1, between, 1),
+            elementwise(middle, between, 2 * middle),
+            elementwise(middle, between),
+        ]
+        if middle_kernel:
+            found += [
+                conv(f"depthwise{middle_kernel}", middle_kernel, middle, middle, middle, resolution, stride),
+                elementwise(middle, out, 2 * middle),
+                elementwise(middle, out),
+            ]
+        found += [conv("pointwise", 1, middle, c_out, 1, out, 1), elementwise(c_out, out, 2 * c_out)]
+        return [*found, elementwise(c_out, out)] if (c_in, stride) == (c_out, 1) else found
+
+    return kernels
+
+
 def shortcut(c_in: int, c_out: int, stride: int, resolution: int) -> list[Primitive]:
     """Nothing where the shape stays, else a pointwise convolution with batch norm and activation."""
     if (c_in, stride) == (c_out, 1):

@@ -59,11 +59,18 @@ def layer_facts(space: SearchSpace, latency: Cost, ops: Sequence[str], p_LK: np.
             c_out=layer.c_out,
             stride=layer.stride,
             resolution=layer.resolution,
-            op=ops[number],
+            op=op,
             ms=float(ms_L[number]),
-            probabilities=None
-            if p_LK is None
-            else {op: float(p) for op, p in zip(space.ops, p_LK[number], strict=True)},
+            probabilities=None if p_LK is None else _by_operation(space, number, p_LK[number]),
         )
-        for number, layer in enumerate(space.layers)
+        for number, (op, layer) in enumerate(space.placed(ops))
     ]
+
+
+def _by_operation(space: SearchSpace, layer: int, p_K: np.ndarray) -> dict[str, float]:
+    """The probability of each operation of the space at a layer, its widths together; 0 where it may not stand."""
+    found = dict.fromkeys(space.operations, 0.0)
+    for option, p in zip(space.choices.decisions[layer].options, p_K, strict=True):
+        if option is not None:
+            found[space.operation(option)] += float(p)
+    return found

@@ -12,7 +12,7 @@ from latency_luts.runtimes import RUNTIMES
 from supernet.command_line import ranged
 from supernet.commands import lut_transfer
 from supernet.errors import UserError
-from supernet.spaces import SPACES, TABLE_SPACES, get_space
+from supernet.spaces import BUILD_SPACES, get_space
 
 if TYPE_CHECKING:
     from supernet.costs.latency import LatencyTable
@@ -63,7 +63,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     check = commands.add_parser("check", help="check a table: schema, coverage, plausibility, validation figures")
     check.add_argument("file", help="a table's JSON file, or the name of a shipped device")
-    check.add_argument("--space", choices=sorted(SPACES), help="space that it must cover (default: the table's own)")
+    check.add_argument(
+        "--space",
+        choices=sorted({*BUILD_SPACES, "micro32"}),
+        help="space that it must cover (default: the table's own)",
+    )
     check.set_defaults(run=run_check)
 
     predict = commands.add_parser("predict", help="predicted latency of an architecture, layer by layer")
@@ -80,7 +84,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, help="default: fbnet32")
+    parser.add_argument("--space", default="fbnet32", choices=BUILD_SPACES, help="default: fbnet32")
     parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
     parser.add_argument("--dtype", default="float32", choices=("float32", "int8"), help="default: float32")
     parser.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="channels of the image (default: 3)")
@@ -175,7 +179,7 @@ def run_predict(options: argparse.Namespace) -> None:
     print(f"{table.device} ({table.provenance}), {space.name}: predicted latency by layer")
     print(f"{'layer':>5}  {'operation':<10} {'shape':<16} {'ms':>9}  share")
     print(f"{'base':>5}  {'stem, head':<10} {'':<16} {cost.base:9.4f}  {cost.base / total_ms:5.1%}")
-    for number, (op, layer, ms) in enumerate(zip(arch.ops, space.layers, cost.by_decision(index_L), strict=True)):
+    for number, ((op, layer), ms) in enumerate(zip(space.placed(arch.ops), cost.by_decision(index_L), strict=True)):
         print(f"{number:>5}  {op:<10} {layer.block_type:<16} {ms:9.4f}  {ms / total_ms:5.1%}")
     error = "error unknown: never validated on whole networks" if table.error is None else f"± {table.error:.1%}"
     if table.provenance == "estimated" and table.error is not None:

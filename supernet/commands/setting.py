@@ -28,7 +28,7 @@ from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
 from supernet.options import check_values
 from supernet.problem import Problem
-from supernet.spaces import get_space
+from supernet.spaces import SearchSpace, get_space
 from supernet.spaces.architecture import LONGEST_NAME
 from supernet.strategies.uniform import no_control
 from supernet.teacher import check_classes, read_teacher
@@ -177,6 +177,7 @@ def prepare(config: SearchConfig) -> Problem:
             f"--strategy {config.strategy} begins from scratch: leave --teacher out, or take blockwise or differentiable."
         )
     space = get_space(config.space if teacher is None else f"lite{teacher.spec.size}")
+    check_widths(config, space)
     table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
     table = load_table(str(table_file))
     require_good(table, config.accept_poor_table)
@@ -213,6 +214,18 @@ def prepare(config: SearchConfig) -> Problem:
     folder = RunFolder.open(config, "search", data.fingerprint, inputs)
     notes += [*data.notes, *folder.notes]
     return Problem(folder, space, data, table, costs, budgets, budget_ms, device, tuple(notes), teacher=teacher)
+
+
+def check_widths(config: SearchConfig, space: SearchSpace) -> None:
+    """Raises UserError for a way to search that a space with widths to decide does not have."""
+    if not space.choices.edges:
+        return
+    if config.strategy == "score":
+        raise UserError(f"--strategy score has no scores for the widths of {space.name}: leave it out, or take random.")
+    if config.strategy == "differentiable" and config.relaxation in ("gumbel", "softmax"):
+        raise UserError(
+            f"--relaxation {config.relaxation} adds outputs, but those of {space.name} differ in width: take score or gumbel-hard."
+        )
 
 
 def teacher_weights(resume: str | None, teacher: str) -> Path:

@@ -1,18 +1,20 @@
-"""Costs that need no device: multiply-accumulates and parameters, counted by torch on the blocks themselves."""
+"""Costs that need no device: multiply-accumulates and parameters, the sums of each block's kernels (blocks/primitives.py).
+
+tests/test_costs.py holds them against torch's flop counter on whole networks."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernet.blocks.ops import arch_string, build_block
+from supernet.blocks.ops import build_block, get_op
 from supernet.costs.factors import Cost
+from supernet.costs.tabulate import tabulate
 from supernet.errors import UserError, nearest
-from supernet.spaces import SearchSpace
+from supernet.spaces import LayerSpec, SearchSpace
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 
@@ -22,8 +24,7 @@ def macs_table(space: SearchSpace, in_chans: int, num_classes: int) -> Cost:
 
     `base` is stem, head and classifier; `total` equals the count on the derived timm network exactly.
     """
-    base, cost_LK = _counts(space, in_chans, num_classes, 0)
-    return Cost("macs", "MACs", base, cost_LK)
+    return _counted(space, in_chans, num_classes, "macs", "MACs", 0)
 
 
 def params_table(space: SearchSpace, in_chans: int, num_classes: int) -> Cost:
@@ -31,8 +32,7 @@ def params_table(space: SearchSpace, in_chans: int, num_classes: int) -> Cost:
 
     `total` equals the sum over the derived timm network's parameters exactly.
     """
-    base, cost_LK = _counts(space, in_chans, num_classes, 1)
-    return Cost("params", "parameters", base, cost_LK)
+    return _counted(space, in_chans, num_classes, "params", "parameters", 1)
 
 
 def weight_bytes(parameters: float, dtype: str) -> float:
@@ -61,22 +61,20 @@ def count(module: nn.Module, *shape: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=10_000)
-def _count_block(string: str | None, c_in: int, resolution: int) -> tuple[int, int]:
-    if string is None:
-        return 0, 0
+def _count_block(string: str, c_in: int, resolution: int) -> tuple[int, int]:
     with torch.random.fork_rng(devices=[]):  # fresh weights must not move the caller's random numbers
         return count(build_block(string, c_in).eval(), 1, c_in, resolution, resolution)
 
 
-def _counts(space: SearchSpace, in_chans: int, num_classes: int, column: int) -> tuple[float, np.ndarray]:
-    last = space.layers[-1]
-    head_hw = last.resolution // last.stride
+def _counted(space: SearchSpace, in_chans: int, num_classes: int, name: str, unit: str, column: int) -> Cost:
     stem = _count_block(f"cn_r1_k3_s{space.stem_stride}_c{space.stem_channels}", in_chans, space.resolution)
-    head = _count_block(f"cn_r1_k1_s1_c{space.head_channels}", last.c_out, head_hw)
-    classifier = (space.head_channels * num_classes, (space.head_channels + 1) * num_classes)
-    cost_LK = np.zeros(space.valid_LK.shape)
-    for row, layer in enumerate(space.layers):
-        for op in layer.ops:
-            string = arch_string(op, *layer.shape)
-            cost_LK[row, space.ops.index(op)] = _count_block(string, layer.c_in, layer.resolution)[column]
-    return float(stem[column] + head[column] + classifier[column]), cost_LK
+    last, head = space.layers[-1], (0, 0)
+    if space.head_channels:
+        head = _count_block(f"cn_r1_k1_s1_c{space.head_channels}", last.c_out, last.resolution // last.stride)
+    classifier = (space.features * num_classes, (space.features + 1) * num_classes)
+
+    def price(op: str, layer: LayerSpec) -> float:
+        kernels = get_op(op).primitives(*layer.shape, layer.resolution)
+        return float(sum((kernel.macs, kernel.params)[column] for kernel in kernels))
+
+    return tabulate(space, name, unit, float(stem[column] + head[column] + classifier[column]), price)

@@ -14,9 +14,10 @@ import numpy as np
 
 from latency_luts.validation import WORST_MAPE, WORST_SPEARMAN, is_poor
 from supernet.costs.factors import Cost
+from supernet.costs.tabulate import tabulate
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json
-from supernet.spaces import SearchSpace
+from supernet.spaces import LayerSpec, SearchSpace
 
 EntryKey = tuple[str, int, int, int, int]  # op, c_in, c_out, stride, resolution
 
@@ -50,7 +51,7 @@ class LatencyTable:
         return self._validation.get("mape", self.content.get("estimated_error"))
 
     def cost(self, space: SearchSpace) -> Cost:
-        """Latency of `space` as an (L, K) table in ms.
+        """Latency of `space` in ms: an (L, K) table, and pairs where a layer's channels are another's choice.
 
         Raises UserError if the table is of another space, or lacks an entry (all missing ones are named, with the
         command that measures them).
@@ -61,21 +62,20 @@ class LatencyTable:
                 f"{space.name}. Build one on the device: supernet lut build --device {self.device} --space {space.table_space}"
             )
         scale, offset_ms = self._validation.get("scale", 1.0), self._validation.get("offset_ms", 0.0)
-        latency_LK = np.zeros(space.valid_LK.shape)
-        missing = []
-        for row, layer in enumerate(space.layers):
-            for op in layer.ops:
-                key = layer.key(op)
-                if key in self.entries:
-                    latency_LK[row, space.ops.index(op)] = scale * self.entries[key]
-                else:
-                    missing.append(f"{op} {layer.block_type}")
+        missing: list[str] = []
+
+        def price(op: str, layer: LayerSpec) -> float:
+            if (key := layer.key(op)) not in self.entries:
+                missing.append(f"{op} {layer.block_type}")
+            return scale * self.entries.get(key, 0.0)
+
+        cost = tabulate(space, "latency", "ms", offset_ms + scale * self.content["base_ms"], price)
         if missing:
             raise UserError(
                 f"The latency table of {self.device} lacks {', '.join(dict.fromkeys(missing))}. "
                 f"Measure them on the device: supernet lut build --device {self.device} --space {space.table_space}"
             )
-        return Cost("latency", "ms", offset_ms + scale * self.content["base_ms"], latency_LK)
+        return cost
 
     def predict_ms(self, space: SearchSpace, ops: Sequence[str]) -> float:
         """Predicted latency of one architecture, ms."""

@@ -24,7 +24,7 @@ def entry_macs(key: EntryKey) -> int:
 
 def missing_entries(table: LatencyTable, space: SearchSpace) -> list[str]:
     """The (operation, block type) that the space needs and the table lacks."""
-    needed = {layer.key(op) for layer in space.layers for op in layer.ops}
+    needed = {layer.key(op) for op, layer in space.places()}
     return [f"{op} {c_in}x{c_out}s{stride}@{hw}" for op, c_in, c_out, stride, hw in sorted(needed - set(table.entries))]
 
 

@@ -15,7 +15,7 @@ from supernet.blocks.ops import arch_string, arch_strings, build_op
 from supernet.choices import draw
 from supernet.costs.analytic import macs_table
 from supernet.network import build_efficientnet
-from supernet.spaces import PLAIN, SearchSpace, Style
+from supernet.spaces import PLAIN, LayerSpec, SearchSpace, Style
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -81,7 +81,10 @@ def networks(space: SearchSpace, in_chans: int, num_classes: int, number: int, s
 def network_piece(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int, name: str) -> Piece:
     """A whole network of the space, as something to export."""
     shape = (1, in_chans, space.resolution, space.resolution)
-    return Piece(name, "network", lambda: build(space, ops, in_chans, num_classes), shape, {"ops": list(ops)})
+    fields: dict[str, Any] = {"ops": list(ops)}
+    if space.choices.edges:  # the shapes are this network's own
+        fields["entries"] = [{"op": op, **_shape(layer)} for op, layer in space.placed(ops)]
+    return Piece(name, "network", lambda: build(space, ops, in_chans, num_classes), shape, fields)
 
 
 def build(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int) -> EfficientNet:
@@ -112,17 +115,16 @@ def repeat_weights(module: Module) -> Module:
 
 
 def layers(space: SearchSpace) -> list[dict[str, int]]:
-    """Shapes of the L layers, by which the runner finds a network's entries."""
-    return [
-        {"c_in": layer.c_in, "c_out": layer.c_out, "stride": layer.stride, "resolution": layer.resolution}
-        for layer in space.layers
-    ]
+    """Shapes of the L layers, by which the runner finds a network's entries; the largest, where channels are decided (`entries`)."""
+    return [_shape(layer) for layer in space.layers]
+
+
+def _shape(layer: LayerSpec) -> dict[str, int]:
+    return {"c_in": layer.c_in, "c_out": layer.c_out, "stride": layer.stride, "resolution": layer.resolution}
 
 
 def _keys(space: SearchSpace) -> list[dict[str, Any]]:
-    distinct = dict.fromkeys(
-        (op, *shape.values()) for layer, shape in zip(space.layers, layers(space), strict=True) for op in layer.ops
-    )
+    distinct = dict.fromkeys(layer.key(op) for op, layer in space.places())
     return [dict(zip(("op", "c_in", "c_out", "stride", "resolution"), key, strict=True)) for key in distinct]
 
 

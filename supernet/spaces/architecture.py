@@ -21,7 +21,8 @@ _NAMES = {"type": "array", "items": _STRING, "maxItems": 100_000, "uniqueItems":
 _MS = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1e6}
 _TEXT = {"type": ["string", "null"], "maxLength": 2000}
 # what blocks/ops.py writes, and no more: numbers so small that a wrong file cannot ask for a huge network in one block
-_ARCH_STRING = r"^(ir|cn|ds|er)(_(r[1-4]|k[1357]|s[12]|e[1-9](\.\d{1,2})?|c[1-9]\d{0,3}|se0\.\d{1,3}))+$"
+_COMMON = r"r[1-4]|s[12]|e[1-9](\.\d{1,2})?|c[1-9]\d{0,3}|se0\.\d{1,3}"
+_ARCH_STRING = rf"^((ir|cn|ds|er)(_(k[1357]|p3|{_COMMON}))+|uir(_(a[35]|k[035]|{_COMMON}))+)$"
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -43,7 +44,7 @@ _SCHEMA: dict[str, Any] = {
         },
         "stem_channels": _POSITIVE,
         "stem_stride": {"enum": [1, 2]},
-        "head_channels": _POSITIVE,
+        "head_channels": {**_POSITIVE, "minimum": 0},  # 0: no convolution after the blocks
         "input": INPUT_SCHEMA,
         "classes": {**_NAMES, "minItems": 2},
         "groups": {"type": "object", "additionalProperties": _NAMES, "propertyNames": {"maxLength": LONGEST_NAME}},

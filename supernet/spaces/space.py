@@ -51,6 +51,8 @@ class Style:
 
 
 PLAIN = Style()
+Place = tuple[str, LayerSpec]
+"""An operation's name, and where it stands."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class SearchSpace:
     resolution: int
     stem_channels: int
     stem_stride: int
-    head_channels: int
+    head_channels: int  # 0: no convolution after the last layer, the classifier takes its channels
     parent: str | None = None
     style: Style = PLAIN
 
@@ -86,6 +88,43 @@ class SearchSpace:
     def valid_LK(self) -> np.ndarray:
         """(L, K) bool: True where the operation is allowed at the layer."""
         return self.choices.valid_DK
+
+    @property
+    def features(self) -> int:
+        """Channels that the classifier takes."""
+        return self.head_channels or self.layers[-1].c_out
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The operations that some layer may take, whatever else its options decide."""
+        return self.ops
+
+    def operation(self, option: str) -> str:
+        """The operation that an option builds."""
+        return option
+
+    def before(self, layer: int) -> int | None:
+        """The earlier layer whose option decides the channels that this one takes; None where they are fixed."""
+        return None
+
+    def place(self, layer: int, option: str, before: str | None = None) -> Place:
+        """What an option builds: the operation, and its shapes there. `before`: the option of the layer that `before` names."""
+        return option, self.layers[layer]
+
+    def placed(self, options: Sequence[str]) -> tuple[Place, ...]:
+        """Operation and shapes of each layer of one architecture. Raises UserError as `index_L`."""
+        self.index_L(options)
+        before_L = [None if (row := self.before(layer)) is None else options[row] for layer in range(len(self.layers))]
+        return tuple(self.place(*one) for one in zip(range(len(self.layers)), options, before_L, strict=True))
+
+    def places(self) -> tuple[Place, ...]:
+        """Every distinct operation and shape that some architecture has."""
+        found: dict[Place, None] = {}
+        for number, layer in enumerate(self.layers):
+            row = self.before(number)
+            for before in (None,) if row is None else self.layers[row].ops:
+                found |= dict.fromkeys(self.place(number, option, before) for option in layer.ops)
+        return tuple(found)
 
     def index_L(self, ops: Sequence[str]) -> np.ndarray:
         """(L,) column of each layer's operation. Raises UserError for a wrong length or a forbidden operation."""

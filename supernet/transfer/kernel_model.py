@@ -19,7 +19,7 @@ from supernet.blocks.ops import OPS, build_op
 from supernet.costs.latency import EntryKey, LatencyTable
 from supernet.errors import UserError
 from supernet.network import build_path
-from supernet.spaces import SIZED, TABLE_SPACES, SearchSpace, get_space
+from supernet.spaces import BUILD_SPACES, FLEX, SIZED, SearchSpace, get_space
 from supernet.transfer.kernels import Kernel, kernels_of
 
 PRICED_AS = {
@@ -131,7 +131,7 @@ def kernel_model(table: LatencyTable) -> KernelModel:
         )
     price_F = _prices(X, ms)
     fixed_ms = 0.0
-    if table.content["space"] in TABLE_SPACES:
+    if table.content["space"] in BUILD_SPACES:
         base = scale * table.content["base_ms"] + validation.get("offset_ms", 0.0)
         fixed_ms = max(0.0, base - float(_frame(get_space(table.content["space"]), table, relative) @ price_F))
     return KernelModel(table.device, price_F, fixed_ms, error, (min(sizes), max(sizes)), table.content["batch"] or 1)
@@ -153,7 +153,7 @@ def _frame(space: SearchSpace, table: LatencyTable, relative: bool) -> np.ndarra
     classes = made_with.get("classes", 1000 if space.resolution == 224 else 100)  # HW-NAS-Bench: CIFAR-100
     ops = [layer.ops[0] for layer in space.layers]
     whole = features(kernels_of(build_path(space, ops, classes, 3), 3, space.resolution))
-    for op, x in zip(ops, space.layers, strict=True):
+    for op, x in space.placed(ops):
         whole = whole - features(_block((op, x.c_in, x.c_out, x.stride, x.resolution)))
         if relative:
             whole = whole + features(_block(("skip", x.c_in, x.c_out, x.stride, x.resolution)))
@@ -186,7 +186,7 @@ def table_for(table: LatencyTable, space: SearchSpace) -> tuple[LatencyTable, li
     be priced.
     """
     made_for = table.content["space"]
-    if space.table_space == made_for or space.name not in SIZED:
+    if space.table_space == made_for or space.name not in {*SIZED, *FLEX}:
         return table, []
     model = kernel_model(table)
 
@@ -197,12 +197,11 @@ def table_for(table: LatencyTable, space: SearchSpace) -> tuple[LatencyTable, li
         layer.key(op): ms(
             kernels_of(build_op(op, layer.c_in, layer.c_out, layer.stride, space.style), layer.c_in, layer.resolution)
         )
-        for layer in space.layers
-        for op in layer.ops
+        for op, layer in space.places()
     }
     largest = [layer.ops[0] for layer in space.layers]
     whole = model.estimate(kernels_of(build_path(space, largest, 10, 3), 3, space.resolution), space.resolution)
-    blocks_ms = sum(entries[layer.key(op)] for layer, op in zip(space.layers, largest, strict=True))
+    blocks_ms = sum(entries[layer.key(op)] for op, layer in space.placed(largest))
     told = f"estimated for {space.name} from the kernels of the {made_for} table"
     content = table.content | {
         "space": space.table_space,
