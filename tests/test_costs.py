@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernet.costs.analytic import macs_table, params_table, weight_bytes
+from supernet.costs.analytic import count, macs_table, params_table, weight_bytes
 from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import load_table
 from supernet.costs.memory import peak_activation_bytes
@@ -206,3 +206,11 @@ def peak_by_shapes(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_
     moments.append(space.head_channels * (last_hw**2 + 1))
     moments.append(space.head_channels + num_classes)
     return max(moments)
+
+
+def test_counting_leaves_a_network_as_it_was_and_counts_in_whole_numbers() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(5 * 36, 2))
+    network[2].weight.requires_grad_(False)
+    macs, params = count(network, 1, 3, 8, 8)
+    assert (macs, params) == (3 * 5 * 9 * 36 + 5 * 36 * 2, 3 * 5 * 9 + 5 * 36 * 2 + 2) and type(macs) is int
+    assert [parameter.requires_grad for parameter in network.parameters()] == [True, False, True]

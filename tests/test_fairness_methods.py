@@ -418,3 +418,9 @@ def test_minimax_waits_for_images_with_a_group_and_then_moves_from_their_shares(
 def test_class_factors_are_scikit_learns_balanced() -> None:
     found = class_factors(torch.tensor([10, 30, 0]))
     torch.testing.assert_close(found, torch.tensor([40 / (2 * 10), 40 / (2 * 30), 1.0]))
+
+
+def test_minimax_moves_for_images_of_any_weight() -> None:
+    method, group = MinimaxPareto(2, every=1), torch.tensor([0, 1])
+    method.update(torch.tensor([1.0, 2.0]), group, group, torch.full((2,), 0.1))
+    assert method.best == 2 and method.share_G.sum() == pytest.approx(1)
