@@ -50,11 +50,9 @@ TESTS = {
     "paired.py": ("test_metrics.py", "test_paired.py"),
     "class_metrics.py": ("test_class_metrics.py", "test_metrics.py"),
     "intervals.py": ("test_metrics.py",),
-    "gap_*.py": ("test_metrics.py",),
-    "paired_intervals.py": ("test_metrics.py", "test_paired.py"),
-    "coverage.py": ("test_refit.py",),
     "gap_intervals.py": ("test_metrics.py",),
     "gap_figures.py": ("test_metrics.py",),
+    "coverage.py": ("test_refit.py",),
     "paired_intervals.py": ("test_metrics.py", "test_paired.py"),
     "costs/*.py": ("test_costs.py", "test_costs_latency.py", "test_derive.py"),
 }  # of each module: the files whose tests are its own
