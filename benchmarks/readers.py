@@ -29,6 +29,7 @@ from supernet.commands.inherited import inherit
 from supernet.commands.main import main
 from supernet.commands.promise import other_data, priced
 from supernet.commands.setting import check, read_data
+from supernet.commands.sweep_front import join
 from supernet.config import SearchConfig, TrainConfig
 from supernet.costs.latency import load_table, require_good
 from supernet.data import load_data
@@ -174,8 +175,7 @@ def _options(path: Path) -> None:
 
 def _front(path: Path, work: Path) -> str:
     config = SearchConfig(space="micro32", budget_ms=10.0)
-    trials = [sweep.Trial(_placed(path, "front.json"), {}, config)]
-    return sweep.join(trials, work)
+    return join([(_placed(path, "front.json"), config)], work)
 
 
 def _table(path: Path) -> None:

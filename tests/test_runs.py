@@ -24,6 +24,7 @@ from supernet.config import SearchConfig
 from supernet.costs.latency import table_path
 from supernet.engine import board, claim, runs
 from supernet.engine.checkpoint import read_checkpoint, write_checkpoint
+from supernet.engine.circumstances import versions
 from supernet.engine.rows import append_row, read_rows, write_rows
 from supernet.engine.runs import RunFolder, read_config
 from supernet.errors import UserError
@@ -284,7 +285,7 @@ def test_other_versions_are_told(tmp_path: Path) -> None:
     content["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(content))
     (note,) = opened(replace(config, resume=str(tmp_path / "run"))).notes
-    assert note.startswith(f"This run began with torch 1.0 (now {runs.versions()['torch']})")
+    assert note.startswith(f"This run began with torch 1.0 (now {versions()['torch']})")
     assert set(asdict(config)) <= set(content), "config.json holds every option"
 
 
