@@ -1,0 +1,109 @@
+"""Cells, means and gaps with their intervals, against formulas written out; with endless samples an interval is its value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from supernet.fairness import get_notion
+from supernet.fairness.notions import speaks_of_all_samples
+from supernet.gap_intervals import _absolute, _pairs, gap_interval
+from supernet.intervals import Cells, Interval, cells, difference_interval, joint, mean_interval, rate_interval
+from supernet.metrics import evaluate_predictions
+
+SCORE = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])[:, None]
+MASK = np.array([1, 1, 0, 1, 1, 1, 1, 0.0])[:, None]
+GROUP = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+
+
+def many(rates: list[float], sizes: list[float]) -> Cells:
+    """Rates of groups that are known all but exactly."""
+    rate_GE, size_GE = np.array(rates)[:, None], 1e12 * np.array(sizes)[:, None]
+    return Cells(rate_GE, size_GE, size_GE, size_GE, np.full_like(rate_GE, np.nan))
+
+
+def test_a_mean_of_single_samples_has_students_interval() -> None:
+    found = cells(SCORE, MASK, GROUP, 2, np.arange(8), is_rate=False)
+    for group, own in enumerate(([3, 1, 1], [5, 9, 2])):
+        mean, error = np.mean(own), np.std(own, ddof=1) / np.sqrt(3)
+        assert (
+            found.rate_GE[group, 0] == pytest.approx(mean) and found.size_GE[group, 0] == found.units_GE[group, 0] == 3
+        )
+        assert found.error_GE[group, 0] == pytest.approx(error)
+        low, high = (ends[group, 0] for ends in rate_interval(found))
+        half = stats.t.ppf(0.975, 2) * error
+        assert (low, high) == pytest.approx((mean - half, mean + half))
+
+
+def test_a_mean_of_clusters_has_theirs() -> None:
+    unit = np.array([7, 7, 7, 9, 2, 2, 4, 4])  # group 0: {3, 1}, {1}; group 1: {5, 9}, {2}
+    found = cells(SCORE, MASK, GROUP, 2, np.unique(unit, return_inverse=True)[1], is_rate=False)
+    for group, clusters in enumerate(([[3, 1], [1]], [[5, 9], [2]])):
+        mean = np.mean(np.concatenate(clusters))
+        residual = [sum(own) - mean * len(own) for own in clusters]
+        error = np.sqrt(2 / 1 * np.sum(np.square(residual))) / 3
+        assert (found.units_GE[group, 0], found.error_GE[group, 0]) == (2, pytest.approx(error))
+
+
+def test_a_mean_over_groups_adds_their_distances_as_squares() -> None:
+    found = cells((SCORE > 2).astype(float), np.ones_like(MASK), GROUP, 2, np.arange(8), is_rate=True)
+    each, (low, high) = rate_interval(found), mean_interval(found)
+    below, above = (found.rate_GE - each.low)[:, 0], (each.high - found.rate_GE)[:, 0]
+    mean = found.rate_GE.mean()
+    assert low[0] == pytest.approx(mean - np.hypot(*below) / 2) and high[0] == pytest.approx(
+        mean + np.hypot(*above) / 2
+    )
+
+
+def test_an_absolute_value_has_its_ends() -> None:
+    low, high = _absolute(Interval(np.array([-0.2, 0.1, -0.5, 0.0]), np.array([0.1, 0.3, -0.2, 0.4])))
+    assert low.tolist() == [0, 0.1, 0.2, 0] and high.tolist() == [0.2, 0.3, 0.5, 0.4]
+
+
+def test_three_groups_have_three_pairs_that_hold_at_once() -> None:
+    found = many([0.9, 0.6, 0.3], [1e-10, 1e-10, 1e-10])
+    for ours, theirs in zip(_pairs(found, 0.95), difference_interval(found, joint(0.95, 3)), strict=True):
+        np.testing.assert_allclose(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("notion", "value"),
+    [
+        ("accuracy_parity", 0.6),
+        ("accuracy_parity:mean", (1 / 6 + 2 / 15 + 13 / 30) / 3),
+        ("unfairness", 1 / 6 + 2 / 15 + 13 / 30),
+        ("accuracy_parity:square", ((1 / 6) ** 2 + (2 / 15) ** 2 + (13 / 30) ** 2) / 3),
+        ("accuracy_ratio", 1 - 0.3 / 0.9),
+        ("worst_group_accuracy", 0.7),
+    ],
+)
+def test_of_endless_samples_the_interval_is_the_gap(notion: str, value: float) -> None:
+    """Rates .9, .6, .3 of groups of 6, 1 and 2 ninths: .7333 over all."""
+    low, high = gap_interval(many([0.9, 0.6, 0.3], [6, 1, 2]), get_notion(notion))
+    assert (low, high) == pytest.approx((value, value), abs=1e-4)
+
+
+def test_every_figure_over_groups_lies_inside_its_interval() -> None:
+    rng = np.random.default_rng(0)
+    prob, label = rng.dirichlet([1, 1, 1], 300), rng.integers(0, 3, 300)
+    label[:200] = prob[:200].argmax(1)
+    found = evaluate_predictions(
+        prob, label, np.arange(300)[:, None] % 3, ("a", "b", "c"), {"x": ("p", "q", "r")}, n_boot=60
+    )
+    own = found["attributes"]["x"]
+    for name in ("mean_group_accuracy", "worst_group_accuracy", "pqd"):
+        assert 0 <= own[name]["low"] < own[name]["value"] < own[name]["high"] <= 1, name
+    for name in ("cross_entropy", "ece"):
+        assert 0 < found[name]["low"] < found[name]["value"] < found[name]["high"], name
+
+
+def test_notions_say_whether_they_are_of_the_second_class_alone_and_of_all_samples() -> None:
+    one_sided = ("equal_opportunity", "demographic_parity:ratio", "equalized_odds:worst")
+    both = ("demographic_parity", "equalized_odds", "accuracy_parity", "accuracy_ratio", "worst_group_accuracy")
+    assert all(get_notion(name).one_sided for name in one_sided) and not any(
+        get_notion(name).one_sided for name in both
+    )
+    everyone = ("accuracy_parity", "loss_parity", "unfairness", "accuracy_ratio", "worst_group_accuracy")
+    assert all(map(speaks_of_all_samples, everyone))
+    assert not any(map(speaks_of_all_samples, ("demographic_parity", "equal_opportunity", "equalized_odds")))
