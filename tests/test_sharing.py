@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -53,9 +54,10 @@ def test_a_shared_block_is_the_block_with_these_weights(stride: int, training: b
 
 
 def test_every_block_of_a_kind_shares_and_no_other() -> None:
-    ops, shared = layer(*OPS)
+    names = [name for name in OPS if re.fullmatch(r"k\d_e\d|skip|ds_k3", name)]
+    ops, shared = layer(*names)
     assert len(shared) == 1
-    assert {name for name, op in zip(OPS, ops, strict=True) if isinstance(op, SharedBlock)} == set(OPS) - {
+    assert {name for name, op in zip(names, ops, strict=True) if isinstance(op, SharedBlock)} == set(names) - {
         "skip",
         "ds_k3",
     }
