@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint
 
 from supernet.programme import Programme
@@ -139,10 +140,7 @@ class _Model:
     def best(self, goal: Mapping[int, float]) -> np.ndarray | None:
         """(V,) all columns at the least goal; None where nothing keeps the rows."""
         width = self.own + len(self.lower)
-        rules = [
-            LinearConstraint(np.pad(np.atleast_2d(rule.A), ((0, 0), (0, width - self.own))), rule.lb, rule.ub)
-            for rule in self.programme.rows
-        ]
+        rules = [LinearConstraint(_widened(rule.A, width), rule.lb, rule.ub) for rule in self.programme.rows]
         if self.rows:
             matrix = np.zeros((len(self.rows), width))
             for number, (row_V, further, _, _) in enumerate(self.rows):
@@ -159,3 +157,9 @@ class _Model:
             np.concatenate([np.zeros(self.own), self.lower]), np.concatenate([self.programme.upper, self.upper])
         )
         return solve(goal_V, rules, bounds, whole_V)
+
+
+def _widened(rows: np.ndarray | sparse.csr_array, width: int) -> sparse.csr_array:
+    """The rows with columns of zeros up to that width."""
+    known = rows if sparse.issparse(rows) else sparse.csr_array(np.atleast_2d(rows))
+    return sparse.csr_array((known.data, known.indices, known.indptr), shape=(known.shape[0], width))
