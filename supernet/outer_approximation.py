@@ -6,6 +6,7 @@ Shapes: L layers, K operations, G groups, V columns of the integer programme.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -159,7 +160,7 @@ class _Model:
         return solve(goal_V, rules, bounds, whole_V)
 
 
-def _widened(rows: np.ndarray | sparse.csr_array, width: int) -> sparse.csr_array:
-    """The rows with columns of zeros up to that width."""
-    known = rows if sparse.issparse(rows) else sparse.csr_array(np.atleast_2d(rows))
+def _widened(rows: Any, width: int) -> sparse.csr_array:
+    """The rows, dense or sparse, with columns of zeros up to that width."""
+    known = sparse.csr_array(rows if sparse.issparse(rows) else np.atleast_2d(rows))
     return sparse.csr_array((known.data, known.indices, known.indptr), shape=(known.shape[0], width))
