@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+import torch
 from timm.models._efficientnet_blocks import EdgeResidual, InvertedResidual, SqueezeExcite, UniversalInvertedResidual
 from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_def, efficientnet_init_weights
 from torch import nn
@@ -181,7 +182,8 @@ def style_arguments(style: Style) -> dict[str, Any]:
 
 def build_block(string: str, c_in: int, style: Style = PLAIN) -> nn.Module:
     """One timm block of an architecture string, fresh weights: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
-    builder = EfficientNetBuilder(se_layer=SqueezeExcite, **style_arguments(style))
+    with torch.random.fork_rng(devices=[]):  # timm makes a trial layer, whose weights are drawn
+        builder = EfficientNetBuilder(se_layer=SqueezeExcite, **style_arguments(style))
     block = cast(nn.Module, builder(c_in, decode_arch_def([[string]]))[0][0])
     efficientnet_init_weights(block)
     zero_init_residual(block)
