@@ -42,11 +42,11 @@ from supernet.costs.latency import load_table
 from supernet.derive import best_first
 from supernet.export import to_onnx
 from supernet.models import create_network, read_model
+from supernet.quality import Quality
 from supernet.spaces import get_space
 from supernet.spaces.lite import uniform_sizes
-from supernet.strategies.assembled import compared
+from supernet.strategies.assembled import compared, material
 from supernet.strategies.blockwise import depth_order
-from supernet.strategies.quality import read_quality
 from supernet.transfer.kernel_model import table_for
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -257,8 +257,7 @@ def kendall(folder: Path, data: list[str], device: Path, share: float, networks:
     config = SearchConfig(**{**asked, "device": str(device), "out": str(folder / "kendall"), "resume": None, "space": SearchConfig.space})  # fmt: skip
     problem = prepare(config)
     space, test = problem.space, problem.data.test
-    assert problem.teacher is not None
-    _, _, added_LKG = read_quality(str(folder / f"derived-{share}-0"), problem, problem.teacher)
+    added_LKG = Quality.load(folder / f"derived-{share}-0").added_LKG
     rng, drawn, order = np.random.default_rng(0), [], depth_order(space)
     costs, budgets = [*problem.costs.values(), order], {**problem.budgets, order.name: 0.0}
     while len(drawn) < networks:  # as a search draws them: inside the budget, depth cut from a stage's end
@@ -266,7 +265,9 @@ def kendall(folder: Path, data: list[str], device: Path, share: float, networks:
         drawn += [] if any(np.array_equal(index_L, other) for other in drawn) else [index_L]
     shown = torch.from_numpy(problem.data.preprocessing.normalised(np.asarray(test.images_NCHW)))
     label_N, records = torch.from_numpy(test.label_N), []
-    for candidate, network in compared(config, problem, problem.teacher, [space.names(index_L) for index_L in drawn]):
+    for candidate, network in compared(
+        config, problem, material(config, problem), [space.names(index_L) for index_L in drawn]
+    ):
         with torch.no_grad():
             logits_NC = torch.cat([network(part) for part in shown.split(256)])
         index_L = space.index_L(candidate.ops)

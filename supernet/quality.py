@@ -22,6 +22,10 @@ from supernet.spaces import SearchSpace, get_space
 
 QUALITY = "quality.json"
 Link = Literal["log", "identity"]
+UNITS: dict[Link, str] = {
+    "log": "log of nats of cross-entropy on search-val",
+    "identity": "nats: KL divergence from the teacher (added), its cross-entropy on search-val (base)",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Quality:
     link:        of the sum with the loss, nats of cross-entropy
     base_G, added_LKG: see above; 0 where an operation is not allowed
     error_G:     how far the link of the loss is off on paths that were left out (root of the mean square); None if not known
+    teacher_sha256: of the weights of the trained network that blocks were replaced in, if it was so
     fit:         how it was fitted, for people: paths, images, Kendall's τ on what was left out …
     fingerprint: of the data
     """
@@ -46,6 +51,7 @@ class Quality:
     error_G: np.ndarray | None
     fit: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    teacher_sha256: str | None = None
 
     def linked_NG(self, index_NL: np.ndarray) -> np.ndarray:
         """(N, G) the link of the loss of architectures (N, L)."""
@@ -69,9 +75,9 @@ class Quality:
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
         write_json(path, {
-            "schema_version": 1, "space": self.space.name, "ops": list(self.space.ops), "teacher_sha256": None,
+            "schema_version": 1, "space": self.space.name, "ops": list(self.space.ops), "teacher_sha256": self.teacher_sha256,
             "fingerprint": self.fingerprint, "groups": list(self.groups), "attributes": list(self.attributes),
-            "link": self.link, "unit": "nats of cross-entropy on search-val",
+            "link": self.link, "unit": UNITS[self.link],
             "base_G": self.base_G.tolist(), "added_LKG": np.round(self.added_LKG, 6).tolist(),
             "error_G": None if self.error_G is None else self.error_G.tolist(), "fit": self.fit,
         })  # fmt: skip
@@ -97,12 +103,13 @@ class Quality:
         for name, (value, expected) in numbers.items():
             if np.array(value, dtype=object).shape != expected:
                 raise UserError(f"{where}: {name}: not {' × '.join(map(str, expected))} numbers.")
+        link: Link = content.get("link", "identity")
         if len(attributes) != len(groups):
             raise UserError(f"{where}: attributes: not one for each of the {len(groups)} groups.")
         return cls(
-            space, groups, attributes, content.get("link", "identity"), np.array(content["base_G"], float),
+            space, groups, attributes, link, np.array(content["base_G"], float),
             np.array(content["added_LKG"], float), None if error_G is None else np.array(error_G, float),
-            content.get("fit", {}), content["fingerprint"],
+            content.get("fit", {}), content["fingerprint"], content.get("teacher_sha256"),
         )  # fmt: skip
 
 
@@ -126,6 +133,8 @@ _SCHEMA: dict[str, Any] = {
             "items": {"type": "array", "items": _NUMBERS, "maxItems": 100},
             "maxItems": 1000,
         },
+        "teacher_sha256": {"anyOf": [{"type": "null"}, {"type": "string", "maxLength": 500}]},
+        "unit": {"type": "string", "maxLength": 500},
         "error_G": {"anyOf": [{"type": "null"}, _NUMBERS]},
         "fit": {"type": "object"},
     },

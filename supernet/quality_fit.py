@@ -24,7 +24,7 @@ from supernet.data import Batch, Batches
 from supernet.data.grouped import Split
 from supernet.problem import Problem
 from supernet.quality import Quality
-from supernet.scoring import compared_images
+from supernet.scoring import compared_images, members_GV, present_groups
 
 IMAGES = 128  # of search-val, and more where a group would have few
 FEWEST_PATHS, PATHS_A_NUMBER = 96, 1.5  # paths: at least so many, and so many for each number of the table
@@ -43,12 +43,13 @@ def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quali
     (batch,) = Batches(
         shown, len(index_V), shuffle=False, mean=problem.data.mean, std=problem.data.std, device=problem.device
     ).epoch()
-    names, attributes, member_GV = group_members(problem, index_V)
+    groups = present_groups(shown.group_NA, problem.data.attributes)
+    member_GV, attributes = members_GV(groups, shown.group_NA), tuple(one.attribute for one in groups)
     numbers = 1 + int((space.valid_LK.sum(axis=1) - 1).sum())
     number = max(FEWEST_PATHS, int(PATHS_A_NUMBER * numbers))
     index_NL = tilted_paths(space.valid_LK, problem.costs["macs"].marginal_DK(space.valid_LK), number, config.seed)
     like_LK = torch.zeros(space.valid_LK.shape)
-    loss_NG = np.empty((number, len(names)))
+    loss_NG = np.empty((number, len(groups)))
     with torch.no_grad():
         for n in progress_bar(range(number), desc="quality", unit="path", disable=not problem.folder.writes):
             output_VC = logits(batch, one_hot(torch.from_numpy(index_NL[n]), like_LK))
@@ -57,20 +58,8 @@ def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quali
     base_G, added_LKG = fit_table(space.valid_LK, index_NL, loss_NG)
     error_G, told = cross_validated(space.valid_LK, index_NL, loss_NG, attributes)
     facts = {"paths": number, "images": len(index_V), "source": "paths of a supernet, shared weights", **told}
+    names = tuple(one.name for one in groups)
     return Quality(space, names, attributes, "log", base_G, added_LKG, error_G, facts, problem.data.fingerprint)
-
-
-def group_members(problem: Problem, index_V: np.ndarray) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray]:
-    """("attribute: group" and the attribute of each of G, (G, V) which images are in it); none that has no image here."""
-    names, attributes, rows = [], [], []
-    for column, (attribute, groups) in enumerate(problem.data.attributes.items()):
-        for code, group in enumerate(groups):
-            member_V = problem.data.val.group_NA[index_V, column] == code
-            if member_V.any():
-                names.append(f"{attribute}: {group}")
-                attributes.append(attribute)
-                rows.append(member_V)
-    return tuple(names), tuple(attributes), np.array(rows, float)
 
 
 def tilted_paths(valid_LK: np.ndarray, size_LK: np.ndarray, number: int, seed: int) -> np.ndarray:

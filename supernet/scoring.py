@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -47,6 +47,34 @@ def compared_images(group_NA: np.ndarray, most: int) -> np.ndarray:
     ]
     number = max(most, len(np.unique(np.concatenate(needed))))
     return np.sort(list(dict.fromkeys(np.concatenate([*needed, order_N]).tolist()))[:number])
+
+
+class PresentGroup(NamedTuple):
+    """A group of an attribute, which is this column of the images' groups."""
+
+    attribute: str
+    group: str
+    column: int
+    code: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.attribute}: {self.group}"
+
+
+def present_groups(group_VA: np.ndarray, attributes: Mapping[str, Sequence[str]]) -> list[PresentGroup]:
+    """The groups of all attributes that these images have."""
+    every = [
+        PresentGroup(attribute, group, column, code)
+        for column, (attribute, groups) in enumerate(attributes.items())
+        for code, group in enumerate(groups)
+    ]
+    return [one for one in every if (group_VA[:, one.column] == one.code).any()]
+
+
+def members_GV(groups: Sequence[PresentGroup], group_VA: np.ndarray) -> np.ndarray:
+    """(G, V) 1 where the image is of the group, else 0."""
+    return np.array([group_VA[:, one.column] == one.code for one in groups], float)
 
 
 def undefined_gaps(data: GroupedData, notion: str) -> list[str]:

@@ -139,7 +139,7 @@ def test_inside_a_package_imports_point_in_one_direction() -> None:
 
 def test_no_strategy_imports_another() -> None:
     """Beside what runs the ask/tell ones: strategies share what is below them, and the driver's words for asking and telling."""
-    shared = {"driver", "region", "evaluators", "asktell", "quality", "assembled", "shown", "__init__"}
+    shared = {"driver", "region", "evaluators", "asktell", "assembled", "shown", "__init__"}
     strategies = {
         path.stem: path for path in (ROOT / "supernet" / "strategies").glob("*.py") if path.stem not in shared
     }

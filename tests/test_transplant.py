@@ -155,7 +155,7 @@ def test_the_pool_keeps_budgets_and_depth_and_finds_a_planted_optimum() -> None:
     planted_L = next(best_first(rng.normal(size=SPACE.valid_LK.shape), SPACE.valid_LK, [costs["macs"], depth_order(SPACE)],
                                 {"macs": budget, "depth_order": 0.0}))  # fmt: skip
     added_LKG[np.arange(len(planted_L)), planted_L] = 0
-    found = pool(problem, depth_order(SPACE), added_LKG, 6)
+    found = pool(problem, added_LKG, 6)
     assert np.array_equal(found[0], planted_L) and 1 < len(found) <= 6
     for index_L in found:
         assert costs["macs"].total(index_L) <= budget and depth_order(SPACE).total(index_L) == 0
@@ -413,7 +413,7 @@ def test_a_distance_is_the_expected_loss_that_a_network_adds_for_each_group(teac
     spec = Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3)
     data = SimpleNamespace(train=part(20), val=part(6), attributes={"side": ("l", "r")}, preprocessing=spec)
     shown = Shown(cast(Any, SimpleNamespace(data=data)), Teacher(teacher, CLASSES, spec, Path("teacher"), "0"), 0, 12)
-    assert shown.groups == ["side: l", "side: r"] and len(shown.image_VCHW) == 12, (
+    assert [one.name for one in shown.groups] == ["side: l", "side: r"] and len(shown.image_VCHW) == 12, (
         "six of search-val, six unfitted ones"
     )
     assert np.abs(shown.distance_G(shown.teacher_VC)).max() < 1e-6

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from supernet.command_line import ranged
 from supernet.errors import UserError
@@ -83,8 +81,7 @@ def asked_of(options: argparse.Namespace) -> Asked:
     costs["params"] = params_table(space, channels, classes)
     given = {"params": options.max_params, "macs": options.max_macs}
     limits = {name: float(limit) for name, limit in given.items() if limit is not None}
-    if quality.link == "identity":  # blocks replaced in a teacher: as the search itself takes it
-        quality = replace(quality, added_LKG=np.maximum(quality.added_LKG, 0.0))
+    if quality.link == "identity":  # blocks replaced in a teacher: depth is cut as the search itself cuts it
         costs["depth_order"], limits["depth_order"] = depth_order(space), 0.0
         notes.append(
             "The architecture begins without the teacher's weights. search --teacher --quality RUN assembles them."

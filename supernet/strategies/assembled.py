@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from timm.models.efficientnet import EfficientNet
+from torch import Tensor
 
 from latency_luts.files import write_whole
 from supernet.bars import bar as progress_bar
@@ -30,17 +31,37 @@ from supernet.transplant import assemble, channel_orders, fitted_images
 RATE = 5e-4  # of the short training
 
 
+class Material(NamedTuple):
+    """What networks are assembled of and held against.
+
+    orders:      `channel_order` of each of the teacher's blocks; None of one that has nothing to leave out
+    fitted_NCHW: images that blocks are fitted to
+    shown:       images that distances are measured on
+    """
+
+    teacher: Teacher
+    orders: list[Tensor | None]
+    fitted_NCHW: Tensor
+    shown: Shown
+
+
+def material(config: SearchConfig, problem: Problem) -> Material:
+    """Of the problem's teacher."""
+    assert problem.teacher is not None, "checked with the options"
+    fitted_NCHW = fitted_images(problem.data, config.seed)
+    orders = channel_orders(problem.teacher.network, fitted_NCHW)
+    return Material(problem.teacher, orders, fitted_NCHW, Shown(problem, problem.teacher, config.seed))
+
+
 def compared(
-    config: SearchConfig, problem: Problem, teacher: Teacher, named: list[tuple[str, ...]]
+    config: SearchConfig, problem: Problem, made_of: Material, named: Sequence[tuple[str, ...]]
 ) -> list[tuple[Candidate, EfficientNet]]:
     """Each architecture assembled, trained shortly and compared, the one nearest to the teacher's outputs first (shown.py).
 
     Mean over groups; with --max-gap those whose gap on search-val exceeds it come after the others, the least excess first.
     """
-    space, data = problem.space, problem.data
-    fitted_NCHW = fitted_images(data, config.seed)
-    orders = channel_orders(teacher.network, fitted_NCHW)
-    scored, shown = val_scores(config, problem), Shown(problem, teacher, config.seed)
+    space, data, (teacher, orders, fitted_NCHW, shown) = problem.space, problem.data, made_of
+    scored = val_scores(config, problem)
     train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=data.augment,
                     mean=teacher.spec.mean, std=teacher.spec.std)  # fmt: skip
     batches = [train.at(step).image for step in range(config.distil_steps)]

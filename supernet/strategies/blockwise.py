@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,48 +23,40 @@ from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
 from supernet.costs.factors import Cost
 from supernet.derive import best_first
+from supernet.errors import UserError
 from supernet.problem import Outcome, Problem
-from supernet.schema import write_json
+from supernet.quality import QUALITY, Quality
 from supernet.scoring import marked
 from supernet.spaces import SearchSpace
-from supernet.strategies.assembled import compared, controls, keep_weights, with_control
-from supernet.strategies.quality import QUALITY, facts, read_quality
-from supernet.strategies.shown import Shown
-from supernet.teacher import Teacher
-from supernet.transplant import block_inputs, blocks_of, channel_orders, fit, fitted_images, head, smaller
+from supernet.strategies.assembled import Material, compared, controls, keep_weights, material, with_control
+from supernet.transplant import block_inputs, blocks_of, fit, head, smaller
 
 POOL = 4  # architectures for each weighting of the groups
+SOURCE = "single blocks replaced in the teacher: KL divergence"
 APART = 3  # layers in which two of them differ: the next best ones are often the best one with a kernel changed
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
     """The (L, K, G) table, the programme, the best few compared. Raises UserError where nothing keeps the budgets."""
-    teacher = problem.teacher
-    assert teacher is not None, "checked with the options"
     torch.manual_seed(config.seed)
     started = time.monotonic()
-    order = depth_order(problem.space)
-    if config.quality is None:
-        with torch.no_grad():
-            names, base_G, added_LKG = scores(config, problem, teacher)
-    else:
-        names, base_G, added_LKG = read_quality(config.quality, problem, teacher)
+    made_of = material(config, problem)
+    quality = scores(problem, made_of) if config.quality is None else read_quality(config.quality, problem, made_of)
     scored = time.monotonic()
-    write_json(problem.folder.path / QUALITY, facts(problem, teacher, names, base_G, added_LKG))
-    found = pool(problem, order, added_LKG, config.candidates)
+    quality.save(problem.folder.path / QUALITY)
+    found = pool(problem, quality.added_LKG, config.candidates)
     by_hand = controls(problem.space, list(problem.costs.values()), problem.budgets)
     named = [*(problem.space.names(index_L) for index_L in found), *by_hand]
-    ranked, control = with_control(compared(config, problem, teacher, named), by_hand)
+    ranked, control = with_control(compared(config, problem, made_of, named), by_hand)
     keep_weights(problem, ranked, control)
     candidates = marked([one for one, _ in ranked])
     return Outcome(candidates, None, {"scores": scored - started, "compare": time.monotonic() - scored}, 1)
 
 
-def scores(config: SearchConfig, problem: Problem, teacher: Teacher) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """(names of the groups, (G,) the teacher's cross-entropy, (L, K, G) how far each operation alone leads from the teacher)."""
-    space, shown = problem.space, Shown(problem, teacher, config.seed)
-    fitted_NCHW = fitted_images(problem.data, config.seed)
-    orders = channel_orders(teacher.network, fitted_NCHW)
+@torch.no_grad()
+def scores(problem: Problem, made_of: Material) -> Quality:
+    """How far each operation alone leads from the teacher, by group."""
+    space, (teacher, orders, fitted_NCHW, shown) = problem.space, made_of
     blocks = blocks_of(teacher.network)
     fitted, seen = block_inputs(teacher.network, fitted_NCHW), block_inputs(teacher.network, shown.image_VCHW)
     added_LKG = np.zeros((*space.valid_LK.shape, len(shown.groups)))
@@ -84,7 +77,28 @@ def scores(config: SearchConfig, problem: Problem, teacher: Teacher) -> tuple[li
                     added_LKG[layer, space.ops.index(op)] = shown.distance_G(head(teacher.network, y))
                 bar.update()
             x, z = target, next(seen)
-    return shown.groups, shown.base_G, added_LKG
+    return Quality(
+        space, tuple(one.name for one in shown.groups), tuple(one.attribute for one in shown.groups), "identity",
+        shown.base_G, added_LKG, None, {"source": SOURCE, "images": len(shown.image_VCHW)},
+        problem.data.fingerprint, teacher.sha256,
+    )  # fmt: skip
+
+
+def read_quality(run: str, problem: Problem, made_of: Material) -> Quality:
+    """As `scores`, from an earlier run's folder. Raises UserError where it is of another space, teacher or data."""
+    found = Quality.load(Path(run))
+    if found.fit.get("source") != SOURCE:
+        raise UserError(f"table of losses {run}: it is of a supernet, or of an earlier version: leave --quality out.")
+    told = {"space": found.space.name, "teacher_sha256": found.teacher_sha256, "fingerprint": found.fingerprint}
+    here = {
+        "space": problem.space.name,
+        "teacher_sha256": made_of.teacher.sha256,
+        "fingerprint": problem.data.fingerprint,
+    }
+    for name, value in told.items():
+        if value != here[name]:
+            raise UserError(f"table of losses {run}: {name}: it is of another run's: leave --quality out.")
+    return found
 
 
 def _is_whole(op: str, block: Any) -> bool:
@@ -105,12 +119,13 @@ def depth_order(space: SearchSpace) -> Cost:
     return Cost("depth_order", "", 0.0, np.zeros(space.valid_LK.shape), pairs)
 
 
-def pool(problem: Problem, order: Cost, added_LKG: np.ndarray, number: int) -> list[np.ndarray]:
+def pool(problem: Problem, added_LKG: np.ndarray, number: int) -> list[np.ndarray]:
     """Up to `number` architectures inside the budgets: the least loss on average over groups, and with each group weighing more.
 
     Raises UserError where nothing fits.
     """
-    costs, budgets = [*problem.costs.values(), order], {**problem.budgets, "depth_order": 0.0}
+    order = depth_order(problem.space)
+    costs, budgets = [*problem.costs.values(), order], {**problem.budgets, order.name: 0.0}
     groups = added_LKG.shape[2]
     weightings = [np.full(groups, 1 / groups), *(0.5 / groups + 0.5 * np.eye(groups))]
     found: list[np.ndarray] = []

@@ -31,7 +31,7 @@ from supernet.problem import Candidate, Outcome, Problem
 from supernet.quality import QUALITY, Quality
 from supernet.quality_fit import fit_quality
 from supernet.scoring import compare, marked
-from supernet.strategies.assembled import compared, controls, keep_weights, with_control
+from supernet.strategies.assembled import compared, controls, keep_weights, material, with_control
 
 
 class DifferentiableSearch(SupernetTrainer):
@@ -200,7 +200,7 @@ def assembled_candidates(
     log_p_LK = log_softmax(alpha_LK, axis=1)
     by_hand = controls(problem.space, list(problem.costs.values()), problem.budgets)
     named = [*(problem.space.names(index_L) for index_L in found), *by_hand]
-    rows, control = with_control(compared(config, problem, problem.teacher, named), by_hand)
+    rows, control = with_control(compared(config, problem, material(config, problem), named), by_hand)
     keep_weights(problem, rows, control)
 
     def told(one: Candidate) -> Candidate:

@@ -1,8 +1,8 @@
 """Images that networks are held against the teacher on, and the distance of each group there.
 
 KL(teacher ∥ network) is what a network adds to the cross-entropy if labels are as the teacher believes: the label of each image is
-replaced by its expectation. That is steadier than the labels of a few hundred images, and images without a label would do. Of
-short-distilled networks it foretells the test images' loss where the cross-entropy of as many labels does not (docs/log.md).
+replaced by its expectation, so images without a label would do. Whether it ranks networks better than the labels' own cross-entropy
+is not settled (docs/log.md).
 
 Shapes: V images, G groups of all attributes, C classes.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.problem import Problem
-from supernet.scoring import compared_images
+from supernet.scoring import compared_images, members_GV, present_groups
 from supernet.teacher import Teacher
 from supernet.transplant import fitted_positions
 
@@ -26,7 +26,7 @@ class Shown:
     """Images of search-val and, where these are few, training images that no block was fitted to; as the teacher takes them.
 
     image_VCHW: of `teacher_VC`, its logits
-    groups:     "attribute: group" of each group that search-val has
+    groups:     those that search-val has
     base_G:     the teacher's own cross-entropy on search-val
     """
 
@@ -40,13 +40,8 @@ class Shown:
         group_VA = np.concatenate([val.group_NA[val_V], train.group_NA[train_V]])
         self.image_VCHW = torch.from_numpy(teacher.spec.normalised(image_NCHW))
         self.teacher_VC = torch.cat([teacher.network(part).float() for part in self.image_VCHW.split(256)])
-        self.groups, rows = [], []
-        for column, (attribute, groups) in enumerate(problem.data.attributes.items()):
-            for code, group in enumerate(groups):
-                if (val.group_NA[val_V, column] == code).any():
-                    self.groups.append(f"{attribute}: {group}")
-                    rows.append(group_VA[:, column] == code)
-        self.member_GV = torch.from_numpy(np.array(rows)).double()
+        self.groups = present_groups(val.group_NA[val_V], problem.data.attributes)
+        self.member_GV = torch.from_numpy(members_GV(self.groups, group_VA))
         label_V = torch.from_numpy(val.label_N[val_V])
         loss_V = F.cross_entropy(self.teacher_VC[: len(val_V)], label_V, reduction="none").double()
         member_GV = self.member_GV[:, : len(val_V)]

@@ -13,16 +13,15 @@ from supernet.problem import Outcome, Problem
 from supernet.scoring import marked
 from supernet.spaces import SearchSpace
 from supernet.spaces.lite import scaled
-from supernet.strategies.assembled import compared, controls, keep_weights, with_control
+from supernet.strategies.assembled import compared, controls, keep_weights, material, with_control
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
     """The uniform network of the budgets, of the two ways to make one the better: what a search must beat."""
-    assert problem.teacher is not None, "checked with the options"
     started = time.monotonic()
     named = controls(problem.space, list(problem.costs.values()), problem.budgets)
     assert named, "checked before the run"
-    rows, control = with_control(compared(config, problem, problem.teacher, named), named)
+    rows, control = with_control(compared(config, problem, material(config, problem), named), named)
     keep_weights(problem, rows, control)
     return Outcome(marked([one for one, _ in rows]), None, {"compare": time.monotonic() - started}, 1)
 

@@ -78,21 +78,19 @@ def kernels_of(network: nn.Module, channels: int, size: int) -> list[Kernel]:
     except (RuntimeError, AssertionError, ValueError, NotImplementedError, TypeError, IndexError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise UserError(f"The network does not run on {channels} × {size} × {size}: {first[:200]}") from error
-    return recorder.found
+    return [kernel for call in recorder.calls if (kernel := _kernel(*call)) is not None]
 
 
 class _Recorder(TorchDispatchMode):
-    """Lists the kernels as torch's own operations come by."""
+    """Lists torch's own operations as they come by: name, arguments, result."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[Kernel] = []
+        self.calls: list[tuple[str, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        kernel = _kernel(func.overloadpacket.__name__, args, result)
-        if kernel is not None:
-            self.found.append(kernel)
+        self.calls.append((func.overloadpacket.__name__, args, result))
         return result
 
 
