@@ -259,6 +259,8 @@ def test_an_interrupted_search_from_a_teacher_goes_on_as_the_same_search(
     for name in ("front.json", "inherited.safetensors"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     report = json.loads((tmp_path / "whole" / "report.json").read_text())
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert "Distance to the teacher" in page and ">Cross-entropy<" not in page, "the curve is of distances"
     assert report["layers"][1]["probabilities"] is not None and any(row["by_hand"] for row in report["candidates"])
     assert report["derived"]["predicted_ms"] <= report["derived"]["budget_ms"]
     weights = Path(run) / "model.safetensors"

@@ -153,9 +153,10 @@ class SupernetTrainer:
         """The row in one short line."""
         found = self.row(step, means)
         gap = worst_gap(found[f"gap_{name}"] for name in self.data.attributes)
+        what = "ce" if self.distance.network is None else "distance"
         return (
-            f"{found['phase']} ce {found['cross_entropy']:.2f} gap {signed(gap)} "
-            f"{found['expected_latency']:.1f} ms λ_lat {found.get('lambda_latency', 0):.2f}"
+            f"{found['phase']} {what} {found['cross_entropy']:.2f} gap {signed(gap)} "
+            f"{found['expected_latency']:.3g} ms λ_lat {found.get('lambda_latency', 0):.2f}"
         )
 
     def rest(self) -> dict[str, Any]:

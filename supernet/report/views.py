@@ -80,7 +80,7 @@ def search_view(facts: SearchFacts) -> Content:
         "by_hand": any(candidate.by_hand for candidate in facts.candidates),
         "shared_weights": not from_teacher and (not evaluations or evaluations["evaluator"] == "supernet"),
         "probabilities": charts.probabilities(layers, list(p_LK[0] or ())) if all(p_LK) else None,
-        "curves": list(_search_curves(facts.history, budget_ms, gap)),
+        "curves": list(_search_curves(facts.history, budget_ms, gap, from_teacher)),
         "candidates": [(number, c) for number, c in numbered if c.derived or number <= MOST_CANDIDATES],
         "candidates_all": len(numbered),
         "entropies": any(candidate.cross_entropy is not None for candidate in facts.candidates),
@@ -168,12 +168,12 @@ def _class_counts(data: Data) -> dict[str, list[tuple[int, str]]]:
     }
 
 
-def _search_curves(rows: Rows, budget_ms: float | None, number: str) -> Iterable[Content]:
+def _search_curves(rows: Rows, budget_ms: float | None, number: str, from_teacher: bool) -> Iterable[Content]:
     warm = max((row["step"] for row in rows if row.get("phase") == "warm-up"), default=0)
     shade = (warm, "warm-up") if warm else None
     budget = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
     yield from _curve(
-        "Cross-entropy",
+        "Distance to the teacher's outputs" if from_teacher else "Cross-entropy",
         "Of sampled paths: the weights learn on search-train, α on search-val.",
         _lines(rows, {"search-train": "cross_entropy", "search-val": "val_cross_entropy"}),
         shade=shade,

@@ -114,6 +114,8 @@ def keep_weights(
     problem: Problem, rows: Sequence[tuple[Candidate, EfficientNet]], control: Sequence[str] | None
 ) -> None:
     """What `train` begins with: the first one's weights beside derived.json, the control's (by its operations) in CONTROL."""
+    if not problem.folder.writes:  # one of several processes does
+        return
     kept = [(problem.folder.path, rows[0][1])]
     kept += [(problem.folder.path / CONTROL, network) for one, network in rows[1:] if one.ops == control]
     for folder, network in kept:
