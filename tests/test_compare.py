@@ -106,6 +106,11 @@ def test_what_to_ship_follows_from_search_val_and_the_intervals() -> None:
     assert verdict([slow, found("fast", 0.9, 10.0, 0.87, 0.02)]).startswith("Ship fast"), (
         "as good on search-val, and faster"
     )
+    unknown = found("unknown", 0.85, 1.0, 0.87, 0.02) | {"predicted_ms": None}
+    assert verdict([slow, unknown]) == "Ship slow: the best on search-val (90.0%).", (
+        "an unknown latency is not a fast one"
+    )
+    assert verdict([unknown | {"val_accuracy": 0.95}, slow]).startswith("Ship unknown: the best on search-val (95.0%).")
     assert "nothing but test" in verdict([found("a", None, 1.0, 0.5, 0.1)])
 
 

@@ -139,8 +139,9 @@ def verdict(runs: list[dict[str, Any]]) -> str:
     known = [run for run in runs if run["val_accuracy"] is not None]
     if not known:
         return "Which to ship: search-val was trained on, so nothing but test is left to choose by. See the page."
-    best = max(known, key=lambda run: (run["val_accuracy"], -(run["predicted_ms"] or 0)))
-    faster = [run for run in runs if run is not best and (run["predicted_ms"] or 0) < (best["predicted_ms"] or 0)]
+    best = max(known, key=lambda run: (run["val_accuracy"], -(run["predicted_ms"] or float("inf"))))
+    timed = [run for run in runs if run["predicted_ms"] is not None]  # an unknown latency is not a fast one
+    faster = [run for run in timed if best["predicted_ms"] is not None and run["predicted_ms"] < best["predicted_ms"]]
     line = f"Ship {best['folder']}: the best on search-val ({best['val_accuracy']:.1%})."
     close = [run for run in faster if run["accuracy"]["high"] is not None and best["accuracy"]["low"] is not None
              and run["accuracy"]["high"] >= best["accuracy"]["value"]]  # fmt: skip
