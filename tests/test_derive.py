@@ -25,6 +25,7 @@ from supernet.derive import (
     inside,
     most_probable,
     repaired,
+    uniform,
 )
 from supernet.errors import UserError
 from supernet.programme import Programme
@@ -306,3 +307,20 @@ def test_candidates_begin_with_the_most_probable_and_spread_to_faster_ones() -> 
     ms = np.array([latency.total(one) for one in found])
     assert (ms <= budget).all() and ms[4:].max() < 0.98 * ms[:4].min()
     assert len(candidates(alpha_LK, valid_LK, [latency], {"latency": budget}, 1, 0)) == 1
+
+
+def test_the_uniform_network_is_one_size_and_the_rest_of_the_budget_goes_to_the_last_layers() -> None:
+    sizes_LK = np.tile([1.0, 2.0, 4.0], (4, 1))
+    sizes_LK[0] = [np.nan, 3.0, np.nan]  # a layer with one size
+    cost = Cost("ms", "ms", 0.0, np.nan_to_num(sizes_LK))
+    expected = {
+        5.9: None,
+        6.0: [1, 0, 0, 0],
+        7.5: [1, 0, 0, 1],
+        9.0: [1, 1, 1, 1],
+        11.0: [1, 1, 1, 2],
+        15.0: [1, 2, 2, 2],
+    }
+    for budget, index_L in expected.items():
+        found_L = uniform(sizes_LK, [cost], {"ms": budget})
+        assert (None if found_L is None else found_L.tolist()) == index_L

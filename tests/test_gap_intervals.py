@@ -9,8 +9,8 @@ from scipy import stats
 from supernet.fairness import get_notion
 from supernet.fairness.notions import speaks_of_all_samples
 from supernet.gap_intervals import _absolute, _pairs, gap_interval
-from supernet.intervals import Cells, Interval, cells, difference_interval, joint, mean_interval, rate_interval
-from supernet.metrics import evaluate_predictions
+from supernet.intervals import Cells, Interval, _design, cells, difference_interval, joint, mean_interval, rate_interval
+from supernet.metrics import _resampled, evaluate_predictions
 
 SCORE = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])[:, None]
 MASK = np.array([1, 1, 0, 1, 1, 1, 1, 0.0])[:, None]
@@ -107,3 +107,23 @@ def test_notions_say_whether_they_are_of_the_second_class_alone_and_of_all_sampl
     everyone = ("accuracy_parity", "loss_parity", "unfairness", "accuracy_ratio", "worst_group_accuracy")
     assert all(map(speaks_of_all_samples, everyone))
     assert not any(map(speaks_of_all_samples, ("demographic_parity", "equal_opportunity", "equalized_odds")))
+
+
+def test_a_design_effect_that_cannot_be_estimated_is_a_clusters_mean_size() -> None:
+    column = lambda *values: np.array(values, float)[:, None]  # noqa: E731
+    found = _design(column(np.nan, np.nan, np.nan), column(6, 5, 0), column(2, 1, 0))
+    assert found[:, 0].tolist() == [3, 5, 1]
+    found = _design(column(3, 0.5, np.nan), column(4, 12, 7), column(2, 6, 2))
+    pooled = (3 * 4 + 0.5 * 12) / 16
+    assert found[:, 0] == pytest.approx([3, max(pooled, 1), 3.5]), (
+        "never below what all groups say together, nor below 1"
+    )
+
+
+def test_a_calibration_error_is_reflected_and_a_cross_entropy_is_not() -> None:
+    """The calibration error of a resample is too large: the basic interval takes that off (Davison & Hinkley 1997, eq. 5.6)."""
+    draws_R = 0.095 + 0.02 * np.random.default_rng(0).random(400)
+    low, high = np.quantile(draws_R, [0.025, 0.975])
+    found = {name: _resampled(name, {name: np.array([0.1])}, {name: draws_R}, 0) for name in ("ece", "cross_entropy")}
+    assert (found["cross_entropy"]["low"], found["cross_entropy"]["high"]) == pytest.approx((low, high))
+    assert (found["ece"]["low"], found["ece"]["high"]) == pytest.approx((0.2 - high, 0.2 - low))
