@@ -274,6 +274,7 @@ def main() -> None:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "OMP_NUM_THREADS": "1",
     }  # plugins are imported already: a warning
+    sys.path.insert(0, str(ROOT))  # the code beside this script, whichever is installed
     for module in WARM:
         __import__(module)
     assert "supernet" not in sys.modules, "each fork imports it anew"

@@ -175,6 +175,8 @@ def one(folder: Path, data: list[str], seed: int, options: argparse.Namespace) -
         for name, strategy in strategies.items():
             found = folder / f"{name}-{share}-{seed}"
             more = ["--epochs", "2", "--warmup-epochs", "2"] if strategy == "differentiable" else []
+            if strategy == "blockwise" and share != options.shares[0]:  # one table answers every budget
+                more = ["--quality", str(folder / f"derived-{options.shares[0]}-{seed}")]
             search = run(found, "search", *budget, "--strategy", strategy, *more)
             row = trained(name, share, folder / f"{found.name}-trained", "--arch", str(found), *training, "--epochs", str(epochs))  # fmt: skip
             rows.append(row | {"search_s": search["wall_s"], "predicted_ms": search["derived"]["predicted_ms"], "ops": search["derived"]["ops"]})  # fmt: skip
@@ -249,7 +251,7 @@ def kendall(folder: Path, data: list[str], device: Path, share: float, networks:
     """Rank correlations (Kendall) over random networks of one budget, each trained shortly: what foretells the test images' figures?
 
     kendall_blockwise: of the table's sums with the cross-entropy on test. The others: of what a search sees after the short training,
-    the distance to the teacher or the cross-entropy of search-val, with cross-entropy and error on test.
+    the distance to the teacher, the cross-entropy of search-val or their sum (merit), with cross-entropy and error on test.
     """
     search = json.loads((folder / f"derived-{share}-0" / "report.json").read_text())["asked"]
     known = SearchConfig.__dataclass_fields__
@@ -276,6 +278,7 @@ def kendall(folder: Path, data: list[str], device: Path, share: float, networks:
             "predicted": float(added_LKG[np.arange(len(index_L)), index_L].mean(1).sum()),
             "distance": candidate.distance,
             "val_entropy": candidate.cross_entropy,
+            "merit": candidate.merit,
             "test_entropy": float(F.cross_entropy(logits_NC, label_N)),
             "test_error": float((logits_NC.argmax(1) != label_N).float().mean()),
         })  # fmt: skip
@@ -288,7 +291,9 @@ def kendall(folder: Path, data: list[str], device: Path, share: float, networks:
         "kendall_blockwise_error": tau("predicted", "test_error"),
     }
     found |= {
-        f"kendall_{a}_{b}": tau(a, f"test_{b}") for a in ("distance", "val_entropy") for b in ("entropy", "error")
+        f"kendall_{a}_{b}": tau(a, f"test_{b}")
+        for a in ("distance", "val_entropy", "merit")
+        for b in ("entropy", "error")
     }
     return found, records
 

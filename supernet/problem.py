@@ -43,8 +43,8 @@ class Candidate:
     """One architecture, and how it does on search-val, as a rule with the supernet's weights.
 
     A gap that search-val does not define is None: unknown, not 0, and nothing is ranked by it.
-    `cross_entropy` is the mean over groups, by which the derived one of a differentiable search is chosen; with a teacher it is
-    `distance`, the KL divergence from its outputs in nats, a mean over groups too.
+    `cross_entropy` is the mean over groups; `distance` the KL divergence from the teacher's outputs, if there is one, a mean over groups
+    too. Both are nats. By their sum, `merit`, the derived one is chosen.
     `log_probability` is Σ_l log p[l, op(l)] where the strategy has a p. `gap` is the hard gap of the notion asked for, the
     worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
     is as good in error, gap and latency, and better in one. `by_hand`: it is what one would build without a search
@@ -62,6 +62,16 @@ class Candidate:
     by_hand: bool = False
     gaps: dict[str, float | None] = field(default_factory=dict)
     distance: float | None = None
+
+    @property
+    def merit(self) -> float | None:
+        """Cross-entropy of the labels and distance to the teacher, whatever of them is known: less is better. None of neither.
+
+        Few labels rank networks poorly, the teacher's outputs in their place systematically wrongly: neither alone was the better
+        guide (docs/log.md).
+        """
+        known = [value for value in (self.cross_entropy, self.distance) if value is not None]
+        return sum(known) if known else None
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,8 @@ def test_from_a_teacher_to_a_product(
     whole_L = SPACE.index_L(WHOLE)
     assert added_LKG.min() >= 0 and added_LKG[np.arange(16), whole_L].max() == 0 and added_LKG[1:].max() > 0
     front = json.loads((tmp_path / "search" / "front.json").read_text())
-    assert [row["distance"] for row in front] == sorted(row["distance"] for row in front)
+    merits = [row["distance"] + row["cross_entropy"] for row in front]
+    assert merits == sorted(merits)
     (control,) = [row for row in front if row["by_hand"]]  # the uniform control is always compared
     if control is not front[0]:
         place = tmp_path / "search" / "control"

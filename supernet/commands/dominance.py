@@ -34,19 +34,13 @@ def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> 
     best, found = outcome.candidates[0], outcome.evaluations
     if config.strategy == "score":
         return f"It was derived for the greatest {config.score}, before anything was trained. Look at the others, too."
-    distances = [one.distance for one in better if one.distance is not None]
-    if best.distance is not None and distances:
-        own, theirs = apart(best.distance, min(distances))
-        return (
-            f"It was derived for the smallest distance to the teacher's outputs: {own} nats, the least of theirs {theirs}. "
-            "That is steadier than an error on the same images. Look at the others, too."
-        )
-    entropies = [one.cross_entropy for one in better if one.cross_entropy is not None]
-    if best.cross_entropy is not None and entropies:
+    merits = [one.merit for one in better if one.merit is not None]
+    if best.merit is not None and merits:
+        what = "cross-entropy" if best.distance is None else "cross-entropy + distance to the teacher"
         weighed = f" + {config.latency_weight:g} · latency / budget" if config.latency_weight else ""
-        own, theirs = apart(best.cross_entropy, min(entropies))
+        own, theirs = apart(best.merit, min(merits))
         return (
-            f"It was derived for the smallest cross-entropy{weighed} there: its cross-entropy is {own}, the least of "
+            f"It was derived for the smallest {what}{weighed} there: its {what} is {own}, the least of "
             f"theirs {theirs}. That counts how sure each answer is, and so is steadier than an error on the same images. "
             "Look at the others, too."
         )

@@ -50,7 +50,7 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
             else f"{told['effort']}; {short}"
         )
     if asked["strategy"] in FROM_TEACHER:
-        told["fairness is held by"] = "the choice: distances to the teacher are means over groups" + (
+        told["fairness is held by"] = "the choice: cross-entropy and distance to the teacher are means over groups" + (
             "" if cap is None else f"; those above a gap of {cap:g} come last"
         )
     how = {

@@ -56,9 +56,9 @@ def material(config: SearchConfig, problem: Problem) -> Material:
 def compared(
     config: SearchConfig, problem: Problem, made_of: Material, named: Sequence[tuple[str, ...]]
 ) -> list[tuple[Candidate, EfficientNet]]:
-    """Each architecture assembled, trained shortly and compared, the one nearest to the teacher's outputs first (shown.py).
+    """Each architecture assembled, trained shortly and compared, the one with the least merit (problem.py) first.
 
-    Mean over groups; with --max-gap those whose gap on search-val exceeds it come after the others, the least excess first.
+    With --max-gap those whose gap on search-val exceeds it come after the others, the least excess first.
     """
     space, data, (teacher, orders, fitted_NCHW, shown) = problem.space, problem.data, made_of
     scored = val_scores(config, problem)
@@ -89,7 +89,7 @@ def compared(
     def merit(row: tuple[Candidate, EfficientNet]) -> tuple[float, float]:
         one = row[0]
         excess = 0.0 if cap is None or one.gap is None else max(0.0, one.gap - cap)
-        return excess, one.distance or 0.0
+        return excess, one.merit or 0.0
 
     return sorted(rows, key=merit)
 

@@ -1,8 +1,7 @@
 """Images that networks are held against the teacher on, and the distance of each group there.
 
 KL(teacher ∥ network) is what a network adds to the cross-entropy if labels are as the teacher believes: the label of each image is
-replaced by its expectation, so images without a label would do. Whether it ranks networks better than the labels' own cross-entropy
-is not settled (docs/log.md).
+replaced by its expectation, so images without a label would do.
 
 Shapes: V images, G groups of all attributes, C classes.
 """
