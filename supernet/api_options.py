@@ -45,6 +45,9 @@ class SearchOptions(CommonOptions, total=False):
 
     space: str
     budget_ms: float | None
+    devices: str | None
+    budgets_ms: str | None
+    fairness_weights: str | None
     max_params: float | None
     max_macs: float | None
     latency_weight: float | None

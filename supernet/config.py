@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from supernet.options import Needs, needs, needs_none, needs_other
+from supernet.options import Needs, needs, needs_none, needs_other, numbers
 from supernet.options import option as _option
 from supernet.spaces import SPACES
 
@@ -21,6 +21,7 @@ Config = TypeVar("Config", bound="CommonConfig")
 
 _ASK_TELL = needs("strategy", *ASK_TELL)
 _DIFFERENTIABLE = needs("strategy", "differentiable")
+_ONE_SHOT = needs("strategy", "one-shot")
 _SUPERNET = (needs_other("strategy", "score"), needs("evaluator", "supernet"))  # the default of all other strategies
 _TEMPERATURE = (_DIFFERENTIABLE, needs("relaxation", "gumbel", "gumbel-top2", "softmax", "gumbel-hard"))
 _TAUGHT = Needs("teacher", lambda run: run is not None, "it is for --teacher")
@@ -81,7 +82,10 @@ class SearchConfig(CommonConfig):
     """Options of `search`."""
 
     space: str = _option("fbnet32", "search space", group="task")
-    budget_ms: float | None = _option(None, "latency budget, ms; default: half way from fastest to median network", within="(0, 1e6]", group="task")  # fmt: skip
+    budget_ms: float | None = _option(None, "latency budget, ms; default: half way from fastest to median network", within="(0, 1e6]", where=[needs_none("budgets_ms")], group="task")  # fmt: skip
+    devices: str | None = _option(None, "several devices that one search answers, joined by commas; see below", where=[_ONE_SHOT], group="task")  # fmt: skip
+    budgets_ms: str | None = _option(None, "several latency budgets, ms, each for every device", where=[_ONE_SHOT], group="task", more=True)  # fmt: skip
+    fairness_weights: str | None = _option(None, "several weights of the predicted gap beside the predicted loss", where=[_ONE_SHOT], group="task", more=True)  # fmt: skip
     max_params: float | None = _option(None, "budget of parameters, e.g. 1e6; held with the others", within="(0, 1e12]", group="task")  # fmt: skip
     max_macs: float | None = _option(None, "budget of multiply-accumulates an image, e.g. 30e6", within="(0, 1e15]", group="task")  # fmt: skip
     latency_weight: float | None = _option(None, "fixed weight λ_lat of latency / budget; default: it adapts itself", within="[0, 1e6]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
@@ -89,7 +93,7 @@ class SearchConfig(CommonConfig):
     accept_poor_table: bool = _option(False, "search with a table that failed its own validation", group="task", more=True)  # fmt: skip
     teacher: str | None = _option(None, "a run of train --arch tf_efficientnet_lite0: search its smaller variants", group="task")  # fmt: skip
     quality: str | None = _option(None, "an earlier blockwise run: its losses answer this budget and device", where=[needs("strategy", "blockwise")], group="task", more=True)  # fmt: skip
-    strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", "score", *FROM_TEACHER, *ASK_TELL), group="task")  # fmt: skip
+    strategy: str = _option("", "how to search, see below; default: differentiable, blockwise with --teacher", choices=("", "differentiable", "one-shot", "score", *FROM_TEACHER, *ASK_TELL), group="task")  # fmt: skip
     score: str = _option("synflow", "training-free score: synflow, snip, zico, swap, nonlinear, parameters or macs", pattern="synflow|snip|zico|swap|nonlinear|parameters|macs", where=[needs("strategy", "score")], group="task", more=True)  # fmt: skip
     evaluations: int = _option(100, "networks to evaluate at most", 4, within="[1, 10000000]", where=[_ASK_TELL], group="ask/tell strategies")  # fmt: skip
     max_seconds: float | None = _option(None, "seconds for the evaluations; the last may run over", within="(0, 1e8]", where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
@@ -105,19 +109,29 @@ class SearchConfig(CommonConfig):
     alpha_lr: float = _option(0.1, "learning rate of α (Adam)", within="(0, 100]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     temperature: float = _option(5.0, "first temperature τ of the relaxation", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
     temperature_end: float = _option(0.5, "last temperature τ", within="(0, 1000]", where=_TEMPERATURE, group="differentiable strategy", more=True)  # fmt: skip
-    candidates: int = _option(8, "probable networks compared at the end, beside the hand-made one", 2, within="[1, 100000]", where=[needs("strategy", "differentiable", "blockwise")], more=True)  # fmt: skip
+    candidates: int = _option(8, "probable networks compared at the end, beside the hand-made one", 2, within="[1, 100000]", where=[needs("strategy", "differentiable", "blockwise", "one-shot")], more=True)  # fmt: skip
     distil_steps: int = _option(30, "steps that each compared network learns from the teacher", 4, within="[0, 100000]", where=[_TAUGHT], more=True)  # fmt: skip
     eval_images: int = _option(2048, "search-val images for comparing networks at most", 256, within="[1, 1000000000]", more=True)  # fmt: skip
 
     def __post_init__(self) -> None:
         """An anchor is a bias that costs a supernet of few layers more than it brings (docs/quality.md); a deep one learns more with it (docs/decisions.md)."""
+        several = (self.devices, self.budgets_ms, self.fairness_weights) != (None, None, None)
         if not self.strategy:
-            object.__setattr__(self, "strategy", "blockwise" if self.teacher else "differentiable")
+            usual = "one-shot" if several else "blockwise" if self.teacher else "differentiable"
+            object.__setattr__(self, "strategy", usual)
+        if self.devices and self.device == SearchConfig.device:
+            object.__setattr__(self, "device", self.devices.split(",")[0].strip())
         if self.anchor is None:
             few = self.space in SPACES and len(SPACES[self.space].layers) <= FEW_LAYERS
             object.__setattr__(self, "anchor", 0.0 if few or self.teacher else 1.8)
         if self.lr is None:
             object.__setattr__(self, "lr", 1e-3 if self.teacher else 5e-3)
+
+    @property
+    def answered_weights(self) -> list[float]:
+        """Of the predicted gap beside the mean predicted loss, that one search for several answers. Raises UserError."""
+        weights = self.fairness_weights
+        return [0.0] if weights is None else numbers(weights, "fairness_weights", "[0, 1e6]")
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,20 @@ def interval(text: str) -> Range:
     return Range(text, float(found[1]), float(found[2]))
 
 
+def numbers(text: str, name: str, within: str) -> list[float]:
+    """The different numbers of an option that holds several, the least first. Raises UserError for what is none of the interval."""
+    inside = interval(within)
+    found = []
+    for part in text.split(","):
+        try:
+            found.append(float(part))
+        except ValueError:
+            raise UserError(f"{flag(name)}: numbers joined by commas, not {short(text)}.") from None
+        if (problem := inside.fault(found[-1])) is not None:
+            raise UserError(f"{flag(name)} {problem}, not {short(part)}.")
+    return sorted(set(found))
+
+
 class Needs(NamedTuple):
     """An option has an effect only where `holds` is true of the value of another one; `advice` is what to do else."""
 

@@ -18,11 +18,29 @@ from supernet.teacher import Teacher
 
 
 @dataclass(frozen=True)
+class Region:
+    """The architectures inside one latency budget of one device.
+
+    device:    as it was asked for
+    latency:   its cost, ms
+    budget_ms: as asked
+    limit_ms:  the most that a predicted latency may be; with a quantile, less than the budget
+    """
+
+    device: str
+    table: LatencyTable
+    latency: Cost
+    budget_ms: float
+    limit_ms: float
+
+
+@dataclass(frozen=True)
 class Problem:
     """What is searched. `budgets` gives the most that each named cost may be; `notes` are lines for the person.
 
     `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter. `task`: classification of the
-    data's classes if None. `teacher`: the trained network that the space is made around.
+    data's classes if None. `teacher`: the trained network that the space is made around. `regions`: where one search answers
+    several devices and budgets, all of them; `table`, `costs`, `budgets` and `budget_ms` are those of the first.
     """
 
     folder: RunFolder
@@ -36,6 +54,7 @@ class Problem:
     notes: tuple[str, ...]
     task: Task | None = None
     teacher: Teacher | None = None
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)

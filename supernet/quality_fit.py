@@ -23,7 +23,7 @@ from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.data.grouped import Split
 from supernet.problem import Problem
-from supernet.quality import Quality
+from supernet.quality import QUALITY, Quality
 from supernet.scoring import compared_images, members_GV, present_groups
 
 IMAGES = 128  # of search-val, and more where a group would have few
@@ -60,6 +60,18 @@ def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quali
     facts = {"paths": number, "images": len(index_V), "source": "paths of a supernet, shared weights", **told}
     names = tuple(one.name for one in groups)
     return Quality(space, names, attributes, "log", base_G, added_LKG, error_G, facts, problem.data.fingerprint)
+
+
+def quality_notes(quality: Quality) -> tuple[str, ...]:
+    """What later budgets and devices are answered from, and how well it foretells."""
+    fit, error = quality.fit, quality.error_G
+    if fit["kendall"] is None or error is None:
+        return ()
+    gap = "unknown" if fit["kendall_gap"] is None else f"{fit['kendall_gap']:.2f}"
+    return (
+        f"{QUALITY} answers other devices and budgets (supernet derive, supernet front). On paths left out it ranks the supernet's "
+        f"losses with Kendall τ {fit['kendall']:.2f}, their gap with {gap}; a loss is off by {np.expm1(error.mean()):.0%}.",
+    )
 
 
 def tilted_paths(valid_LK: np.ndarray, size_LK: np.ndarray, number: int, seed: int) -> np.ndarray:

@@ -210,10 +210,14 @@ def test_what_a_killed_start_left_is_no_obstacle_and_what_is_not_ours_is_not_tou
     config = SearchConfig(out=str(tmp_path / "run"))
     opened(config)
     (tmp_path / "run" / "config.json").rename(tmp_path / "run" / "config.json.0123abcd.part")
+    (tmp_path / "run" / "teacher.safetensors").write_bytes(b"half")
     with pytest.raises(UserError, match=r"stopped before it began: give its command with --out"):
         read_config(str(tmp_path / "run"), "search", SearchConfig)
-    assert not opened(config).resumed
-    assert names(tmp_path / "run") == {".lock", "config.json", "latency_table.json"}
+    teacher = tmp_path / "teacher"
+    teacher.write_bytes(b"whole")
+    assert not RunFolder.open(config, "search", "data", TABLE | {"teacher.safetensors": teacher}).resumed
+    assert names(tmp_path / "run") == {".lock", "config.json", "latency_table.json", "teacher.safetensors"}
+    assert (tmp_path / "run" / "teacher.safetensors").read_bytes() == b"whole"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "derived.json").write_text("mine")
     with pytest.raises(UserError, match="is there already"):

@@ -59,6 +59,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept-poor-table", action="store_true", help="with a table that failed its own validation")
 
 
+def limits_of(options: argparse.Namespace) -> dict[str, float]:
+    """The budgets beside latency."""
+    given = {"params": options.max_params, "macs": options.max_macs}
+    return {name: float(limit) for name, limit in given.items() if limit is not None}
+
+
 def asked_of(options: argparse.Namespace) -> Asked:
     """Raises UserError where the run has no table of losses, or the device's latency table does not hold for its space."""
     from supernet.costs.analytic import macs_table, params_table
@@ -79,8 +85,7 @@ def asked_of(options: argparse.Namespace) -> Asked:
     channels, classes = arch.input.channels, len(arch.classes)
     costs = {"latency": table.cost(space), "macs": macs_table(space, channels, classes)}
     costs["params"] = params_table(space, channels, classes)
-    given = {"params": options.max_params, "macs": options.max_macs}
-    limits = {name: float(limit) for name, limit in given.items() if limit is not None}
+    limits = limits_of(options)
     if quality.link == "identity":  # blocks replaced in a teacher: depth is cut as the search itself cuts it
         costs["depth_order"], limits["depth_order"] = depth_order(space), 0.0
         notes.append(

@@ -3,16 +3,80 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from supernet.config import SearchConfig
 from supernet.costs.factors import Cost, least_text
-from supernet.costs.latency import LatencyTable
+from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
 from supernet.derive import most_probable
+from supernet.engine.claim import run_input
 from supernet.errors import UserError
+from supernet.options import numbers
+from supernet.problem import Region
 from supernet.spaces import SearchSpace
 from supernet.transfer.adapt import quantile_margin_ms
+from supernet.transfer.kernel_model import table_for
+
+
+def regions(config: SearchConfig, space: SearchSpace) -> tuple[tuple[Region, ...], dict[str, Path], list[str]]:
+    """(each budget of each device that was asked for, the tables' files by their names in a run folder, lines for the person).
+
+    Of several budgets those that a device cannot keep are left out with a note. Raises UserError where a device keeps none.
+    """
+    names = [config.device]
+    if config.devices is not None:
+        names = list(dict.fromkeys(name.strip() for name in config.devices.split(",")))
+        if "" in names:
+            raise UserError(f'--devices: names joined by commas, not "{config.devices[:60]}".')
+        if config.device not in names:
+            raise UserError(f"--device {config.device} is none of --devices {config.devices[:60]}: leave it out.")
+        names.sort(key=lambda name: name != config.device)  # derived.json is of the first
+    asked = [config.budget_ms] if config.budgets_ms is None else numbers(config.budgets_ms, "budgets_ms", "(0, 1e6]")
+    found: list[Region] = []
+    files: dict[str, Path] = {}
+    notes: list[str] = []
+    for number, name in enumerate(names):
+        copy = f"latency_table{number or ''}.json"
+        files[copy] = run_input(config.resume, copy, table_path(name))
+        table, told = device_table(config, space, files[copy])
+        kept, why = [], None
+        for budget_ms in asked:
+            try:
+                ms, limit_ms, words = latency_budget(
+                    replace(config, budget_ms=budget_ms), space, table, table.cost(space)
+                )
+            except UserError as error:
+                why = error
+                continue
+            kept.append(Region(name, table, table.cost(space), ms, limit_ms))
+            told += words
+            if limit_ms >= table.cost(space).bounds(space.valid_LK)[1] and budget_ms != asked[-1]:
+                told.append(
+                    f"{ms:g} ms hold every architecture of {space.name} on {table.device}: larger budgets are left out."
+                )
+                break
+        if why is not None and not kept:
+            raise why
+        notes += [*told, *([] if why is None else [f"Left out: {why}"])]
+        found += kept
+    return tuple(found), files, list(dict.fromkeys(notes))
+
+
+def device_table(config: SearchConfig, space: SearchSpace, file: Path) -> tuple[LatencyTable, list[str]]:
+    """A device's table for the space, and lines for the person. Raises UserError for a poor one that was not accepted."""
+    table = load_table(str(file))
+    require_good(table, config.accept_poor_table)
+    if config.accept_poor_table and table.content["validation"] is None:
+        raise UserError(
+            f"--accept-poor-table has no effect: the table of {table.device} was never validated; leave it out."
+        )
+    table, notes = table_for(table, space)
+    if config.accept_poor_table and table.error is not None:
+        notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")
+    return table, notes
 
 
 def half_way_ms(space: SearchSpace, latency: Cost) -> float:

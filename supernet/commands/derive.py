@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ examples:
 Minimised is the mean over groups of the predicted loss on search-val, in nats of cross-entropy: quality.json of the run foretells
 it. The gap is between groups' predicted losses, in the same unit. The budget is held exactly. docs/one_search.md has how well it foretells.
 """
-ANSWERS = "answers.json"
+ANSWERED, ANSWERS = "answers", "answers.json"  # folder in a search's run; file in each of its folders
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,29 +62,37 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """Raises UserError where nothing keeps the budgets, with the fastest possible."""
     from supernet.answers import Wish
-    from supernet.schema import write_json
 
     wish = Wish(options.fairness_weight, options.max_gap, options.worst_group)
-    folder = options.out or options.folder / "answers" / name_of(options)
+    folder = options.out or options.folder / ANSWERED / name_of(
+        options.device, options.budget_ms, wish, answering.limits_of(options)
+    )
     if (folder / "derived.json").exists() and not (folder / ANSWERS).exists():
         raise UserError(f"{folder} holds another derived.json: choose another --out.")
     asked = answering.asked_of(options)
     found = asked.answers(options.budget_ms, wish, options.k)
-    arch = architecture(asked, found[0], options.device, options.budget_ms, wish)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / ANSWERS, [asked.facts(one) for one in found])
-    arch.save(folder / "derived.json")
+    leave(folder, asked, found, options.device, options.budget_ms, wish)
     print("".join(f"{note}\n" for note in asked.notes) + words(asked, found, options.budget_ms))
     print(f"Next: {called('train')} --arch {folder / 'derived.json'}")
 
 
-def name_of(options: argparse.Namespace) -> str:
+def name_of(device: str, budget_ms: float, wish: Wish, limits: Mapping[str, float]) -> str:
     """A folder's name for what was asked."""
-    goal = f"-gap{options.max_gap:g}" if options.max_gap is not None else "-worst" if options.worst_group else ""
-    goal += f"-weight{options.fairness_weight:g}" if options.fairness_weight else ""
-    others = {"params": options.max_params, "macs": options.max_macs}
-    goal += "".join(f"-{name}{limit:g}" for name, limit in others.items() if limit is not None)
-    return f"{Path(options.device).stem}-{options.budget_ms:g}ms{goal}"
+    goal = f"-gap{wish.max_gap:g}" if wish.max_gap is not None else "-worst" if wish.worst else ""
+    goal += f"-weight{wish.weight:g}" if wish.weight else ""
+    goal += "".join(f"-{name}{limit:g}" for name, limit in limits.items())
+    return f"{Path(device).stem}-{budget_ms:g}ms{goal}"
+
+
+def leave(folder: Path, asked: Asked, found: list[Answer], device: str, budget_ms: float, wish: Wish) -> Architecture:
+    """Writes the answers, and the first one's derived.json, which it returns."""
+    from supernet.schema import write_json
+
+    arch = architecture(asked, found[0], device, budget_ms, wish)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / ANSWERS, [asked.facts(one) for one in found])
+    arch.save(folder / "derived.json")
+    return arch
 
 
 def architecture(asked: Asked, one: Answer, device: str, budget_ms: float, wish: Wish) -> Architecture:

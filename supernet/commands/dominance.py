@@ -34,6 +34,10 @@ def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> 
     best, found = outcome.candidates[0], outcome.evaluations
     if config.strategy == "score":
         return f"It was derived for the greatest {config.score}, before anything was trained. Look at the others, too."
+    if config.strategy == "one-shot":
+        weight = config.answered_weights[0]
+        weighed = f" + {weight:g} · gap" if weight else ""
+        return f"It was derived for the smallest loss{weighed} that quality.json foretells. Look at the others, too."
     merits = [one.merit for one in better if one.merit is not None]
     if best.merit is not None and merits:
         what = "cross-entropy" if best.distance is None else "cross-entropy + distance to the teacher"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from supernet.commands import answering
-from supernet.errors import UserError
+from supernet.options import numbers
 
 EPILOG = """\
 examples:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.report.front_page import front_page
     from supernet.schema import write_json
 
-    given = None if options.budgets_ms is None else budgets_of(options.budgets_ms)
+    given = None if options.budgets_ms is None else numbers(options.budgets_ms, "budgets_ms", "(0, 1e6]")
     asked = answering.asked_of(options)
     fastest, slowest = asked.costs["latency"].bounds(asked.quality.space.valid_LK)
     budgets = given or [float(ms) for ms in np.linspace(fastest + 0.02 * (slowest - fastest), slowest, BUDGETS)]
@@ -66,17 +66,6 @@ def run(options: argparse.Namespace) -> None:
     write_whole(folder / f"{name}.html", front_page(asked.table.device, found, asked.quality.groups).encode())
     print("\n".join([*asked.notes, *table_lines(found)]))
     print(f"Hypervolume of what is predicted: {volume:.4f} of 1. Pictures: {folder / name}.html")
-
-
-def budgets_of(text: str) -> list[float]:
-    """The numbers of --budgets-ms. Raises UserError for what is none, or not above 0."""
-    try:
-        budgets = [float(part) for part in text.split(",")]
-    except ValueError:
-        budgets = []
-    if not budgets or not all(0 < budget <= 1e6 for budget in budgets):
-        raise UserError(f"--budgets-ms: numbers above 0, joined by commas, not {text[:60]}.")
-    return sorted(set(budgets))
 
 
 def figures(row: dict[str, Any]) -> list[float]:

@@ -27,8 +27,9 @@ EPILOG = """\
   and how classes are (worst, mean, sum), e.g. equalized_odds:mean:worst.
 --fairness-method: penalties, with --fairness-weight or --max-gap: gap, hsic, adversary. Weights of groups: dro, minimax,
   reweigh, balance.
---strategy: differentiable; score (nothing is trained for the choice); ask/tell ones: random, evolution, nsga2, motpe,
-  reinforce, progressive, exhaustive; with --teacher: blockwise, differentiable, or uniform (the control: every block
+--devices A,B --budgets-ms X,Y --fairness-weights U,V: one search answers every combination (strategy one-shot).
+--strategy: differentiable; one-shot (one search for several devices and budgets); score (nothing is trained for the
+  choice); ask/tell ones: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive; with --teacher: blockwise, differentiable, or uniform (the control: every block
   smaller by the same share).
 
 examples:
@@ -48,6 +49,8 @@ examples:
       a trained EfficientNet-Lite0 made smaller; train then inherits its weights and learns its outputs
   supernet search --device rpi4 --strategy nsga2 --evaluations 200
       NSGA-II on a supernet's scores instead of the differentiable search; also random, evolution, motpe, reinforce, …
+  supernet search --devices rpi4,pixel3 --budgets-ms 3.2,9,12 --fairness-weights 0,1
+      one search for all of them: a derived.json for each, and any later one by supernet derive
   supernet search --device rpi4 --strategy score
       a choice in seconds, by a score of untrained networks; then it is compared with the network one would build by hand
   supernet search --resume runs/search-rpi4-1
@@ -76,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
     """The story of the command."""
     from supernet.commands.cap import searched_cap_notes, unknown_gap_notes
     from supernet.commands.setting import open_run, prepare, with_teachers_data
+    from supernet.commands.several import answer_all, answer_lines
     from supernet.engine import distributed
     from supernet.engine.stopping import Interrupted
     from supernet.report import write_report
@@ -87,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     config = with_teachers_data(config, given)
     check_effect(config, given)
     distributed.start()
-    if distributed.world_size() > 1 and config.strategy != "differentiable":
+    if distributed.world_size() > 1 and config.strategy not in ("differentiable", "one-shot"):
         raise UserError(f"--strategy {config.strategy} runs in one process: start it without torchrun.")
     problem = prepare(config)
     folder = problem.folder
@@ -110,9 +114,10 @@ def run(options: argparse.Namespace) -> None:
         if control.by_hand and control is not outcome.candidates[0]:
             derived_architecture(config, problem, control, CONTROL).save(folder.path / CONTROL / "derived.json")
     write_json(folder.path / "front.json", [asdict(candidate) for candidate in outcome.candidates])
-    facts = report_facts(config, problem, outcome, arch, time.monotonic() - started)
+    answered = answer_all(config, problem, arch)
+    facts = replace(report_facts(config, problem, outcome, arch, time.monotonic() - started), answers=answered or None)
     write_report(folder.path, facts.to_json())
-    print(closing_words(config, arch, outcome, folder))
+    print(answer_lines(answered) + closing_words(config, arch, outcome, folder))
     print("".join(f"{note}\n" for note in searched_cap_notes(config, problem, outcome)), end="")
 
 

@@ -14,11 +14,10 @@ from typing import TypeVar
 import torch
 
 from supernet.command_line import from_options, with_file
-from supernet.commands.budgets import check_feasible, latency_budget
+from supernet.commands.budgets import check_feasible, regions
 from supernet.commands.without_groups import check_methods, check_notion
 from supernet.config import ASK_TELL, DATA, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
 from supernet.costs.analytic import macs_table, params_table
-from supernet.costs.latency import load_table, require_good, table_path
 from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
 from supernet.engine import distributed
 from supernet.engine.claim import CONFIG, check_free, read_content, run_input
@@ -32,7 +31,6 @@ from supernet.spaces import SearchSpace, get_space
 from supernet.spaces.architecture import LONGEST_NAME
 from supernet.strategies.uniform import no_control
 from supernet.teacher import check_classes, read_teacher
-from supernet.transfer.kernel_model import table_for
 
 Config = TypeVar("Config", bound=CommonConfig)
 TEACHER_WEIGHTS = "teacher.safetensors"  # a run's copy of what it learns from
@@ -77,6 +75,8 @@ def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> t
 def check(config: CommonConfig) -> None:
     """Raises UserError for a value out of its range or of an unknown name, before anything is written."""
     check_values(type(config), asdict(config), "options")
+    if isinstance(config, SearchConfig):
+        _ = config.answered_weights  # raises UserError
     get_notion(config.fairness)
     parse_methods(config.fairness_method)
     if isinstance(config, TrainConfig):
@@ -172,48 +172,38 @@ def prepare(config: SearchConfig) -> Problem:
         )
     if teacher is None and config.strategy in FROM_TEACHER:
         raise UserError(f"--strategy {config.strategy} needs --teacher RUN.")
-    if teacher is not None and config.strategy in (*ASK_TELL, "score"):
+    if teacher is not None and config.strategy in (*ASK_TELL, "score", "one-shot"):
         raise UserError(
             f"--strategy {config.strategy} begins from scratch: leave --teacher out, or take blockwise or differentiable."
         )
     space = get_space(config.space if teacher is None else f"lite{teacher.spec.size}")
     check_widths(config, space)
-    table_file = run_input(config.resume, "latency_table.json", table_path(config.device))
-    table = load_table(str(table_file))
-    require_good(table, config.accept_poor_table)
-    if config.accept_poor_table and table.content["validation"] is None:
-        raise UserError(
-            f"--accept-poor-table has no effect: the table of {table.device} was never validated; leave it out."
-        )
-    table, notes = table_for(table, space)
-    if config.accept_poor_table and table.error is not None:
-        notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")
-    latency = table.cost(space)
-    budget_ms, limit_ms, told = latency_budget(config, space, table, latency)
-    notes += told
+    every, inputs, notes = regions(config, space)
+    main = every[0]
     data = read_data(config, space.resolution)
     if teacher is not None:
         check_classes(teacher, data.classes, data.channels)
         data = replace(data, preprocessing=teacher.spec)
     costs = {
-        "latency": latency,
+        "latency": main.latency,
         "macs": macs_table(space, data.channels, len(data.classes)),
         "params": params_table(space, data.channels, len(data.classes)),
     }
-    asked = {"latency": limit_ms, "macs": config.max_macs, "params": config.max_params}
+    asked = {"latency": main.limit_ms, "macs": config.max_macs, "params": config.max_params}
     budgets = {name: budget for name, budget in asked.items() if budget is not None}
-    check_feasible(space, costs, budgets)
+    for one in every:
+        check_feasible(space, {**costs, "latency": one.latency}, {**budgets, "latency": one.limit_ms})
     missing = None if teacher is None else no_control(space, list(costs.values()), budgets)
     if missing is not None and config.strategy == "uniform":
         raise UserError(f"{missing} Raise them, or leave out --strategy uniform: the search may leave out blocks.")
     if missing is not None:
         notes.append(f"{missing} So there is no uniform control among the candidates.")
-    inputs = {"latency_table.json": table_file}
     if config.teacher is not None:
         inputs[TEACHER_WEIGHTS] = teacher_weights(config.resume, config.teacher)
     folder = RunFolder.open(config, "search", data.fingerprint, inputs)
     notes += [*data.notes, *folder.notes]
-    return Problem(folder, space, data, table, costs, budgets, budget_ms, device, tuple(notes), teacher=teacher)
+    return Problem(folder, space, data, main.table, costs, budgets, main.budget_ms, device, tuple(notes),
+                   teacher=teacher, regions=every)  # fmt: skip
 
 
 def check_widths(config: SearchConfig, space: SearchSpace) -> None:

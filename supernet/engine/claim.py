@@ -18,7 +18,10 @@ from supernet.schema import check_schema, printable, read_json, write_json
 
 LOCK, CONFIG, FINISHED = ".lock", "config.json", "report.json"
 PENDING = "exports_pending"  # true in a report: the run has yet to write the files for a device
-INPUTS = ("derived.json", "latency_table.json")  # what a run may read besides its data, copied into its folder
+INPUTS = (
+    "derived.json",
+    "latency_table.json",
+)  # copies that a start which was killed may have left, whatever it was of
 FREE = ("resume", "out", "compute_device")  # options that may differ between the parts of one run
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -109,10 +112,11 @@ def begin(path: Path, content: Mapping[str, Any], inputs: Mapping[str, Path]) ->
     there = {found.name for found in path.iterdir()}
     if CONFIG in there and not is_finished(path) and not differences(read_content(path), content):
         return lock, True
-    if there - {LOCK, *INPUTS}:
+    copies = {*INPUTS, *inputs}
+    if there - {LOCK, *copies}:
         lock.release()
         raise _taken(path)
-    for name in INPUTS:
+    for name in copies:
         (path / name).unlink(missing_ok=True)
     for name, source in inputs.items():
         write_whole(path / name, source.read_bytes())

@@ -57,6 +57,7 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         "differentiable": f"{asked['relaxation']} relaxation" + (", from a teacher" if asked.get("teacher") else ""),
         "blockwise": "from a teacher",
         "uniform": "from a teacher",
+        "one-shot": "one supernet for every device and budget",
         "score": f"{asked.get('score')}, training-free",
     }.get(asked["strategy"], "by ask/tell")
     return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}

@@ -74,6 +74,8 @@ def search_view(facts: SearchFacts) -> Content:
         "number": gap,
         "evaluations": evaluation_facts(evaluations) if evaluations else None,
         "scored_by": asked.get("score") if asked["strategy"] == "score" else None,
+        "one_shot": facts.one_shot,
+        "answers": facts.answers,
         "from_teacher": from_teacher,
         "capped": asked["max_gap"] is not None,
         "distilled": words.counted(asked.get("distil_steps", 0), "step"),

@@ -5,7 +5,7 @@ from functools import partial
 
 from supernet.config import SearchConfig
 from supernet.problem import Outcome, Problem
-from supernet.strategies import asktell, blockwise, differentiable, score, uniform
+from supernet.strategies import asktell, blockwise, differentiable, one_shot, score, uniform
 from supernet.strategies.driver import Setting, Strategy
 from supernet.strategies.evolution import Evolution
 from supernet.strategies.exhaustive import Exhaustive
@@ -26,6 +26,7 @@ ASK_TELL: dict[str, Callable[[Setting], Strategy]] = {
 
 STRATEGIES: dict[str, Callable[[SearchConfig, Problem], Outcome]] = {
     "differentiable": differentiable.search,
+    "one-shot": one_shot.search,
     "score": score.search,
     "blockwise": blockwise.search,
     "uniform": uniform.search,

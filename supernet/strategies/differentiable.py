@@ -28,8 +28,8 @@ from supernet.engine.supernet_trainer import SupernetTrainer
 from supernet.errors import UserError, nearest
 from supernet.objective import CostTerm
 from supernet.problem import Candidate, Outcome, Problem
-from supernet.quality import QUALITY, Quality
-from supernet.quality_fit import fit_quality
+from supernet.quality import QUALITY
+from supernet.quality_fit import fit_quality, quality_notes
 from supernet.scoring import compare, marked
 from supernet.strategies.assembled import compared, controls, keep_weights, material, with_control
 
@@ -156,18 +156,6 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     seconds = {"search": searched - started, "compare": ended - searched, "quality": time.monotonic() - ended}
     return Outcome(
         ranked, running.p_DK.numpy(), seconds, running.total_steps - first_step, notes=quality_notes(quality)
-    )
-
-
-def quality_notes(quality: Quality) -> tuple[str, ...]:
-    """What later budgets and devices are answered from, and how well it foretells."""
-    fit, error = quality.fit, quality.error_G
-    if fit["kendall"] is None or error is None:
-        return ()
-    gap = "unknown" if fit["kendall_gap"] is None else f"{fit['kendall_gap']:.2f}"
-    return (
-        f"{QUALITY} answers other devices and budgets (supernet derive, supernet front). On paths left out it ranks the supernet's "
-        f"losses with Kendall τ {fit['kendall']:.2f}, their gap with {gap}; a loss is off by {np.expm1(error.mean()):.0%}.",
     )
 
 

@@ -24,6 +24,7 @@ from supernet.report.facts.measured import (
 )
 from supernet.report.facts.reading import read
 from supernet.report.facts.runs import (
+    Answered,
     Candidate,
     Data,
     Derived,
@@ -43,6 +44,7 @@ __all__ = [
     "UNKNOWN",
     "Adjusted",
     "AgainstFirst",
+    "Answered",
     "Attribute",
     "Candidate",
     "CompareFacts",

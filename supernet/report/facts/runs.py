@@ -128,6 +128,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answered:
+    """One device, budget and fairness weight that a search for several answers; losses in nats, as the search foretells them."""
+
+    device: str
+    budget_ms: float
+    weight: float
+    ops: Sequence[str]
+    costs: Mapping[str, float]
+    mean_loss: float
+    gap: float
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Of every run. `asked`: the options by name, as they stand (another version's may lack some); `notes`: for the person."""
 
@@ -167,10 +181,18 @@ class SearchFacts(RunFacts):
     table: Table
     derived: Derived
     evaluations: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    answers: Sequence[Answered] | None = field(default=None, metadata=OPTIONAL)
     base_ms: float
     layers: Sequence[Layer]
     candidates: Sequence[Candidate]
     history: Sequence[Mapping[str, Any]]
+
+    @property
+    def one_shot(self) -> Mapping[str, float] | None:
+        """The weight of the gap that derived.json was answered for, where one search answers several devices."""
+        if self.asked["strategy"] != "one-shot":
+            return None
+        return {"weight": self.answers[0].weight if self.answers else 0.0}
 
     @property
     def network(self) -> Network:

@@ -1,0 +1,139 @@
+"""One search for several devices, budgets and fairness weights: every answer keeps its budget, a resumed run is the same run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from supernet.commands.main import main
+from supernet.commands.setting import prepare
+from supernet.config import SearchConfig
+from supernet.costs.latency import load_table
+from supernet.engine import loop
+from supernet.engine.loop import train
+from supernet.engine.stopping import Interrupted, StopSignal
+from supernet.quality import Quality
+from supernet.spaces import get_space
+from supernet.spaces.architecture import Architecture
+from supernet.strategies.one_shot import RegionTrainer
+
+SEARCH = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--threads", "1"]
+SEVERAL = ["--devices", "rpi4,pixel3", "--budgets-ms", "3.2,9,12,13", "--fairness-weights", "0,2"]
+SPACE = get_space("micro32")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "search"
+    main([*SEARCH, *SEVERAL, "--out", str(folder)])
+    return folder
+
+
+def test_every_answer_is_the_best_inside_its_budget(searched: Path) -> None:
+    quality, report = Quality.load(searched), json.loads((searched / "report.json").read_text())
+    index_NL = np.array(np.meshgrid(*(np.flatnonzero(valid_K) for valid_K in SPACE.valid_LK))).reshape(5, -1).T
+    loss_NG = quality.loss_NG(index_NL)
+    asked = {(one["device"], one["budget_ms"], one["weight"]) for one in report["answers"]}
+    assert asked == {(d, b, w) for d, b in (("rpi4", 9), ("rpi4", 12), ("pixel3", 3.2), ("pixel3", 9)) for w in (0, 2)}
+    for one in report["answers"]:
+        arch = Architecture.load(searched / one["folder"])
+        assert arch.device == one["device"] and arch.budget_ms == one["budget_ms"] and list(arch.ops) == one["ops"]
+        inside_N = load_table(one["device"]).cost(SPACE).totals(index_NL) <= one["budget_ms"]
+        value_N = loss_NG.mean(1) + one["weight"] * quality.gaps(loss_NG)
+        assert arch.predicted_ms is not None and arch.predicted_ms <= one["budget_ms"]
+        assert one["mean_loss"] + one["weight"] * one["gap"] == pytest.approx(value_N[inside_N].min())
+    first = report["answers"][0]
+    assert list(Architecture.load(searched).ops) == first["ops"] and first["device"] == "rpi4"
+
+
+def test_what_a_device_cannot_keep_or_need_not_keep_is_said(searched: Path) -> None:
+    notes = "\n".join(json.loads((searched / "report.json").read_text())["notes"])
+    assert "Left out: No architecture of micro32 keeps 3.2 ms on rpi4: the fastest possible takes 7.799 ms." in notes
+    assert "9 ms hold every architecture of micro32 on pixel3: larger budgets are left out." in notes
+    page = (searched / "report.html").read_text()
+    assert "What this one search answers" in page and "answers/pixel3-3.2ms-weight2" in page
+
+
+def test_an_answer_is_trained_like_any_derived_network(searched: Path, tmp_path: Path) -> None:
+    arch = searched / "answers" / "pixel3-3.2ms-weight2"
+    main(["train", "--arch", str(arch), "--quick", "--max-train", "64", "--threads", "1", "--export", "none",
+          "--out", str(tmp_path / "trained")])  # fmt: skip
+    told = json.loads((tmp_path / "trained" / "report.json").read_text())["arch"]
+    assert told["device"] == "pixel3" and told["budget_ms"] == 3.2
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--devices", "rpi4,pixel3", "--strategy", "differentiable"], "--devices"),
+        (["--devices", "rpi4", "--device", "pixel3"], "--device"),
+        (["--devices", "rpi4,nowhere"], "nowhere"),
+        (["--devices", "rpi4,,pixel3"], "--devices"),
+        (["--budgets-ms", "9,x"], "--budgets-ms"),
+        (["--budgets-ms", "9,0"], "--budgets-ms"),
+        (["--budgets-ms", "9,12", "--budget-ms", "9"], "--budget-ms"),
+        (["--devices", "rpi4,pixel3", "--budgets-ms", "3,4"], "the fastest possible takes 7.799 ms"),
+        (["--fairness-weights", "0,-1"], "--fairness-weights"),
+        (["--fairness-weights", "0,nan"], "--fairness-weights"),
+        (["--devices", "rpi4,pixel3", "--teacher", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], word: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*SEARCH, *options, "--out", str(tmp_path / "run")])
+    assert stopped.value.code == 2 and word in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def config_of(folder: Path, **options: object) -> SearchConfig:
+    several = {"devices": "rpi4,pixel3", "budgets_ms": "3.2,9", "space": "micro32", "max_train": 64, "threads": 1}
+    return SearchConfig(out=str(folder), warmup_epochs=4, epochs=0, **several, **options)  # type: ignore[arg-type]
+
+
+def test_paths_come_from_each_region_in_turn(tmp_path: Path) -> None:
+    """A region's paths are inside its budget on average, and no region waits."""
+    config = config_of(tmp_path / "run")
+    running = RegionTrainer(config, prepare(config))
+    cost = load_table("rpi4").cost(SPACE)
+    regions = [(r.device, r.budget_ms) for r in prepare(replace(config, out=str(tmp_path / "2"))).regions]
+    assert regions == [("rpi4", 9.0), ("pixel3", 3.2), ("pixel3", 9.0)]
+    drawn: list[list[float]] = [[], [], []]
+    for step in range(300):
+        weights_LK = running.warmups[step % 3].weights(running.p_RLK[step % 3], step, running.generator)
+        drawn[step % 3].append(cost.total(weights_LK.argmax(-1).numpy()))
+    assert np.mean(drawn[0]) < 9.1 and np.mean(drawn[2]) > np.mean(drawn[1])
+    assert cost.expected(running.p_RLK[0].double()) <= 9.0001
+
+
+def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_config, config = config_of(tmp_path / "whole"), config_of(tmp_path / "run")
+    problem = prepare(whole_config)
+    whole = RegionTrainer(whole_config, problem)
+    train(whole, problem.folder)
+
+    class StopAfter(StopSignal):
+        steps = 0
+
+        def reached(self) -> bool:
+            self.steps += 1
+            return self.steps == 3
+
+    problem = prepare(config)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(loop, "StopSignal", StopAfter)
+        train(RegionTrainer(config, problem), problem.folder)
+    del problem
+    again = prepare(replace(config, resume=config.out, out=None))
+    resumed = RegionTrainer(config, again)
+    train(resumed, again.folder)
+    for (name, one), other in zip(
+        whole.supernet.state_dict().items(), resumed.supernet.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), name
