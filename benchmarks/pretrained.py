@@ -2,7 +2,7 @@
 
 For each data set and seed EfficientNet-Lite0 is fine-tuned from its ImageNet weights: the teacher. `search --teacher` derives a network
 at a share of the teacher's latency, and `train` goes on from its weights with the teacher's outputs. Beside it: the uniform network of
-the same budget, same teacher, same steps; of the first seed also the derived one from scratch, and the known small network of the nearest
+the same budget, same teacher, same steps (where there are two ways to make one, the better on test, over the seeds of a set); of the first seed also the derived one from scratch, and the known small network of the nearest
 measured latency from scratch, both with four times the epochs. Budgets are held by a table built here (`lut build --space lite64`); every network
 is then measured with onnxruntime, one thread, all of a cell in turn. Everything else goes through the commands that a user has.
 
@@ -12,7 +12,8 @@ is then measured with onnxruntime, one thread, all of a cell in turn. Everything
     python benchmarks/pretrained.py --quick                 # one tiny cell, a smoke test; nothing written
 
 Data: ../shared/data (cifar10, pad_ufes) and Debian's dataset-fashion-mnist (--fashion), 2,000 training images at most. Groups of the first and
-the last follow from the class. `summary`: points of accuracy, means over sets × seeds with 95% t-intervals.
+the last follow from the class. `summary`: points of accuracy, means over sets × seeds with 95% t-intervals; `at_equal_ms`: less what the derived networks'
+longer measured time is worth, by the slope between their two shares.
 """
 
 from __future__ import annotations
@@ -180,6 +181,8 @@ def one(folder: Path, data: list[str], seed: int, options: argparse.Namespace) -
             search = run(found, "search", *budget, "--strategy", strategy, *more)
             row = trained(name, share, folder / f"{found.name}-trained", "--arch", str(found), *training, "--epochs", str(epochs))  # fmt: skip
             rows.append(row | {"search_s": search["wall_s"], "predicted_ms": search["derived"]["predicted_ms"], "ops": search["derived"]["ops"]})  # fmt: skip
+            if strategy == "uniform" and (found / "control").exists():  # the other way to make one
+                rows.append(trained("uniform_other", share, folder / f"{found.name}-other", "--arch", str(found / "control"), *training, "--epochs", str(epochs)))  # fmt: skip
         if seed == 0:  # dear, and far below
             name = small[share]
             rows.append(trained("small_scratch", share, folder / f"{name}-{seed}", "--arch", name, "--resolution", str(options.size), *longer))  # fmt: skip
@@ -213,6 +216,13 @@ def summary(rows: list[dict[str, Any]], shares: list[float]) -> dict[str, Any]:
     """Points of accuracy between networks of one set and seed."""
     by = {(row["set"], row["seed"], row["network"], row["share"]): row for row in rows}
     cells = sorted({(row["set"], row["seed"]) for row in rows})
+    for name, share in {(name, share) for name, _, network, share in by if network == "uniform_other"}:
+        both = [(by[name, seed, "uniform", share], by[name, seed, "uniform_other", share]) for own, seed in cells
+                if own == name and (name, seed, "uniform_other", share) in by]  # fmt: skip
+        if (
+            np.mean([other["accuracy"] - one["accuracy"] for one, other in both]) > 0
+        ):  # the control is the better one on test
+            by |= {(name, row["seed"], "uniform", share): row | {"set": name} for _, row in both}
     sets = sorted({name for name, _ in cells})
     found: dict[str, Any] = {"sets": ", ".join(sets), "cells": len(cells)}
 
@@ -242,9 +252,22 @@ def summary(rows: list[dict[str, Any]], shares: list[float]) -> dict[str, Any]:
         gaps += [float(np.mean(own)) for own in differences(derived, ("teacher", 1.0), "gap").values() if own]
         ratio = [by[(*cell, *derived)]["ms"] / by[(*cell, "uniform", share)]["ms"] for cell in cells if (*cell, *derived) in by]  # fmt: skip
         found[f"measured_ms_over_uniform_{tag}"] = float(np.mean(ratio))
+        if f"over_uniform_{tag}" in found and len(shares) > 1:
+            found[f"over_uniform_{tag}_at_equal_ms"] = found[f"over_uniform_{tag}"] - slope(by, cells, shares) * float(
+                np.mean(np.log(ratio))
+            )
     minutes = [(by[(*cell, "teacher", 1.0)]["train_s"] + row["search_s"] + row["train_s"]) / 60
                for cell in cells for share in shares if (row := by.get((*cell, "derived", share)))]  # fmt: skip
     return found | {"gain_over_scratch_min": min(gains), "added_gap_max": max(gaps), "minutes_total_max": max(minutes)}
+
+
+def slope(by: dict[Any, dict[str, Any]], cells: list[tuple[str, int]], shares: list[float]) -> float:
+    """Points of accuracy for each e-fold of measured latency, from the derived networks of the largest and the least share."""
+    found = []
+    for cell in cells:
+        large, small = by[(*cell, "derived", max(shares))], by[(*cell, "derived", min(shares))]
+        found.append(100 * (large["accuracy"] - small["accuracy"]) / np.log(large["ms"] / small["ms"]))
+    return float(np.mean(found))
 
 
 def kendall(folder: Path, data: list[str], device: Path, share: float, networks: int) -> tuple[dict[str, float], list[dict[str, Any]]]:  # fmt: skip

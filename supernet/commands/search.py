@@ -220,7 +220,11 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
     if (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None:
         error = f"estimated, may be off by {arch.predicted_error:.0%}"
     plain = "uniform network of these budgets" if config.teacher is not None else "network one would build by hand"
-    by_hand = f"No candidate did better than the {plain}.\n" if best.by_hand and len(outcome.candidates) > 1 else ""
+    by_hand = (
+        f"No candidate did better than the {plain}.\n"
+        if best.by_hand and not all(one.by_hand for one in outcome.candidates)
+        else ""
+    )
     dominated = "".join(f"{line}\n" for line in dominated_notes(config, outcome))
     entropy = "" if best.cross_entropy is None else f"cross-entropy {best.cross_entropy:.4f}, "
     if best.distance is not None:

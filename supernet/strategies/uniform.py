@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,17 +14,19 @@ from supernet.problem import Outcome, Problem
 from supernet.scoring import marked
 from supernet.spaces import SearchSpace
 from supernet.spaces.lite import scaled
-from supernet.strategies.assembled import compared, controls, keep_weights, material, with_control
+from supernet.strategies.assembled import compared, controls, keep_weights, material
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
-    """The uniform network of the budgets, of the two ways to make one the better: what a search must beat."""
+    """The uniform network of the budgets, of the two ways to make one the better: what a search must beat. The other is its control."""
     started = time.monotonic()
     named = controls(problem.space, list(problem.costs.values()), problem.budgets)
     assert named, "checked before the run"
-    rows, control = with_control(compared(config, problem, material(config, problem), named), named)
-    keep_weights(problem, rows, control)
-    return Outcome(marked([one for one, _ in rows]), None, {"compare": time.monotonic() - started}, 1)
+    rows = compared(config, problem, material(config, problem), named)
+    keep_weights(problem, rows, rows[-1][0].ops)
+    return Outcome(
+        marked([replace(one, by_hand=True) for one, _ in rows]), None, {"compare": time.monotonic() - started}, 1
+    )
 
 
 def no_control(space: SearchSpace, costs: Sequence[Cost], budgets: Mapping[str, float]) -> str | None:
