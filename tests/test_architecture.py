@@ -173,12 +173,23 @@ def test_a_wrong_field_is_named(tmp_path: Path, path: tuple[str | int, ...], val
 
 def test_a_file_of_before_states_no_weights(tmp_path: Path) -> None:
     content = asdict(architecture())
-    del content["weights_sha256"]
+    del content["weights_sha256"], content["peak_activation_bytes"]
     (tmp_path / "derived.json").write_text(json.dumps(content))
-    assert Architecture.load(tmp_path).weights_sha256 is None
+    arch = Architecture.load(tmp_path)
+    assert arch.weights_sha256 is None and arch.peak_activation_bytes is None
 
 
-@pytest.mark.parametrize("field", sorted(asdict(architecture()).keys() - {"weights_sha256"}))
+def test_a_peak_over_the_limit_on_memory_is_refused(tmp_path: Path) -> None:
+    for peak, right in ((64 * 1024, True), (64 * 1024 + 4, False)):
+        replace(architecture(), config={"max_sram_kb": 64}, peak_activation_bytes=peak).save(tmp_path / "derived.json")
+        if right:
+            assert Architecture.load(tmp_path).peak_activation_bytes == peak
+        else:
+            with pytest.raises(UserError, match="peak_activation_bytes: 65540 is over max_sram_kb, 64 KiB"):
+                Architecture.load(tmp_path)
+
+
+@pytest.mark.parametrize("field", sorted(asdict(architecture()).keys() - {"weights_sha256", "peak_activation_bytes"}))
 def test_each_field_is_needed(tmp_path: Path, field: str) -> None:
     content = asdict(architecture())
     del content[field]

@@ -18,8 +18,10 @@ from safetensors.torch import load_file
 from supernet.commands.inherited import inherit
 from supernet.commands.main import main
 from supernet.config import SearchConfig, TrainConfig, with_epochs
+from supernet.costs.memory import peak_activation_bytes
 from supernet.fairness import METHODS, NOTIONS
 from supernet.fairness.notions import EVENTS, GROUPS
+from supernet.network import build_network
 from supernet.spaces.architecture import Architecture
 
 TINY = ["--space", "micro32", "--max-train", "64", "--batch-size", "32", "--threads", "1"]
@@ -60,9 +62,16 @@ def test_search_leaves_what_it_promises(searched: Path) -> None:
 
 
 def test_several_budgets_are_held_at_once(tmp_path: Path) -> None:
-    main([*SEARCH, "--budget-ms", "20", "--max-params", "8e5", "--max-macs", "12e6", "--out", str(tmp_path / "run")])
-    costs = json.loads((tmp_path / "run" / "front.json").read_text())[0]["costs"]
+    main([*SEARCH, "--budget-ms", "20", "--max-params", "8e5", "--max-macs", "12e6", "--max-sram-kb", "60",
+          "--out", str(tmp_path / "run")])  # fmt: skip
+    front = json.loads((tmp_path / "run" / "front.json").read_text())
+    costs, arch = front[0]["costs"], Architecture.load(tmp_path / "run" / "derived.json")
     assert costs["latency"] <= 20 and costs["params"] <= 8e5 and costs["macs"] <= 12e6
+    assert all(one["costs"]["peak_memory"] <= 60 for one in front), "no candidate is over it"
+    network = build_network(arch)
+    assert arch.peak_activation_bytes == peak_activation_bytes(network, 1, 32) == 1024 * costs["peak_memory"]
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["derived"]["peak_activation_bytes"] == arch.peak_activation_bytes
 
 
 def test_trained_model_loads_through_timm(trained: Path) -> None:
@@ -104,6 +113,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--budget-ms", "3"], ["3 ms", "7.799 ms"]),
         (["--budget-ms", "nan"], ["budget-ms"]),
         (["--max-params", "1e3"], ["params", "1000", "least possible"]),
+        (["--max-sram-kb", "40"], ["peak_memory of 40 KiB", "the least possible is 48 KiB"]),
         (["--fairness", "acuracy_parity"], ["accuracy_parity"]),
         (["--fairness-method", "minmax"], ["minimax"]),
         (["--fairness-method", "dro", "--max-gap", "0.1"], ["--max-gap", "dro"]),

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from supernet.choices import draw
 from supernet.costs.analytic import count, macs_table, params_table, weight_bytes
 from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import load_table
-from supernet.costs.memory import peak_activation_bytes
+from supernet.costs.memory import KIB, path_peak_bytes, peak_activation_bytes, peak_table
+from supernet.derive import most_probable
 from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.spaces import SearchSpace, get_space
@@ -182,6 +184,90 @@ class TestPeakMemory:
         network = derived(space, ops).train()
         assert peak_activation_bytes(network, 3, space.resolution) == 4 * peak_by_shapes(space, ops, 3, 10)
         assert network.training
+
+
+SPACES_OF_MEMORY = ("micro32", "fbnet32", "lite64", "flex24")
+
+
+@pytest.mark.parametrize("name", SPACES_OF_MEMORY)
+def test_peak_memory_is_a_maximum_over_the_table_of_layers_and_operations(name: str) -> None:
+    """Exactly what the derived network is measured to need, in two ways; the table knows all architectures."""
+    space = get_space(name)
+    table = peak_table(space, 3, 10)
+    assert (table.combine, table.unit) == ("max", "KiB")
+    for index_L in draw(space.valid_LK, 4, np.random.default_rng(1)):
+        ops = space.names(index_L)
+        network = derived(space, ops)
+        assert KIB * table.total(index_L) == peak_activation_bytes(network, 3, space.resolution)
+        assert KIB * table.total(index_L) == path_peak_bytes(space, ops, 3, 10)
+        if name != "flex24":  # the hooks know no squeeze-excite
+            assert KIB * table.total(index_L) == 4 * peak_by_hooks(network, space.resolution)
+
+
+@pytest.mark.parametrize("name", SPACES_OF_MEMORY)
+def test_a_limit_on_memory_is_kept_exactly_and_the_least_possible_is_told(name: str) -> None:
+    space = get_space(name)
+    table = peak_table(space, 1, 10)
+    least, most = table.bounds(space.valid_LK)
+    limit, rng = least + 0.3 * (most - least), np.random.default_rng(2)
+    for peak in (least, limit):
+        alpha_LK = rng.normal(size=space.valid_LK.shape)
+        index_L = next(most_probable(alpha_LK, space.valid_LK, [table], {"peak_memory": peak}))
+        assert peak_activation_bytes(derived(space, space.names(index_L), 1), 1, space.resolution) <= KIB * peak
+    assert table.totals(draw(space.valid_LK, 200, rng)).min() >= least
+    with pytest.raises(UserError, match=f"the least possible is {least_text(least)} KiB"):
+        next(most_probable(alpha_LK, space.valid_LK, [table], {"peak_memory": 0.999 * least}))
+
+
+def test_int8_activations_take_a_quarter() -> None:
+    micro = get_space("micro32")
+    np.testing.assert_array_equal(4 * peak_table(micro, 1, 10, "int8").unary_DK, peak_table(micro, 1, 10).unary_DK)
+
+
+def test_the_table_of_peak_memory_leaves_the_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.rand(4)
+    torch.manual_seed(3)
+    peak_table(get_space("fbnet32"), 2, 13)
+    assert torch.equal(torch.rand(4), before)
+
+
+def peak_by_hooks(network: nn.Module, size: int) -> int:
+    """Values alive at once, from the sizes of the tensors that hooks see at each convolution, pooling and linear layer.
+
+    A residual block's input stays until it is added. A convolution that pads its input first has two copies for a moment.
+    """
+    moments: list[int] = []
+    kept: list[torch.Tensor] = []
+
+    def before_block(block: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        kept.extend(inputs if getattr(block, "has_skip", False) else ())
+
+    def after_block(block: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if getattr(block, "has_skip", False):
+            moments.append(3 * output.numel())  # both terms and the sum
+        kept.clear()
+
+    def after_leaf(leaf: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        taken, shortcut = inputs[0].numel(), sum(one.numel() for one in kept if one is not inputs[0])
+        if type(leaf).__name__ == "Conv2dSame":
+            (kernel, _), (stride, _), hw = leaf.kernel_size, leaf.stride, inputs[0].shape[-1]
+            more = max((-(-hw // stride) - 1) * stride + kernel - hw, 0)
+            if more:
+                padded = taken // hw**2 * (hw + more) ** 2
+                moments.append(shortcut + taken + padded)
+                taken = padded
+        moments.append(shortcut + taken + output.numel())
+
+    for module in network.modules():
+        if type(module).__name__ in ("InvertedResidual", "DepthwiseSeparableConv", "ConvBnAct"):
+            module.register_forward_pre_hook(before_block)
+            module.register_forward_hook(after_block)
+        elif isinstance(module, nn.Conv2d | nn.Linear | nn.AdaptiveAvgPool2d):
+            module.register_forward_hook(after_leaf)
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, size, size))
+    return max(moments)
 
 
 def peak_by_shapes(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int) -> int:

@@ -66,6 +66,7 @@ def test_where_it_goes_by_itself(searched: Path) -> None:
         (["--budget-ms", "9", "--max-gap", "1", "--worst-group"], "not allowed with"),
         (["--budget-ms", "9", "--device", "nowhere"], "nowhere"),
         (["--budget-ms", "9", "--max-params", "5"], "parameters"),
+        (["--budget-ms", "9", "--max-sram-kb", "47.9"], "the least possible is 48 KiB"),
     ],
 )
 def test_mistakes(searched: Path, capsys: pytest.CaptureFixture[str], options: list[str], word: str) -> None:

@@ -29,7 +29,7 @@ class Start(NamedTuple):
     alpha:       the generator of α
     hand_made_D: (D,) what one would build without a search
     anchor_D:    (D,) the path that the warm-up begins with, if it has one
-    expected:    of each cost by name, its expectation under p (D, K), in its unit
+    expected:    of each cost by name, its expectation under p (D, K), in its unit, where it is known
     """
 
     alpha: FreeAlpha
@@ -45,7 +45,7 @@ def begin(config: SearchConfig, space: SearchSpace, costs: Mapping[str, Cost], b
     anchor_D, valid_DK = torch.from_numpy(hand_made_D), torch.from_numpy(space.valid_LK)
     budget = budgets["latency"] if config.latency_weight is None else None
     alpha = FreeAlpha(valid_DK, start(valid_DK, costs["latency"], budget, anchor_D, config.anchor))
-    expected = {name: cost.expected for name, cost in costs.items()}
+    expected = {name: cost.expected for name, cost in costs.items() if cost.expectable}
     return Start(alpha, hand_made_D, anchor_D if config.anchor else None, expected)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supernet.command_line import ranged
+from supernet.config import limits_of
 from supernet.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,18 +57,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help="any device: a shipped table's name, or a table's path")
     parser.add_argument("--max-params", type=ranged(float, "(0, 1e12]"), metavar="X", help="budget of parameters, too")
     parser.add_argument("--max-macs", type=ranged(float, "(0, 1e15]"), metavar="X", help="budget of MACs, too")
+    parser.add_argument(
+        "--max-sram-kb", type=ranged(float, "(0, 1e9]"), metavar="X", help="budget of peak activation memory, KiB, too"
+    )
     parser.add_argument("--accept-poor-table", action="store_true", help="with a table that failed its own validation")
-
-
-def limits_of(options: argparse.Namespace) -> dict[str, float]:
-    """The budgets beside latency."""
-    given = {"params": options.max_params, "macs": options.max_macs}
-    return {name: float(limit) for name, limit in given.items() if limit is not None}
 
 
 def asked_of(options: argparse.Namespace) -> Asked:
     """Raises UserError where the run has no table of losses, or the device's latency table does not hold for its space."""
-    from supernet.costs.analytic import macs_table, params_table
+    from supernet.commands.budgets import costs_of
     from supernet.costs.latency import load_table, require_good
     from supernet.quality import Quality
     from supernet.spaces.architecture import Architecture
@@ -83,9 +81,8 @@ def asked_of(options: argparse.Namespace) -> Asked:
     require_good(table, options.accept_poor_table)
     table, notes = table_for(table, space)
     channels, classes = arch.input.channels, len(arch.classes)
-    costs = {"latency": table.cost(space), "macs": macs_table(space, channels, classes)}
-    costs["params"] = params_table(space, channels, classes)
     limits = limits_of(options)
+    costs = {"latency": table.cost(space)} | costs_of(space, channels, classes, limits)
     if quality.link == "identity":  # blocks replaced in a teacher: depth is cut as the search itself cuts it
         costs["depth_order"], limits["depth_order"] = depth_order(space), 0.0
         notes.append(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from supernet.config import SearchConfig
+from supernet.costs.analytic import macs_table, params_table
 from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
+from supernet.costs.memory import peak_table
 from supernet.derive import most_probable
 from supernet.engine.claim import run_input
 from supernet.errors import UserError
@@ -77,6 +80,16 @@ def device_table(config: SearchConfig, space: SearchSpace, file: Path) -> tuple[
     if config.accept_poor_table and table.error is not None:
         notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")
     return table, notes
+
+
+def costs_of(space: SearchSpace, channels: int, classes: int, limits: Collection[str]) -> dict[str, Cost]:
+    """The costs beside latency. Peak memory only where it has a limit: in a large space its table takes seconds."""
+    tables = {"macs": macs_table, "params": params_table, "peak_memory": peak_table}
+    return {
+        name: table(space, channels, classes)
+        for name, table in tables.items()
+        if name != "peak_memory" or name in limits
+    }
 
 
 def half_way_ms(space: SearchSpace, latency: Cost) -> float:

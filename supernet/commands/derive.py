@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from supernet.command_line import ranged
 from supernet.commands import answering
+from supernet.config import LIMITS, limits_of
 from supernet.errors import UserError
 from supernet.program import called
 
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
 
     wish = Wish(options.fairness_weight, options.max_gap, options.worst_group)
     folder = options.out or options.folder / ANSWERED / name_of(
-        options.device, options.budget_ms, wish, answering.limits_of(options)
+        options.device, options.budget_ms, wish, limits_of(options)
     )
     if (folder / "derived.json").exists() and not (folder / ANSWERS).exists():
         raise UserError(f"{folder} holds another derived.json: choose another --out.")
@@ -99,20 +100,23 @@ def architecture(asked: Asked, one: Answer, device: str, budget_ms: float, wish:
     """derived.json: the search's own, with another answer. No weights are inherited: none were assembled for it."""
     from supernet.blocks.ops import arch_strings
     from supernet.commands.promise import table_identity
+    from supernet.costs.memory import path_peak_bytes
     from supernet.engine.circumstances import commit, versions
 
     ops, table = asked.quality.space.names(one.index_L), asked.table
+    peak = path_peak_bytes(asked.quality.space, ops, asked.arch.input.channels, len(asked.arch.classes))
     changed = {
         "device": device,
         "budget_ms": budget_ms,
         "latency_quantile": None,
         "max_gap": asked.arch.config.get("max_gap"),
     }
-    changed |= {name: asked.limits.get(key) for name, key in (("max_params", "params"), ("max_macs", "macs"))}
+    changed |= {option: asked.limits.get(cost) for cost, option in LIMITS.items()}
     return replace(
         asked.arch, ops=ops, arch_def=arch_strings(asked.quality.space, ops), device=table.device, budget_ms=budget_ms,
         predicted_ms=asked.costs["latency"].total(one.index_L), predicted_error=table.error, table=table_identity(table),
         config={**asked.arch.config, **changed}, versions=versions(), commit=commit(), weights_sha256=None,
+        peak_activation_bytes=peak,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from supernet.command_line import add_options, to_file
-from supernet.config import CONTROL, SearchConfig, with_epochs
+from supernet.config import CONTROL, SearchConfig, limits_of, with_epochs
 from supernet.errors import UserError
 from supernet.options import check_effect
 from supernet.program import called, examples
@@ -123,9 +123,8 @@ def run(options: argparse.Namespace) -> None:
 
 def require_inside(config: SearchConfig, problem: Problem, candidate: Candidate) -> None:
     """The last look before derived.json: each cost against the budget as the user gave it, whatever was held inside."""
-    asked = {"latency": problem.budget_ms, "macs": config.max_macs, "params": config.max_params}
-    for name, budget in asked.items():
-        if budget is not None and candidate.costs[name] > budget:
+    for name, budget in {"latency": problem.budget_ms, **limits_of(config)}.items():
+        if candidate.costs[name] > budget:
             raise UserError(f"The derived architecture has a {name} of {candidate.costs[name]:g}, over the budget of {budget:g}; "
                             "nothing was written. Please report this, with the table.")  # fmt: skip
 
@@ -134,6 +133,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
     """What derived.json says of an architecture; it and its weights are at this place in the run folder."""
     from supernet.blocks.ops import arch_strings
     from supernet.commands.promise import table_identity
+    from supernet.costs.memory import path_peak_bytes
     from supernet.engine.circumstances import commit, versions
     from supernet.engine.claim import sha256
     from supernet.pretrained import INHERITED_WEIGHTS
@@ -162,6 +162,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
         versions=versions(),
         commit=commit(),
         weights_sha256=sha256(weights) if config.teacher is not None else None,
+        peak_activation_bytes=path_peak_bytes(space, candidate.ops, data.channels, len(data.classes)),
     )
 
 
@@ -192,7 +193,7 @@ def report_facts(
         derived=facts.Derived(
             ops=arch.ops, arch_def=arch.arch_def, predicted_ms=arch.predicted_ms, predicted_error=arch.predicted_error,
             budget_ms=arch.budget_ms, macs=best.costs["macs"], params=best.costs["params"],
-            log_probability=best.log_probability,
+            log_probability=best.log_probability, peak_activation_bytes=arch.peak_activation_bytes,
         ),
         evaluations=outcome.evaluations,
         base_ms=latency.base,

@@ -14,10 +14,9 @@ from typing import TypeVar
 import torch
 
 from supernet.command_line import from_options, with_file
-from supernet.commands.budgets import check_feasible, regions
+from supernet.commands.budgets import check_feasible, costs_of, regions
 from supernet.commands.without_groups import check_methods, check_notion
-from supernet.config import ASK_TELL, DATA, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig
-from supernet.costs.analytic import macs_table, params_table
+from supernet.config import ASK_TELL, DATA, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig, limits_of
 from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
 from supernet.engine import distributed
 from supernet.engine.claim import CONFIG, check_free, read_content, run_input
@@ -184,13 +183,8 @@ def prepare(config: SearchConfig) -> Problem:
     if teacher is not None:
         check_classes(teacher, data.classes, data.channels)
         data = replace(data, preprocessing=teacher.spec)
-    costs = {
-        "latency": main.latency,
-        "macs": macs_table(space, data.channels, len(data.classes)),
-        "params": params_table(space, data.channels, len(data.classes)),
-    }
-    asked = {"latency": main.limit_ms, "macs": config.max_macs, "params": config.max_params}
-    budgets = {name: budget for name, budget in asked.items() if budget is not None}
+    budgets = {"latency": main.limit_ms} | limits_of(config)
+    costs = {"latency": main.latency} | costs_of(space, data.channels, len(data.classes), budgets)
     for one in every:
         check_feasible(space, {**costs, "latency": one.latency}, {**budgets, "latency": one.limit_ms})
     missing = None if teacher is None else no_control(space, list(costs.values()), budgets)

@@ -67,11 +67,16 @@ class Cost:
         changed_DKD[decisions, options, decisions] = options
         return self.totals(changed_DKD) - self.total(index_D)
 
+    @property
+    def expectable(self) -> bool:
+        """Whether `expected` is known: of a maximum over pairs no closed form holds for every graph."""
+        return self.combine == "sum" or not self.pairs
+
     def expected(self, p_DK: Tensor) -> Tensor:
         """Scalar: expected cost where every decision is drawn independently from p_DK; differentiable.
 
         Of a sum: Wu et al. (FBNet, 2019), eq. 4, and p_d · pairs · p_e. Of a maximum: ∫ P(cost > v) dv, exactly, without
-        pairs (with them no closed form holds for every graph: set a budget, which needs no expectation).
+        pairs (see `expectable`; a budget needs no expectation).
         """
         unary_DK = torch.as_tensor(self.unary_DK, dtype=p_DK.dtype, device=p_DK.device)
         if self.combine == "max":
@@ -82,7 +87,7 @@ class Cost:
         return cost
 
     def _expected_max(self, unary_DK: Tensor, p_DK: Tensor) -> Tensor:
-        assert not self.pairs, "the expectation of a maximum over pairs is not known: use a budget"
+        assert self.expectable, "the expectation of a maximum over pairs is not known: use a budget"
         value_V = unary_DK.clamp_min(self.base).unique()  # sorted
         below_VD = ((unary_DK <= value_V[:, None, None]) * p_DK).sum(-1)
         return value_V[-1] - (below_VD.prod(-1)[:-1] * value_V.diff()).sum()

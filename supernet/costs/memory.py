@@ -1,7 +1,13 @@
-"""Peak activation memory of a network: a maximum over time, not a sum over layers, so it is no (L, K) table."""
+"""Peak activation memory: of a network as it runs, and of every architecture of a space as a maximum over its blocks.
+
+The networks of a space are chains of blocks, and between two blocks one tensor alone is alive. So the peak is the greatest of
+the blocks' own peaks, and the order of the forward pass is the best one: a block's operations form a chain, too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,7 +15,66 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from supernet.blocks.ops import build_block, build_op
 from supernet.costs.analytic import weight_bytes
+from supernet.costs.factors import Cost
+from supernet.costs.tabulate import tabulate
+from supernet.spaces import LayerSpec, SearchSpace, Style
+
+KIB = 1024  # bytes: memories are sold in powers of two
+
+
+def peak_table(space: SearchSpace, in_chans: int, num_classes: int, dtype: str = "float32") -> Cost:
+    """Peak activation memory for one image, in KiB: a maximum, whose `base` is that of stem, head and classifier.
+
+    `total` equals `peak_activation_bytes` of the derived network exactly.
+    """
+
+    def kib(values: int) -> float:
+        return weight_bytes(values, dtype) / KIB
+
+    def price(op: str, layer: LayerSpec) -> float:
+        return kib(_op_values(op, *layer.shape, layer.resolution, space.style))
+
+    return tabulate(space, "peak_memory", "KiB", kib(_fixed_values(space, in_chans, num_classes)), price, combine="max")
+
+
+def path_peak_bytes(
+    space: SearchSpace, ops: Sequence[str], in_chans: int, num_classes: int, dtype: str = "float32"
+) -> float:
+    """The same of one architecture, in bytes, without a table of the whole space."""
+    values = [_op_values(op, *layer.shape, layer.resolution, space.style) for op, layer in space.placed(ops)]
+    return weight_bytes(max(_fixed_values(space, in_chans, num_classes), *values), dtype)
+
+
+def _fixed_values(space: SearchSpace, in_chans: int, num_classes: int) -> int:
+    last = space.layers[-1]
+    stem = _stem_values(in_chans, space.stem_channels, space.stem_stride, space.resolution, space.style)
+    tail = _tail_values(last.c_out, space.head_channels, num_classes, last.resolution // last.stride, space.style)
+    return max(stem, tail)
+
+
+@lru_cache(maxsize=10_000)
+def _op_values(op: str, c_in: int, c_out: int, stride: int, resolution: int, style: Style) -> int:
+    with torch.device("meta"):
+        block = build_op(op, c_in, c_out, stride, style)
+    return _network_values(block, c_in, resolution)
+
+
+@lru_cache(maxsize=100)
+def _stem_values(in_chans: int, channels: int, stride: int, resolution: int, style: Style) -> int:
+    with torch.device("meta"):
+        stem = build_block(f"cn_r1_k3_s{stride}_c{channels}", in_chans, style)
+    return _network_values(stem, in_chans, resolution)
+
+
+@lru_cache(maxsize=100)
+def _tail_values(c_in: int, head: int, num_classes: int, resolution: int, style: Style) -> int:
+    """Of the convolution after the blocks, where there is one, the average over the pixels and the classifier."""
+    with torch.device("meta"):
+        conv = build_block(f"cn_r1_k1_s1_c{head}", c_in, style) if head else nn.Identity()
+        tail = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(head or c_in, num_classes))
+    return _network_values(tail, c_in, resolution)
 
 
 def peak_activation_bytes(network: nn.Module, channels: int, size: int, dtype: str = "float32") -> float:
@@ -20,7 +85,15 @@ def peak_activation_bytes(network: nn.Module, channels: int, size: int, dtype: s
     functions of one tensor (ReLU) that are its last readers write in place, as runtimes fold them into the
     convolution; views cost nothing. Weights, workspace and a runtime's own planning are not in it.
     """
-    image = torch.zeros(1, channels, size, size, device=next(network.parameters()).device)
+    return weight_bytes(_network_values(network, channels, size), dtype)
+
+
+def _network_values(network: nn.Module, channels: int, size: int) -> int:
+    """The most values that are alive at one moment; 0 of an identity."""
+    tensors = [*network.parameters(), *network.buffers()]
+    if not tensors:
+        return 0
+    image = torch.zeros(1, channels, size, size, device=tensors[0].device)
     training = network.training
     network.eval()
     try:
@@ -28,8 +101,7 @@ def peak_activation_bytes(network: nn.Module, channels: int, size: int, dtype: s
             network(image)
     finally:
         network.train(training)
-    weights = {_storage(tensor) for tensor in (*network.parameters(), *network.buffers())}
-    return weight_bytes(_peak_values(recorder.steps, weights), dtype)
+    return _peak_values(recorder.steps, {_storage(tensor) for tensor in tensors})
 
 
 Step = tuple[Any, list[Tensor], list[Tensor]]
@@ -53,7 +125,8 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    """Which storage; the address of its values would be 0 on the meta device."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _peak_values(steps: list[Step], weights: set[int]) -> int:

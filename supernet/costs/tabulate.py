@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -10,10 +11,17 @@ from supernet.costs.factors import Cost
 from supernet.spaces import LayerSpec, SearchSpace
 
 
-def tabulate(space: SearchSpace, name: str, unit: str, base: float, price: Callable[[str, LayerSpec], float]) -> Cost:
-    """A sum over the layers: base + Σ price(operation, where it stands), in `unit`.
+def tabulate(
+    space: SearchSpace,
+    name: str,
+    unit: str,
+    base: float,
+    price: Callable[[str, LayerSpec], float],
+    combine: Literal["sum", "max"] = "sum",
+) -> Cost:
+    """base + Σ price(operation, where it stands) over the layers, in `unit`; or the greatest of these.
 
-    A layer whose channels another layer decides costs by the pair of both options, so the sum stays exact.
+    A layer whose channels another layer decides costs by the pair of both options, so it stays exact.
     """
     decisions = space.choices.decisions
     unary_LK, pairs = np.zeros(space.valid_LK.shape), {}
@@ -29,4 +37,4 @@ def tabulate(space: SearchSpace, name: str, unit: str, base: float, price: Calla
             for k, option in options:
                 if taken is not None:
                     table_KK[j, k] = price(*space.place(row, option, taken))
-    return Cost(name, unit, base, unary_LK, pairs)
+    return Cost(name, unit, base, unary_LK, pairs, combine)

@@ -184,8 +184,8 @@ def notion_meaning(key: str) -> str:
 def model_facts(found: Derived | Trained) -> dict[str, str]:
     """Sizes of the network."""
     told = {"multiply-accumulates": amount(found.macs), "parameters": amount(found.params)}
-    if isinstance(found, Trained) and found.peak_activation_bytes is not None:
-        told["peak activation memory"] = amount(found.peak_activation_bytes, "B")
+    if found.peak_activation_bytes is not None:
+        told["peak activation memory"] = f"{found.peak_activation_bytes / 1024:,.1f} KiB"
     if isinstance(found, Derived) and found.log_probability is not None:
         told["log probability of the choice"] = f"{found.log_probability:.2f}".replace("-", "−")
     return told

@@ -65,6 +65,7 @@ _SCHEMA["properties"]["weights_sha256"] = {
     "type": ["string", "null"],
     "pattern": "^[0-9a-f]{64}$",
 }  # files of before have none
+_SCHEMA["properties"]["peak_activation_bytes"] = {"type": ["number", "null"], "minimum": 0, "maximum": 1e15}  # nor this
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Architecture:
 
     `ops` names the operation of each layer, `arch_def` is the same as timm architecture strings by stage.
     `predicted_ms` is the table's sum, `predicted_error` its relative error (MAPE on held-out networks) where the
-    table tells one. `weights_sha256` is of the weights that a search from a teacher left beside it. `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
+    table tells one. `weights_sha256` is of the weights that a search from a teacher left beside it.
+    `peak_activation_bytes`: the most that is alive at one moment, for one float32 image (costs/memory.py). `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
     """
 
     space: str
@@ -96,6 +98,7 @@ class Architecture:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     weights_sha256: str | None = None
+    peak_activation_bytes: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -143,6 +146,9 @@ class Architecture:
             and self.predicted_ms > self.budget_ms * (1 + 1e-9)
         ):
             raise UserError(f"{where}: predicted_ms: {self.predicted_ms:g} is over budget_ms, {self.budget_ms:g}.")
+        limit, peak = self.config.get("max_sram_kb"), self.peak_activation_bytes
+        if isinstance(limit, int | float) and peak is not None and peak > 1024 * limit:
+            raise UserError(f"{where}: peak_activation_bytes: {peak:g} is over max_sram_kb, {limit:g} KiB.")
 
     def save(self, path: Path | str) -> None:
         """Writes the file whole or not at all."""

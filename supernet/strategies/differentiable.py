@@ -46,6 +46,7 @@ class DifferentiableSearch(SupernetTrainer):
         self.cost_terms = [
             CostTerm(problem.costs[name], budget, config.latency_weight if name == "latency" else None)
             for name, budget in problem.budgets.items()
+            if problem.costs[name].expectable  # another budget still forbids what exceeds it
         ]
         self.modules["score"], self.modules["alpha_objective"] = self.score, self.alpha_objective
         self.modules["cost_terms"] = nn.ModuleList(self.cost_terms)

@@ -90,6 +90,7 @@ class Network:
     budget_ms: float | None
     macs: float
     params: float
+    peak_activation_bytes: float | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,6 @@ class Trained(Network):
 
     name: str
     device: str | None
-    peak_activation_bytes: float | None = field(default=None, metadata=OPTIONAL)
     estimated: str | None = field(default=None, metadata=OPTIONAL)
 
 
