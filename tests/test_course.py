@@ -107,7 +107,7 @@ def train(config: TrainConfig, data: GroupedData, folder: Path) -> tuple[nn.Modu
     network = build_path(get_space("micro32"), ["k3_e1"] * 5, 10, 1)
     network.drop_rate = 0.2  # so that a resumed run needs the generator's state
     folder.mkdir(exist_ok=True)
-    run = RunFolder(folder, board=False)
+    run = RunFolder(folder)
     return retraining.train_network(config, data, network, run, torch.device("cpu")), run.rows()
 
 

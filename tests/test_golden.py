@@ -61,7 +61,7 @@ def test_the_architecture_is_built_and_its_model_loads(tmp_path: Path) -> None:
 
 def test_the_run_folders_rows_and_predictions_are_read(tmp_path: Path) -> None:
     for command in ("search", "train"):
-        rows = RunFolder(GOLDEN / command, board=False).rows()
+        rows = RunFolder(GOLDEN / command).rows()
         assert rows and all(np.isfinite(row["loss"]) for row in rows)
     data = load_data(str(write_pictures(tmp_path / "pics")), resolution=32, seed=1)
     assert Architecture.load(GOLDEN / "search").data["fingerprint"] == data.fingerprint

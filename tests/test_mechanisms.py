@@ -164,7 +164,7 @@ def digits() -> GroupedData:
 def trained_rows(data: GroupedData, folder: Path, **options: Any) -> list[dict[str, Any]]:
     """Ten epochs of two steps."""
     torch.manual_seed(0)
-    network, run = build_path(SPACE, ["k3_e1"] * L, 10, 1), RunFolder(folder, board=False)
+    network, run = build_path(SPACE, ["k3_e1"] * L, 10, 1), RunFolder(folder)
     train_network(TrainConfig(epochs=10, warmup_steps=4, threads=1, **options), data, network, run, torch.device("cpu"))
     return run.rows()
 
@@ -192,7 +192,7 @@ def test_the_searchs_curve_is_what_it_was(digits: GroupedData, tmp_path: Path) -
     table = load_table("rpi4").cost(SPACE)
     config = SearchConfig(space="micro32", epochs=6, warmup_epochs=6, threads=1)
     problem = Problem(
-        RunFolder(tmp_path, board=False), SPACE, digits, None, {"latency": table}, {"latency": 9.0}, 9.0,
+        RunFolder(tmp_path), SPACE, digits, None, {"latency": table}, {"latency": 9.0}, 9.0,
         torch.device("cpu"), (),
     )  # type: ignore[arg-type]  # fmt: skip
     running = DifferentiableSearch(config, problem)
@@ -242,7 +242,7 @@ def found_by_search(
     asked: dict[str, Any] = {"epochs": 3, "warmup_epochs": 1, "augment": False, "space": "micro32", **options}
     data = planted_data()
     problem = Problem(
-        RunFolder(folder, board=False), SPACE, data, None, {"latency": cost}, {"latency": budget}, budget,
+        RunFolder(folder), SPACE, data, None, {"latency": cost}, {"latency": budget}, budget,
         torch.device("cpu"), (),
     )  # type: ignore[arg-type]  # fmt: skip
     running = DifferentiableSearch(SearchConfig(**asked), problem)

@@ -48,7 +48,7 @@ def data() -> GroupedData:
 def test_a_regression_is_searched(data: GroupedData, tmp_path: Path) -> None:
     cost = replace(macs_table(SPACE, 1, 1), name="latency")
     budget = cost.median(SPACE.valid_LK)
-    folder, device = RunFolder(tmp_path, board=False), torch.device("cpu")
+    folder, device = RunFolder(tmp_path), torch.device("cpu")
     problem = Problem(folder, SPACE, data, None, {"latency": cost}, {"latency": budget}, budget, device, (), BRIGHTNESS)  # type: ignore[arg-type]
     config = SearchConfig(space="micro32", warmup_epochs=3, epochs=2, threads=1, augment=False)
     search = DifferentiableSearch(config, problem)
@@ -63,7 +63,7 @@ def test_a_regression_is_trained(data: GroupedData, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build_path(SPACE, [layer.ops[0] for layer in SPACE.layers], BRIGHTNESS.outputs, 1)
     config = TrainConfig(epochs=8, lr=5e-3, warmup_steps=2, threads=1, augment=False, layer_decay=1.0, ema_decay=0.8)
-    folder = RunFolder(tmp_path, board=False)
+    folder = RunFolder(tmp_path)
     train_network(config, data, network, folder, torch.device("cpu"), task=BRIGHTNESS)
     found = [row["val_rmse"] for row in folder.rows()]
     assert found[-1] < 0.7 and "val_accuracy" not in folder.rows()[-1]

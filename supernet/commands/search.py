@@ -80,6 +80,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.commands.cap import searched_cap_notes, unknown_gap_notes
     from supernet.commands.setting import open_run, prepare, with_teachers_data
     from supernet.commands.several import answer_all, answer_lines
+    from supernet.commands.tracked import figures
     from supernet.engine import distributed
     from supernet.engine.stopping import Interrupted
     from supernet.report import write_report
@@ -117,6 +118,7 @@ def run(options: argparse.Namespace) -> None:
     answered = answer_all(config, problem, arch)
     facts = replace(report_facts(config, problem, outcome, arch, time.monotonic() - started), answers=answered or None)
     write_report(folder.path, facts.to_json())
+    folder.finish(figures(facts))
     print(answer_lines(answered) + closing_words(config, arch, outcome, folder))
     print("".join(f"{note}\n" for note in searched_cap_notes(config, problem, outcome)), end="")
 

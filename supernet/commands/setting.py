@@ -21,6 +21,7 @@ from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
 from supernet.engine import distributed
 from supernet.engine.claim import CONFIG, check_free, read_content, run_input
 from supernet.engine.runs import RunFolder, compute_device, read_config
+from supernet.engine.trackers import asked_trackers
 from supernet.errors import UserError
 from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
@@ -78,6 +79,7 @@ def check(config: CommonConfig) -> None:
         _ = config.answered_weights  # raises UserError
     get_notion(config.fairness)
     parse_methods(config.fairness_method)
+    asked_trackers(config.log_to)
     if isinstance(config, TrainConfig):
         check_optimizer(config.opt)
         if config.train_on_val and config.refit_classifier:

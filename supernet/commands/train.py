@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
     """The story of the command."""
     from supernet.commands.cap import trained_cap_notes
     from supernet.commands.exports import export
+    from supernet.commands.tracked import figures
     from supernet.commands.trained import closing_words, exportable, finish, report_facts
     from supernet.commands.training import set_up
     from supernet.engine.claim import PENDING
@@ -102,5 +103,6 @@ def run(options: argparse.Namespace) -> None:
     int8 = None if exported.int8 is None else read(Int8, exported.int8)
     facts = replace(facts, files=exported.files, int8=int8, seconds={"total": time.monotonic() - started})
     write_report(folder.path, facts.to_json())
+    folder.finish(figures(facts))
     print(closing_words(facts, folder.path, trained_cap_notes(config, data, folder.rows(), facts.metrics)))
     print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")

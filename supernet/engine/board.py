@@ -1,11 +1,12 @@
-"""TensorBoard's view of metrics.jsonl, where TensorBoard is installed."""
+"""TensorBoard's view of a run: the rows of metrics.jsonl, then the final figures."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from latency_luts.files import naming, write_whole
 from supernet.engine.rows import Row
@@ -16,19 +17,31 @@ FILE = Path("tensorboard") / "events.out.tfevents.0.supernet"
 class Board:
     """Writes the rows' numbers as scalars. In the caller's thread: a full disk then ends as it does for every other file."""
 
-    def __init__(self, folder: Path, rows: Sequence[Row]) -> None:
-        """The file begins anew with these rows: a resumed run's are not there twice. Raises ImportError and OSError."""
+    def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
+        """The options are left to run.yaml."""
+        self.path, self._written = folder / FILE, 0
+
+    def follow(self, rows: Sequence[Row]) -> None:
+        """Those that are new; the file begins anew with the first: a resumed run's are not there twice. Raises OSError."""
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self.path = folder / FILE
-        first = Event(wall_time=time.time(), file_version="brain.Event:2")
-        write_whole(self.path, _records([first]) + b"".join(map(_events, rows)))
+        new = b"".join(map(_events, rows[self._written :]))
+        if not self._written:
+            first = Event(wall_time=time.time(), file_version="brain.Event:2")
+            write_whole(self.path, _records([first]) + new)
+        else:
+            self._append(new)
+        self._written = len(rows)
 
-    def add(self, row: Row) -> None:
-        """One more row. Raises OSError."""
+    def finish(self, rows: Sequence[Row], figures: Mapping[str, float], report: Path) -> None:
+        """The final figures, at the last step. Raises OSError."""
+        self.follow(rows)
+        self._append(_events({"step": rows[-1]["step"] if rows else 0, **figures}))
+
+    def _append(self, events: bytes) -> None:
         try:
             with self.path.open("ab") as file:
-                file.write(_events(row))
+                file.write(events)
         except OSError as error:
             raise naming(error, self.path) from error
 

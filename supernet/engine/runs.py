@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
@@ -15,7 +14,6 @@ from filelock import FileLock
 from latency_luts.files import write_whole
 from supernet.config import RETIRED, CommonConfig
 from supernet.engine import circumstances, distributed
-from supernet.engine.board import Board
 from supernet.engine.checkpoint import read_checkpoint, write_checkpoint
 from supernet.engine.claim import (
     CONFIG,
@@ -29,6 +27,7 @@ from supernet.engine.claim import (
     sha256,
 )
 from supernet.engine.rows import append_row, read_rows, write_rows
+from supernet.engine.trackers import TRACKERS, Tracker, asked_trackers
 from supernet.errors import UserError, nearest
 from supernet.options import check_values
 from supernet.program import called
@@ -51,7 +50,7 @@ _ROW = {
 
 
 class RunFolder:
-    """config.json, metrics.jsonl and checkpoint.pt of one run, and TensorBoard events (`board`) where it is installed.
+    """config.json, metrics.jsonl and checkpoint.pt of one run; what it logs goes to the programs named by `log_to`, too.
 
     One process at a time has it: `lock` is held until this object is gone or the process has died. Of several processes of
     one run (torchrun) only the first one writes; all must see the folder to resume it. `content` is what config.json says,
@@ -61,7 +60,7 @@ class RunFolder:
     def __init__(
         self,
         path: Path,
-        board: bool = True,
+        log_to: str | None = None,
         content: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
         resumed: bool = False,
@@ -69,8 +68,11 @@ class RunFolder:
     ) -> None:
         self.path, self.writes, self.content = path, distributed.rank() == 0, content
         self.notes, self.resumed = tuple(notes), resumed
-        self._lock, self._wants_board = lock, board
-        self._board: Board | None = None
+        self._lock = lock
+        self._trackers: list[Tracker] = []
+        if self.writes and log_to is not None:
+            options = {name: value for name, value in (content or {}).items() if name not in _NO_OPTION}
+            self._trackers = [TRACKERS[name](path, options) for name in asked_trackers(log_to)]
 
     @classmethod
     def open(
@@ -109,7 +111,7 @@ class RunFolder:
             raise UserError("runs/ is full: choose an --out.")
 
         path, content, resumed = distributed.from_first(first)
-        return cls(path, True, content, changed_versions(content["versions"], now), resumed, *locks)
+        return cls(path, config.log_to, content, changed_versions(content["versions"], now), resumed, *locks)
 
     def words(self) -> str:
         """For the terminal."""
@@ -156,10 +158,13 @@ class RunFolder:
         if not self.writes:
             return
         append_row(self.path / METRICS, row)
-        if self._board is not None:
-            self._board.add(row)
-        elif self._wants_board and importlib.util.find_spec("tensorboard") is not None:
-            self._board = Board(self.path, self.rows())
+        for tracker in self._trackers:
+            tracker.follow(self.rows())
+
+    def finish(self, figures: Mapping[str, float]) -> None:
+        """Tells those that follow the run of its end. Raises OSError."""
+        for tracker in self._trackers:
+            tracker.finish(self.rows(), figures, self.path / "report.html")
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows so far. Raises UserError for a file that was damaged."""

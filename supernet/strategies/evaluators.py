@@ -69,7 +69,7 @@ def scratch(config: SearchConfig, problem: Problem) -> Evaluate:
     def evaluate(index_L: np.ndarray) -> dict[str, float]:
         torch.manual_seed(config.seed)
         network = build_path(space, space.names(index_L), len(data.classes), data.channels)
-        folder = RunFolder(problem.folder.path / "scratch" / "-".join(str(int(k)) for k in index_L), board=False)
+        folder = RunFolder(problem.folder.path / "scratch" / "-".join(str(int(k)) for k in index_L))
         folder.path.mkdir(parents=True, exist_ok=True)
         trained = train_network(training, data, network, folder, problem.device)
         (folder.path / "checkpoint.pt").unlink()
