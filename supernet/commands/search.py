@@ -184,12 +184,7 @@ def report_facts(
         seconds={**outcome.seconds, "total": seconds},
         steps=outcome.steps,
         asked=asdict(config),
-        notes=[
-            *problem.notes,
-            *searched_cap_notes(config, problem, outcome),
-            *dominated_notes(config, outcome),
-            *outcome.notes,
-        ],
+        notes=[*problem.notes, *searched_cap_notes(config, problem, outcome), *dominated_notes(config, outcome), *outcome.notes],
         data=data_facts(config, problem.data),
         table=table_facts(problem.table),
         derived=facts.Derived(
