@@ -4,7 +4,8 @@
 
 Three choosers, each through the product's own `answers`. *Trained*: a table of the groups' log error on search-val, fitted to all 432 networks
 of one training of the truth (and to 50 of them). *Score*: synflow's table, from 13 networks that were never trained. *Supernet*: quality.json of one search
-on rpi4 at its middle budget. Beside them MACs and the mean of all architectures inside the budget.
+on rpi4 at its middle budget. *One-shot*: the product's one search for all 48 regions. *Generator*: its rival (generator.py). *Separate*: an
+ordinary search for each budget of two devices, weights 0 and 5. Beside them MACs and the mean of all architectures inside the budget.
 
 Judged is on test, by the truth's other training than the one that chose (both ways round for the trained table): so no luck is counted. The oracle is
 the best by the one training, scored by the other. Regret: points of mean group error + weight · points of gap, over the oracle's.
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from build_truth import data_of_truth
 from micro_search import RECIPE, problem_of
+from one_search_runs import SEPARATE, every_run
 from results_io import write_results
 from scipy.stats import kendalltau
 from truth_table import Truth
@@ -195,7 +197,7 @@ def main() -> None:
     cells, everything = Cells(truth), np.arange(len(Truth.load().index_NL))
     records: list[Row] = []
     summary: Row = {"devices": len(DEVICES), "budgets": BUDGETS, "weights": str(WEIGHTS), "supernet_seeds": seeds}
-    taus: dict[str, list[tuple[float, float]]] = {"": [], "_50": [], "_supernet": []}
+    taus: dict[str, list[tuple[float, float]]] = {"": [], "_50": [], "_supernet": [], "_one_shot": []}
     violations, seconds = 0, []
     fifty = np.random.default_rng(0).choice(everything, 50, replace=False)
     for seed in range(truth.seeds):
@@ -214,12 +216,23 @@ def main() -> None:
         taus["_supernet"].append(ranked(truth, quality, list(range(truth.seeds))))
         costs.append(1 + spent["quality"] / spent["search"])
         records += [row | {"table": seed} for row in by_score(cells, "score", score_of_truth(truth, seed))]
+    budgets = {device: cells.budgets(device) for device in DEVICES}
+    effort = {"warmup_epochs": 1, "epochs": 1} if options.quick else {}
+    runs = every_run(truth, budgets, WEIGHTS, seeds, options.folder, effort)
+    for chooser, own in runs.items():
+        for n, run in enumerate(own):
+            table = 0 if chooser == "separate" else n
+            records += [cells.record(chooser, *asked, []) | {"table": table} for asked in run["answers"]]
+    for seed in range(seeds):
+        table = Quality.load(options.folder / f"one-shot-quality-{seed}.json")
+        taus["_one_shot"].append(ranked(truth, table, list(range(truth.seeds))))
     records += (
         by_score(cells, "macs", ScoreTable("macs", 0.0, cells.macs.unary_DK, 0, None, None))
         + by_chance(cells)
         + by_oracle(cells)
     )
     summary |= summarise(cells, records)
+    summary |= one_against_separate(cells, records, runs)
     for name, pairs in taus.items():
         summary[f"kendall_table{name}"], summary[f"kendall_gap{name}"] = np.mean(pairs, axis=0).tolist()
     summary |= {
@@ -237,10 +250,43 @@ def main() -> None:
     print(json.dumps(summary, indent=1))
 
 
+def one_against_separate(cells: Cells, records: list[Row], runs: dict[str, list[Row]]) -> Row:
+    """On the devices that were searched separately, too: regrets, their paired difference, hypervolumes, and what one costs of the other."""
+    summary: Row = {}
+    asked = {(r["device"], r["budget_ms"], r["weight"]): r["regret"] for r in records if r["chooser"] == "separate"}
+    for chooser in ("one_shot", "generator"):
+        own: dict[Any, list[float]] = {}
+        for r in records:
+            if r["chooser"] == chooser and (r["device"], r["budget_ms"], r["weight"]) in asked:
+                own.setdefault((r["device"], r["budget_ms"], r["weight"]), []).append(r["regret"])
+        more = np.array([np.mean(own[key]) - asked[key] for key in asked])
+        half = 1.96 * more.std(ddof=1) / len(more) ** 0.5
+        summary |= {f"{chooser}_over_separate": float(more.mean()), f"{chooser}_over_separate_low": float(more.mean() - half),
+                    f"{chooser}_over_separate_high": float(more.mean() + half)}  # fmt: skip
+        seconds = float(np.mean([run["seconds"] for run in runs[chooser]]))
+        summary[f"{chooser}_cost_ratio"] = seconds / float(np.mean([run["seconds"] for run in runs["separate"]]))
+        plain = [np.mean(own[key]) - asked[key] for key in asked if key[2] == 0]
+        summary[f"{chooser}_over_separate_weight_0"] = float(np.mean(plain))
+        volumes = {}
+        for name in (chooser, "separate"):
+            both = []
+            for device in SEPARATE:
+                for table in {r.get("table") for r in records if r["chooser"] == name}:
+                    rows = [r["row"] for r in records if r["chooser"] == name and r["device"] == device and r["weight"] == 0
+                            and r.get("table") == table]  # fmt: skip
+                    both.append(cells.volume(device, rows, list(range(cells.truth.seeds))))
+            volumes[name] = float(np.mean(both))
+        summary[f"{chooser}_hypervolume_ratio"] = volumes[chooser] / volumes["separate"]
+    return summary | {
+        "hypervolume_ratio": summary["one_shot_hypervolume_ratio"],
+        "separate_regret": float(np.mean(list(asked.values()))),
+    }
+
+
 def summarise(cells: Cells, records: list[Row]) -> Row:
     """Regret of each chooser by weight, with its spread over devices and budgets, and its hypervolume."""
     summary: Row = {}
-    for chooser in dict.fromkeys(record["chooser"] for record in records):
+    for chooser in dict.fromkeys(record["chooser"] for record in records if record["chooser"] != "separate"):
         own = [record for record in records if record["chooser"] == chooser]
         for weight in WEIGHTS:
             regret = [record["regret"] for record in own if record["weight"] == weight]
