@@ -22,8 +22,8 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message.removeprefix('argument ').removesuffix('.')}. See: {self.prog} --help")
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
-    """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk, no memory or an interrupt."""
+def build_parser(prog: str = "supernet") -> argparse.ArgumentParser:
+    """The parser of all commands."""
     from supernet.commands import (
         baseline,
         compare,
@@ -44,6 +44,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (search, derive, front, train, baseline, predict, evaluate, compare, export_run, sweep, lut, verify):
         command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "supernet") -> None:
+    """Runs one command. Exit code 0, or 2 after a user's mistake, a full disk, no memory or an interrupt."""
+    parser = build_parser(prog)
     try:
         options = parser.parse_args(argv)
         options.run(options)
