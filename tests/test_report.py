@@ -26,7 +26,7 @@ from supernet.fairness import NOTIONS
 from supernet.metrics import evaluate_predictions
 from supernet.report import advice as advices
 from supernet.report import card as cards
-from supernet.report import render, words, write_report
+from supernet.report import plots, render, words, write_report
 from supernet.report.asked import asked_words, changed_options, command_line
 from supernet.report.facts import Figure, GapFigure, Table, TrainFacts, facts_of, read
 from supernet.report.older import as_today
@@ -426,6 +426,43 @@ def test_what_to_do_next_follows_from_the_figures() -> None:
     for low, said in ((0.04, False), (0.06, True)):
         content["metrics"]["ece"] = {"value": 0.08, "low": low, "high": 0.1}
         assert any("off by 8 points on average" in line for line in advice(content)) == said
+    for high, said in ((0.85, False), (0.95, True)):
+        content["metrics"]["accuracy"] = {"value": 0.8, "low": 0.7, "high": high}
+        assert any("may be 70% and may be 95%: " in line for line in advice(content)) == said
+    for budget_ms, said in ((12.0, False), (5.0, True)):
+        content["arch"] |= {"predicted_ms": 9.0, "budget_ms": budget_ms}
+        assert any("9.00 ms, as predicted, is over the budget of 5 ms" in line for line in advice(content)) == said
+
+
+def test_what_to_do_next_stands_before_the_figures() -> None:
+    sections = check(render(imbalanced(6))).sections
+    assert sections[:2] == ["advice", "asked"]
+
+
+def test_a_table_that_is_wider_than_the_page_is_reached_by_keyboard_and_has_named_columns() -> None:
+    for page in (render(search_content()), render(train_content(compared=True))):
+        assert (
+            page.count('class="scroll"')
+            == page.count('class="scroll" tabindex="0" role="group" aria-label="Table"')
+            > 0
+        )
+        assert '<th scope="col"></th>' not in page
+    assert "@media (max-width:600px)" in page and "thead th{color" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "said"),
+    [(9.156, None, "9.16"), (0.36472, None, "0.365"), (0.0123456, None, "0.0123"), (0.02, 9.0, "0.02"), (0.02, 0.3, "0.020"),
+     (0.0, None, "0.00"), (0.0, 0.3, "0.000"), (1.0, None, "1.00"), (0.1, None, "0.100")],
+)  # fmt: skip
+def test_a_fast_device_has_three_digits(value: float, scale: float | None, said: str) -> None:
+    assert words.milliseconds(value, scale) == said
+
+
+def test_class_names_have_the_room_that_few_classes_leave() -> None:
+    matrix = str(plots.confusion("x", ["benign", "malignant"], [[3, 1], [2, 4]]))
+    assert ">benign<" in matrix and ">malignant<" in matrix and "…" not in matrix
+    assert "…" in str(plots.confusion("x", ["a long name"] * 12, [[1] * 12] * 12))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 
 from supernet.commands import answering
 from supernet.options import numbers
+from supernet.report.words import milliseconds
 
 EPILOG = """\
 examples:
@@ -105,6 +106,6 @@ def table_lines(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         loss, gap, ms = figures(row)
         lines.append(
-            f"  {'*' if row['non_dominated'] else ' '} {ms:7.2f}  {loss:9.4f}  {gap:7.4f}  {' '.join(row['ops'])}"
+            f"  {'*' if row['non_dominated'] else ' '} {milliseconds(ms):>7}  {loss:9.4f}  {gap:7.4f}  {' '.join(row['ops'])}"
         )
     return lines

@@ -205,7 +205,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
     """What the terminal shows at the end."""
     from supernet.commands.cap import scored_how
     from supernet.commands.dominance import dominated_notes
-    from supernet.report.words import number_name, told
+    from supernet.report.words import milliseconds, number_name, told
 
     best, found, scored, asked = outcome.candidates[0], outcome.evaluations, scored_how(config), ""
     if found is not None:
@@ -229,7 +229,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         entropy = f"{best.distance:.4f} nats from the teacher, {entropy}"
     return (
         f"{asked}{by_hand}{dominated}Derived: {' '.join(arch.ops)}\n"
-        f"Predicted latency on {arch.device}: {arch.predicted_ms:.2f} ms ({error}) of {arch.budget_ms:g} ms; "
+        f"Predicted latency on {arch.device}: {milliseconds(arch.predicted_ms)} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
         f"On search-val {scored}: {entropy}mean group accuracy {best.mean_group_accuracy:.3f}, "
         f"{number_name(config.fairness)} {told(best.gap, 3)}. Retrain to know the true numbers.\n"

@@ -16,9 +16,10 @@ from supernet import __version__
 
 def circumstances() -> dict[str, Any]:
     """When, where and with what something was made."""
+    threads = torch.get_num_threads()
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()} {platform.system()}, {threads} thread{'' if threads == 1 else 's'}",
         "versions": versions(),
         "commit": commit(),
     }

@@ -24,7 +24,7 @@ _PAGES = Environment(
 )
 _PAGES.globals |= {
     function.__name__: function
-    for function in (words.amount, words.counted, words.estimate, words.interval, words.percent)
+    for function in (words.amount, words.counted, words.estimate, words.interval, words.milliseconds, words.percent)
 }
 
 

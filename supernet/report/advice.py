@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from supernet.report import words
 from supernet.report.facts import Metrics, TrainFacts, Verdict
 
-WIDE, LOSS, SURE, MOST_NAMES = 0.1, 0.01, 0.05, 4
-# a gap's interval that tells little; accuracy that int8 may lose; calibration error that matters; names in a line
+WIDE, OPEN, LOSS, SURE, MOST_NAMES = 0.1, 0.2, 0.01, 0.05, 4
+# a gap's interval that tells little; an accuracy's; accuracy that int8 may lose; calibration error that matters; names in a line
 
 
 def advice(facts: TrainFacts) -> list[str]:
@@ -16,7 +16,9 @@ def advice(facts: TrainFacts) -> list[str]:
     notion = facts.asked["fairness"]
     return [
         *_majority(facts.metrics),
+        *_over_budget(facts),
         *_shown_gaps(facts),
+        *_open_accuracy(facts.metrics),
         *_few_images(facts.metrics),
         *_wide_gaps(facts.metrics, notion),
         *_too_sure(facts.metrics),
@@ -27,7 +29,13 @@ def advice(facts: TrainFacts) -> list[str]:
 
 def advice_on(metrics: Metrics, notion: str) -> list[str]:
     """The same of an evaluation, which knows the figures alone."""
-    return [*_majority(metrics), *_few_images(metrics), *_wide_gaps(metrics, notion), *_too_sure(metrics)]
+    return [
+        *_majority(metrics),
+        *_open_accuracy(metrics),
+        *_few_images(metrics),
+        *_wide_gaps(metrics, notion),
+        *_too_sure(metrics),
+    ]
 
 
 def _majority(metrics: Metrics) -> Iterator[str]:
@@ -43,6 +51,25 @@ def _majority(metrics: Metrics) -> Iterator[str]:
         yield (
             f'Do not ship it: naming "{found.name}" every time does as well. Train longer, with --class-weight balanced, or with more '
             "images of the rare classes."
+        )
+
+
+def _over_budget(facts: TrainFacts) -> Iterator[str]:
+    predicted_ms, budget_ms = facts.network.predicted_ms, facts.network.budget_ms
+    if predicted_ms is not None and budget_ms is not None and predicted_ms > budget_ms:
+        yield (
+            f"Its latency of {words.milliseconds(predicted_ms)} ms, as predicted, is over the budget of {budget_ms:g} ms: take a lower --resolution, a "
+            "smaller network (supernet baseline), or search for one (supernet search)."
+        )
+
+
+def _open_accuracy(metrics: Metrics) -> Iterator[str]:
+    """Where the test images are too few to tell the accuracy itself."""
+    found = metrics.accuracy
+    if found.low is not None and found.high is not None and found.high - found.low > OPEN:
+        yield (
+            f"Its accuracy on other such pictures may be {found.low:.0%} and may be {found.high:.0%}: {metrics.samples:,} test images tell no more. "
+            "Test it on more before you rely on it."
         )
 
 

@@ -170,7 +170,7 @@ def _latency(facts: TrainFacts) -> Iterable[str]:
     how = "predicted"
     if arch.estimated:
         how, spread = "estimated", f"± {error:.0%}; {text(arch.estimated)}"
-    yield f"{arch.predicted_ms:.2f} ms on {text(str(arch.device))}, **{how}, not measured**; {spread}."
+    yield f"{words.milliseconds(arch.predicted_ms)} ms on {text(str(arch.device))}, **{how}, not measured**; {spread}."
     if used:
         yield f"{words.table_words(used)} Source: {text(used.source)} (licence {text(str(used.licence))})."
     yield ""

@@ -25,6 +25,7 @@ from supernet.report.svg import (
     upright,
     whisker,
 )
+from supernet.report.words import milliseconds
 
 BLOCK = 38  # pixels from one block to the next
 MIDDLE = 48  # of the blocks, pixels from the top
@@ -35,17 +36,17 @@ def budget_bar(predicted_ms: float, error: float | None, budget_ms: float | None
     """Predicted latency as a bar from 0, its error as a whisker, the budget as a line across."""
     error_ms = predicted_ms * (error or 0.0)
     scale = Scale(0.0, 1.12 * max(predicted_ms + error_ms, budget_ms or 0.0))
-    body = [rect("0", 26, scale.x(predicted_ms), 22, "bar", f"predicted: {predicted_ms:.2f} ms")]
-    description = f"Predicted latency {predicted_ms:.2f} ms"
+    body = [rect("0", 26, scale.x(predicted_ms), 22, "bar", f"predicted: {milliseconds(predicted_ms)} ms")]
+    description = f"Predicted latency {milliseconds(predicted_ms)} ms"
     if base_ms is not None:
-        fixed = f"fixed part: {base_ms:.2f} ms"
+        fixed = f"fixed part: {milliseconds(base_ms, predicted_ms)} ms"
         body += [rect("0", 26, scale.x(min(base_ms, predicted_ms)), 22, "bar base", fixed)]
         if scale.share(base_ms) > 0.25:
             body.append(text(6, 41, f"fixed {base_ms:.1f}"))
         description += f", of which {fixed}"
     if error_ms:
         body += whisker(scale, predicted_ms - error_ms, predicted_ms + error_ms, 37)
-        description += f", plus or minus {error_ms:.2f} ms"
+        description += f", plus or minus {milliseconds(error_ms, predicted_ms)} ms"
     if budget_ms is not None:
         body.append(upright(scale.x(budget_ms), 18, 56, "budget"))
         body.append(beside(scale, budget_ms, 12, f"budget {budget_ms:g} ms", "budget-text"))
@@ -88,7 +89,7 @@ def architecture(layers: Sequence[Layer]) -> Markup:
 
 def _block(layer: Layer, x: int, widest: int) -> list[Markup]:
     shape = f"{layer.c_in} → {layer.c_out} channels, stride {layer.stride}"
-    hover = f"layer {layer.layer}: {op_label(layer)}, {shape}, {layer.ms:.2f} ms"
+    hover = f"layer {layer.layer}: {op_label(layer)}, {shape}, {layer.ms:.3f} ms"
     label = _label(layer)
     if label.weight == "identity":
         return [
@@ -110,13 +111,16 @@ def latency_by_layer(base_ms: float, layers: Sequence[Layer], budget_ms: float |
     body, start = across_axis(scale, height), 0.0
     for position, (label, ms, cls) in enumerate(rows):
         y = ROW * position
-        body += _row_words(label, ms, y)
+        body += _row_words(label, milliseconds(ms, total), y)
         body.append(rect(scale.x(start), y + 4, scale.width(ms), ROW - 8, cls, f"{label}: {ms:.3f} ms"))
         start += ms
         body.append(upright(scale.x(start), y + 4, y + ROW + 4, "step"))
     y = ROW * len(rows)
-    body += [*_row_words("sum", total, y, "strong"), rect("0", y + 4, scale.x(total), ROW - 8, "bar total")]
-    told = "; ".join(f"{label}: {ms:.2f}" for label, ms, _ in rows) + f"; sum: {total:.2f}"
+    body += [
+        *_row_words("sum", milliseconds(total), y, "strong"),
+        rect("0", y + 4, scale.x(total), ROW - 8, "bar total"),
+    ]
+    told = "; ".join(f"{label}: {milliseconds(ms, total)}" for label, ms, _ in rows) + f"; sum: {milliseconds(total)}"
     if budget_ms is not None:
         body.append(upright(scale.x(budget_ms), -4, height, "budget"))
         body.append(beside(scale, budget_ms, -9, f"budget {budget_ms:g} ms", "budget-text"))
@@ -124,9 +128,9 @@ def latency_by_layer(base_ms: float, layers: Sequence[Layer], budget_ms: float |
     return plot("Latency by layer, ms", told + ".", height, body, (24, 44, 22, 84))
 
 
-def _row_words(label: str, ms: float, y: float, cls: str = "") -> list[Markup]:
+def _row_words(label: str, ms: str, y: float, cls: str = "") -> list[Markup]:
     base = y + ROW - 6
-    return [text(-6, base, short(label, 14), cls or None, "end"), after("100%", 44, base, f"{ms:.2f}", cls, "end")]
+    return [text(-6, base, short(label, 14), cls or None, "end"), after("100%", 44, base, ms, cls, "end")]
 
 
 def probabilities(layers: Sequence[Layer], ops: Sequence[str]) -> Markup:

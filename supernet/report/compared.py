@@ -44,7 +44,7 @@ def short_names(folders: Sequence[str]) -> list[str]:
 
 
 def _row(place: int, name: str, run: ComparedRun, attributes: list[str]) -> dict[str, Any]:
-    ms = "unknown" if run.predicted_ms is None else f"{run.predicted_ms:.2f} ms"
+    ms = "unknown" if run.predicted_ms is None else f"{words.milliseconds(run.predicted_ms)} ms"
     if run.predicted_ms is not None and run.predicted_error is not None:
         ms += f" ± {run.predicted_error:.0%}"
     over = run.budget_ms is not None and run.predicted_ms is not None and run.predicted_ms > run.budget_ms
@@ -87,7 +87,7 @@ def _chart(runs: Sequence[ComparedRun]) -> Any:
     marks = []
     for place, run, ms, error in known:
         better = any(other is not run and their_ms <= ms and theirs <= error for _, other, their_ms, theirs in known)
-        told = f"run {place}: {ms:.2f} ms, {error:.1f}% wrong"
+        told = f"run {place}: {words.milliseconds(ms)} ms, {error:.1f}% wrong"
         marks.append({"x": ms, "y": error, "label": place, "told": told, "kind": "dominated" if better else "front"})
     budgets = {run.budget_ms for _, run, _, _ in known if run.budget_ms is not None}
     limit = (f"budget {min(budgets):g} ms", min(budgets)) if len(budgets) == 1 else None

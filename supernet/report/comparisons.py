@@ -28,7 +28,7 @@ def adjusted_view(attribute: str, found: Adjusted, number: str) -> dict[str, Any
     ]
     return {
         "attribute": attribute,
-        "method": found.method,
+        "method": words.capital(found.method),
         "rows": [
             {
                 "label": label,

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from supernet.report import plots
+from supernet.report import plots, words
 from supernet.report.svg import tag
 
 
@@ -30,7 +30,7 @@ def front_page(device: str, rows: Sequence[Mapping[str, Any]], groups: Sequence[
     title = f"Front on {device}, as one search foretells it"
     lead = "Predicted, not measured: losses are from the search's table, latency from the device's. Retrain to know."
     body = tag("main", tag("h1", title), tag("p", lead, cls="lead"), tag("div", *pictures, cls="grid"),
-               tag("div", table, cls="scroll"))  # fmt: skip
+               tag("div", table, cls="scroll", tabindex=0, role="group", aria_label="Table"))  # fmt: skip
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{Markup.escape(title)}</title>'
     return f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head><body>{body}</body></html>\n'
 
@@ -52,7 +52,7 @@ def picture(title: str, rows: Sequence[Mapping[str, Any]], x: Any, y: Any) -> Ma
     marks = [
         {
             "x": x(row), "y": y(row), "label": number,
-            "told": f"{number}: {ms(row):.2f} ms, loss {mean_loss(row):.4f}, gap {gap(row):.4f}",
+            "told": f"{number}: {words.milliseconds(ms(row))} ms, loss {mean_loss(row):.4f}, gap {gap(row):.4f}",
             "kind": "front" if row["non_dominated"] else "dominated",
         }
         for number, row in enumerate(rows, 1)
@@ -63,5 +63,5 @@ def picture(title: str, rows: Sequence[Mapping[str, Any]], x: Any, y: Any) -> Ma
 def table_row(number: int, row: Mapping[str, Any], groups: Sequence[str]) -> Markup:
     asked = "; ".join(f"{one['goal']} within {one['budget_ms']:.4g} ms" for one in row["asked"])
     losses = [f"{row['predicted_loss'][name]:.4f}" for name in groups]
-    numbers = [str(number), f"{ms(row):.2f}", f"{mean_loss(row):.4f}", f"{gap(row):.4f}", *losses]
+    numbers = [str(number), words.milliseconds(ms(row)), f"{mean_loss(row):.4f}", f"{gap(row):.4f}", *losses]
     return tag("tr", *(tag("td", value, cls="num") for value in numbers), tag("td", asked), tag("td", " ".join(row["ops"])))  # fmt: skip

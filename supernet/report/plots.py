@@ -116,7 +116,8 @@ def confusion(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]
     most = max(map(max, share)) or 1.0
     step, height = 100 / len(classes), ROW * len(classes)
     middle = [f"{step * (k + 0.5):.2f}%" for k in range(len(classes))]
-    body = [text(middle[k], -6, short(name, 4), "muted", "middle") for k, name in enumerate(classes)]
+    letters = max(4, 40 // len(classes))  # of a column's head, on a phone
+    body = [text(middle[k], -6, short(name, letters), "muted", "middle") for k, name in enumerate(classes)]
     for i, name in enumerate(classes):
         y = ROW * i
         body.append(text(-6, y + ROW - 6, short(name, 9), "muted", "end"))

@@ -141,12 +141,13 @@ def _latency(facts: SearchFacts | TrainFacts) -> Content | None:
     trained = facts.arch if isinstance(facts, TrainFacts) else None
     device = table.device if table else (trained.device if trained else None) or "the device"
     estimated = (trained.estimated if trained else None) or ""
-    spread = ", error unknown" if error is None else f" ± {predicted_ms * error:.2f} ms"
+    spread = ", error unknown" if error is None else f" ± {words.milliseconds(predicted_ms * error, predicted_ms)} ms"
     return {
-        "told": f"{predicted_ms:.2f} ms{spread}",
+        "budget_ms": budget_ms,
+        "told": f"{words.milliseconds(predicted_ms)} ms{spread}",
         "verdict": words.latency_verdict(predicted_ms, error, budget_ms, device),
         "bar": charts.budget_bar(predicted_ms, error, budget_ms, facts.base_ms),
-        "trust": words.table_words(table) if table else estimated,
+        "trust": words.table_words(table) if table else words.capital(estimated) + ".",
         "table": table,
     }
 
@@ -233,7 +234,7 @@ def _front(candidates: Numbered, budget_ms: float | None, title: str, value: Cal
                 "x": ms,
                 "y": value(candidate),
                 "label": number if len(candidates) <= MOST_CANDIDATES or derived else "",
-                "told": f"candidate {number}{derived}: {ms:.2f} ms, {value(candidate):.1f}",
+                "told": f"candidate {number}{derived}: {words.milliseconds(ms)} ms, {value(candidate):.1f}",
                 "kind": ("front" if candidate.non_dominated else "dominated") + (" derived" if derived else ""),
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -133,6 +134,12 @@ def amount(value: float | None, unit: str = "") -> str:
     return f"{value:g} {unit}".rstrip()
 
 
+def milliseconds(value: float, scale: float | None = None) -> str:
+    """Two decimals; where the network (`scale`, or the value itself) takes less than a millisecond, its first three digits."""
+    largest = abs(value if scale is None else scale)
+    return f"{value:.{2 if largest >= 1 or largest == 0 else 2 - math.floor(math.log10(largest))}f}"
+
+
 def duration(seconds: Mapping[str, float]) -> str:
     """`search 4 min 10 s, compare 12 s`."""
 
@@ -145,13 +152,15 @@ def duration(seconds: Mapping[str, float]) -> str:
 
 def latency_verdict(predicted_ms: float, error: float | None, budget_ms: float | None, device: str) -> str:
     """A prediction may fit a budget; only a measurement could meet it."""
-    told = f"{predicted_ms:.2f} ms on {device}"
+    told = f"{milliseconds(predicted_ms)} ms on {device}"
     if budget_ms is None:
         return f"{told}, as predicted; no budget was set."
     room = budget_ms - predicted_ms
     if room < 0:
-        return f"{told}: predicted not to fit the budget of {budget_ms:g} ms, by {-room:.2f} ms."
-    told += f": predicted to fit the budget of {budget_ms:g} ms, with {room:.2f} ms to spare."
+        return (
+            f"{told}: predicted not to fit the budget of {budget_ms:g} ms, by {milliseconds(-room, predicted_ms)} ms."
+        )
+    told += f": predicted to fit the budget of {budget_ms:g} ms, with {milliseconds(room, predicted_ms)} ms to spare."
     if error is not None and predicted_ms * error > room:
         told += " The table's error is larger than that."
     return told
