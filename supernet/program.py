@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
+import textwrap
 from pathlib import Path
+
+_AS_IT_IS = re.compile(r"  (supernet|python|torchrun) |.*  # ")  # a command to copy, a line of YAML with its comment
+
+
+class Help(argparse.HelpFormatter):
+    """Description and epilog as paragraphs that fit the terminal; commands to copy, and their indented texts, stay apart."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        items: list[str] = []
+        for line in text.splitlines():
+            last = items[-1] if items else ""
+            own = not last or not line or line.startswith("--") or last.endswith(":") or _AS_IT_IS.match(last)
+            if own or _AS_IT_IS.match(line):
+                items.append(line)
+            else:
+                items[-1] = f"{last} {line.strip()}"
+        return "\n".join(line if _AS_IT_IS.match(line) else _wrapped(line, width) for line in items)
+
+
+def _wrapped(line: str, width: int) -> str:
+    first = line[: len(line) - len(line.lstrip())]
+    further = first + ("  " if line.startswith("--") else "")
+    return textwrap.fill(line.strip(), width, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
 
 
 def called(command: str) -> str:

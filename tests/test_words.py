@@ -1,15 +1,21 @@
-"""English that a stranger reads once: no long sentence in README and docs."""
+"""English that a stranger reads once: no long sentence in README, help and docs; help lines fit a terminal."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from supernet.commands.main import build_parser
+from supernet.config import SearchConfig, TrainConfig
+
 ROOT = Path(__file__).resolve().parent.parent
-MOST_WORDS = 25
+MOST_WORDS, MOST_CHARACTERS = 25, 80
+COMMAND = r"  (?:supernet|python|torchrun) "  # a line to copy
 PAGES = [path for path in sorted(ROOT.glob("docs/*.md")) if path.name != "log.md"]  # a log is notes
 PAGES += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "latency_luts" / "README.md"]
 _SHORT = re.compile(r"\b(e\.g|i\.e|et al|vs|cf|p|fig|eq|no)\.", re.IGNORECASE)
@@ -44,6 +50,49 @@ def long_sentences(text: str) -> list[str]:
     return found
 
 
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Every command's, by its words."""
+    found = {}
+
+    def walk(words: str, parser: argparse.ArgumentParser) -> None:
+        found[words] = parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, one in action.choices.items():
+                    walk(f"{words} {name}", one)
+
+    walk("supernet", build_parser())
+    return found
+
+
+PARSERS = parsers()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_sentence_of_the_docs_is_long(page: Path) -> None:
     assert not long_sentences(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("command", PARSERS)
+def test_help_is_read_once_and_fits_eighty_characters(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option's text has 80 characters at most; so has each line of the help, but for a command to copy."""
+    monkeypatch.setenv("COLUMNS", str(MOST_CHARACTERS))
+    parser = PARSERS[command]
+    for action in parser._actions:
+        text = re.sub(r" \((in|default).*\)$", "", action.help or "")
+        assert len(text) <= MOST_CHARACTERS, f"{action.option_strings}: {text}"
+    lines = parser.format_help().splitlines()
+    assert not [line for line in lines if len(line) > MOST_CHARACTERS and not re.match(COMMAND, line)]
+    told = re.sub(
+        rf"^(?:{COMMAND}.*|  .*  # .*|  \w+: \[.*)$",
+        "\n",
+        f"{parser.description}\n\n{parser.epilog or ''}",
+        flags=re.MULTILINE,
+    )
+    assert not long_sentences(re.sub(r"^(--|      )|(?<=:)$", r"\n\n\1", told, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("config", (SearchConfig, TrainConfig))
+def test_texts_of_options_are_short(config: type) -> None:
+    for item in fields(config):
+        assert len(item.metadata["help"]) <= MOST_CHARACTERS, item.name

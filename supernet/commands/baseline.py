@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from supernet.command_line import add_options, ranged
 from supernet.config import TrainConfig
 from supernet.errors import UserError
+from supernet.program import Help
 
 if TYPE_CHECKING:
     from supernet.costs.latency import LatencyTable
@@ -48,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="train the best known small networks inside a budget",
         description="Trains well-known small networks that keep a latency budget, and says which to ship.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_options(parser, TrainConfig)
     own = parser.add_argument_group("baseline")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import UserError
+from supernet.program import Help
 from supernet.schema import printable, read_json
 
 EPILOG = """\
@@ -25,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="several trainings side by side",
         description="Writes a page with the figures of several trainings, and their differences to the first one in pairs.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of train runs")
     parser.add_argument("--out", type=Path, default=Path("compare.html"), help="page to write (default: compare.html); its facts beside it as .json")  # fmt: skip

@@ -12,7 +12,7 @@ from supernet.command_line import ranged
 from supernet.commands import answering
 from supernet.config import LIMITS, limits_of
 from supernet.errors import UserError
-from supernet.program import called
+from supernet.program import Help, called
 
 if TYPE_CHECKING:
     from supernet.answers import Answer, Wish
@@ -25,8 +25,8 @@ examples:
   supernet derive --run runs/search --device ./new-board.json --budget-ms 14 --max-gap 0.02
   supernet derive --run runs/search --device rpi4 --budget-ms 12 --worst-group --k 5
 
-Minimised is the mean over groups of the predicted loss on search-val, in nats of cross-entropy: quality.json of the run foretells
-it. The gap is between groups' predicted losses, in the same unit. The budget is held exactly. docs/one_search.md has how well it foretells.
+Minimised is the mean over groups of the predicted loss on search-val, in nats of cross-entropy. The run's quality.json
+foretells it. The gap is between groups' predicted losses, in the same unit. The budget is held exactly. docs/one_search.md has how well it foretells.
 """
 ANSWERED, ANSWERS = "answers", "answers.json"  # folder in a search's run; file in each of its folders
 
@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="answer another device, budget or fairness weight from a finished search",
         description="The best architecture of a finished search for any device and budget, without another search.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     answering.add_options(parser)
     parser.add_argument(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from supernet.command_line import ranged
 from supernet.errors import UserError
+from supernet.program import Help
 from supernet.schema import printable, read_json
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure a trained model on labelled pictures",
         description="Measures accuracy and fairness of a finished model on other pictures with labels and groups, as a training does on test.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
     parser.add_argument("--data", required=True, help="as in train: a folder, a CSV file, or a data set's name")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from supernet.config import TrainConfig
 from supernet.errors import UserError, nearest
 from supernet.options import check_values
+from supernet.program import Help
 from supernet.schema import read_json
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  supernet export runs/train-rpi4-1                            model.onnx and model-int8.onnx
-  supernet export runs/train-rpi4-1 --format onnx,litert       other formats
+  supernet export runs/train-rpi4-1
+      model.onnx and model-int8.onnx
+  supernet export runs/train-rpi4-1 --format onnx,litert
+      other formats
 
 The run's report and model card then tell of the new files. int8 needs the data that the run was trained on.
 """
@@ -33,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write a trained model's files for a device's runtime",
         description="Writes a trained model as files for a device's runtime, as `supernet train` does at its end.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a train run")
     parser.add_argument(

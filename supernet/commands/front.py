@@ -10,6 +10,7 @@ import numpy as np
 
 from supernet.commands import answering
 from supernet.options import numbers
+from supernet.program import Help
 from supernet.report.words import milliseconds
 
 EPILOG = """\
@@ -17,8 +18,8 @@ examples:
   supernet front --run runs/search --device rpi4
   supernet front --run runs/search --device ./new-board.json --budgets-ms 8,10,14
 
-Each budget is answered for the least mean loss, for loss + gap, and for the worst group. front-DEVICE.json has them with every figure,
-front-DEVICE.html the pictures. Hypervolume: 0 at the space's median architecture, 1 at the least of each figure that was found.
+Each budget is answered for the least mean loss, for loss + gap, and for the worst group. Files: front-DEVICE.json has them with every
+figure, front-DEVICE.html the pictures. Hypervolume: 0 at the space's median architecture, 1 at the least of each figure that was found.
 """
 BUDGETS = 8  # where none are given
 
@@ -30,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="predicted loss, gap and latency over all budgets of a device, from a finished search",
         description="The front of a finished search on any device: the best architectures of many budgets.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     answering.add_options(parser)
     parser.add_argument(

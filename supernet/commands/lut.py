@@ -12,6 +12,7 @@ from latency_luts.runtimes import RUNTIMES
 from supernet.command_line import ranged
 from supernet.commands import lut_transfer
 from supernet.errors import UserError
+from supernet.program import Help
 from supernet.spaces import BUILD_SPACES, get_space
 
 if TYPE_CHECKING:
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  supernet lut build --device this-machine                   export, measure and validate on this machine
-  supernet lut export --space fbnet32 --out bundle/          for another device: copy bundle/ there, then on the device
-  python bundle/run.py --device my-board --out my-board.json     (numpy and onnxruntime suffice)
-  supernet lut check my-board.json                           schema, coverage, plausibility, validation figures
-  supernet lut predict --device rpi4 --arch derived.json     predicted latency, layer by layer
+  supernet lut build --device this-machine
+      export, measure and validate on this machine
+  supernet lut export --space fbnet32 --out bundle/
+      for another device: copy bundle/ there
+  python bundle/run.py --device my-board --out my-board.json
+      then on the device; numpy and onnxruntime suffice
+  supernet lut check my-board.json
+      schema, coverage, plausibility, validation figures
+  supernet lut predict --device rpi4 --arch derived.json
+      predicted latency, layer by layer
   supernet lut predict --device rpi4 --arch mobilenetv3_small_050 --resolution 128
-                                                             a timm model: estimated from the table's blocks
+      a timm model: estimated from the table's blocks
 """
 
 
@@ -36,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="latency tables: build, check, predict",
         description="Makes and reads a device's latency table.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
 
@@ -66,6 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument(
         "--space",
         choices=sorted({*BUILD_SPACES, "micro32"}),
+        metavar="SPACE",
         help="space that it must cover (default: the table's own)",
     )
     check.set_defaults(run=run_check)
@@ -84,8 +91,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", default="fbnet32", choices=BUILD_SPACES, help="default: fbnet32")
-    parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
+    parser.add_argument("--space", default="fbnet32", choices=BUILD_SPACES, metavar="SPACE", help="fbnet32 (default), fbnet224, flex24 to flex224, or lite64 to lite224")  # fmt: skip
+    parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, metavar="RUNTIME", help="onnxruntime (default), litert, executorch, openvino or torch")  # fmt: skip
     parser.add_argument("--dtype", default="float32", choices=("float32", "int8"), help="default: float32")
     parser.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="channels of the image (default: 3)")
     parser.add_argument(

@@ -16,7 +16,7 @@ CHECKS = 5  # networks from the smallest to the largest, which the chosen ones m
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds both to `supernet lut`."""
     sample = commands.add_parser("sample", help="choose and export the networks whose measurement tells most")
-    sample.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, help="default: fbnet32")
+    sample.add_argument("--space", default="fbnet32", choices=TABLE_SPACES, metavar="SPACE", help="fbnet32 (default), fbnet224, or lite64 to lite224")  # fmt: skip
     sample.add_argument("-n", type=ranged(int, "[2, 1000]"), default=20, dest="number", help="networks (default: 20)")
     sample.add_argument("--dtype", default="float32", choices=("float32", "int8"), help="default: float32")
     sample.add_argument("--out", required=True, type=Path, help="folder of the bundle and the sheet")
@@ -34,7 +34,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
     adapt = commands.add_parser("adapt", help="a table from those measurements and other devices' tables")
     adapt.add_argument("--device", required=True, help="name of the device, written into the table")
-    adapt.add_argument("--space", choices=TABLE_SPACES, help="default: what the sheet says")
+    adapt.add_argument("--space", choices=TABLE_SPACES, metavar="SPACE", help="default: what the sheet says")
     adapt.add_argument("--measured", required=True, type=Path, help="the filled-in sheet (columns ops, latency_ms)")
     adapt.add_argument("--out", type=Path, help="the table to write (default: DEVICE.json)")
     adapt.set_defaults(run=run_adapt)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from supernet.errors import UserError
+from supernet.program import Help
 
 EPILOG = """\
 examples:
@@ -25,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="classify a folder of pictures with a trained model",
         description="Classifies pictures without labels. The table has the columns file, label and probability.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
     parser.add_argument(

@@ -11,7 +11,7 @@ from supernet.command_line import add_options, to_file
 from supernet.config import CONTROL, SearchConfig, limits_of, with_epochs
 from supernet.errors import UserError
 from supernet.options import check_effect
-from supernet.program import called, examples
+from supernet.program import Help, called, examples
 
 if TYPE_CHECKING:
     from supernet.engine.runs import RunFolder
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
---data: writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR, or images of your own (docs/data.md):
-  a folder or a CSV file with labels and groups, a folder for each class, a .zip of either, parquet.
+--data: writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR. Of your own images (docs/data.md)
+  a folder or CSV file with labels and groups, a folder for each class, a .zip of either, parquet.
 --fairness: accuracy_parity, demographic_parity, equal_opportunity, equalized_odds, loss_parity, worst_group_accuracy,
   unfairness, accuracy_ratio or mmd. It may say how groups are aggregated (difference, mean, sum, ratio, worst, square)
   and how classes are (worst, mean, sum), e.g. equalized_odds:mean:worst.
@@ -29,8 +29,8 @@ EPILOG = """\
   reweigh, balance.
 --devices A,B --budgets-ms X,Y --fairness-weights U,V: one search answers every combination (strategy one-shot).
 --strategy: differentiable; one-shot (one search for several devices and budgets); score (nothing is trained for the
-  choice); ask/tell ones: random, evolution, nsga2, motpe, reinforce, progressive, exhaustive; with --teacher: blockwise, differentiable, or uniform (the control: every block
-  smaller by the same share).
+  choice). Ask/tell ones propose networks and are told their scores: random, evolution, nsga2, motpe, reinforce, progressive,
+  exhaustive. With --teacher: blockwise, differentiable, or uniform (the control: every block smaller by the same share).
 
 examples:
   supernet search --device rpi4
@@ -56,8 +56,9 @@ examples:
   supernet search --resume runs/search-rpi4-1
       go on where an interrupted run stopped
 
-The run folder then holds: derived.json (the architecture; hand it to train.py), front.json (the candidates that were
-compared), evaluations.jsonl (ask/tell strategies: every evaluation), report.html and report.json, metrics.jsonl (a row an epoch), config.json and checkpoint.pt.
+The run folder then holds derived.json (the architecture; hand it to train.py), front.json (the candidates that were
+compared), report.html and report.json. It also holds metrics.jsonl (a row an epoch), config.json and checkpoint.pt, and
+of ask/tell strategies evaluations.jsonl.
 """
 
 
@@ -69,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Searches a supernet for the architecture that is accurate, fair to every group and inside the device's\n"
         "latency budget: cross-entropy + λ_fair · soft group gap + λ_lat · expected latency.",
         epilog=examples(EPILOG),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_options(parser, SearchConfig)
     parser.set_defaults(run=run)

@@ -21,6 +21,7 @@ from supernet.command_line import from_options
 from supernet.config import SearchConfig
 from supernet.errors import UserError, nearest
 from supernet.options import check_effect, check_values
+from supernet.program import Help
 from supernet.schema import check_schema, is_plain, read_json, read_yaml
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 sweep.yaml:
-  out: runs/sweep               # a run folder for each trial, front.json and report.md
+  out: runs/sweep               # run folders, front.json, report.md
   devices: [rpi4, pixel3]
   budgets_ms: [10, 15, 20]      # left out: each device's default
   fairness_weights: [0, 1]      # left out: 1
   seeds: [0, 1, 2]              # left out: 0
-  options: {space: fbnet32, lr: 2.0e-3}    # of `supernet search`, the same in all trials; 2e-3 is text in YAML
+  options: {space: fbnet32, lr: 2.0e-3}  # of search, in all trials
   cpus: 1                       # a trial; also gpus
+
+In YAML 2e-3 is a text, 2.0e-3 a number. All machines of a Ray cluster must see `out` under the same path.
 """
 _LIST: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": 1000, "uniqueItems": True}
 SCHEMA: dict[str, Any] = {
@@ -82,11 +85,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "sweep", help="many searches as Ray trials", description="Runs searches over devices, budgets, fairness weights and seeds, and joins their\n"
         "results. Start it again to go on where it stopped. Needs the extra: pip install 'supernet[ray]'.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EPILOG, formatter_class=Help,
     )  # fmt: skip
     parser.add_argument("--config", type=Path, required=True, help="the sweep, a YAML file", metavar="SWEEP.YAML")
-    parser.add_argument("--ray-address", help="a running Ray cluster, e.g. auto or ray://host:10001; default: this machine. "
-                        "All its machines must see `out` under the same path", metavar="ADDRESS")  # fmt: skip
+    parser.add_argument("--ray-address", help="a running Ray cluster, e.g. auto or ray://host:10001; default: this machine", metavar="ADDRESS")  # fmt: skip
     parser.set_defaults(run=run)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from supernet.command_line import add_options, to_file
 from supernet.config import TrainConfig
 from supernet.errors import UserError
-from supernet.program import called, examples
+from supernet.program import Help, called, examples
 
 if TYPE_CHECKING:
     pass
@@ -20,7 +20,7 @@ EPILOG = """\
 
 examples:
   supernet train --arch runs/search-rpi4-1/derived.json
-      trains what the search found, on the search's data: from scratch, or after search --teacher from the weights that it left
+      trains what the search found, on the search's data; after search --teacher from the weights that it left
   supernet train --arch runs/search-rpi4-1/derived.json --group-mix student=0.05 --fairness-method gap --fairness-weight 0
       a biased training set, and plain training
   supernet train --arch mobilenetv2_050
@@ -36,9 +36,10 @@ examples:
   supernet train --resume runs/train-rpi4-1
       go on where an interrupted run stopped
 
-The run folder then holds: model.safetensors and model.json (for timm.create_model), model.onnx and model-int8.onnx (each
-checked against the trained model), a copy of derived.json, report.html, report.json and
-model_card.md (accuracy and gaps per group with intervals), predictions.npz (for a later --baseline), metrics.jsonl, config.json and checkpoint.pt.
+The run folder then holds model.safetensors and model.json (for timm.create_model), model.onnx and model-int8.onnx (each
+checked against the trained model). Accuracy and gaps by group, with intervals, are in report.html, report.json and
+model_card.md. A later --baseline reads predictions.npz. A copy of derived.json, metrics.jsonl, config.json and checkpoint.pt
+are there, too.
 """
 
 
@@ -50,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Trains an architecture on search-train, from scratch or from trained weights, validates on search-val after each\n"
         "epoch, and measures accuracy and fairness on test. What is not given is taken from derived.json's search.",
         epilog=examples(EPILOG),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_options(parser, TrainConfig)
     parser.set_defaults(run=run)

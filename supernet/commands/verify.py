@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 from latency_luts.runtimes import RUNTIMES
 from supernet.command_line import ranged
 from supernet.errors import UserError
+from supernet.program import Help
 
 if TYPE_CHECKING:
     from supernet.costs.latency import LatencyTable
 
 EPILOG = """\
 examples:
-  supernet verify --model runs/train-rpi4-1/model.onnx           budget and prediction are in the model's metadata
+  supernet verify --model runs/train-rpi4-1/model.onnx
+      budget and prediction are in the model's metadata
   supernet verify --model model.onnx --arch derived.json --device ./my-board.json
-  python bundle/run.py --model model.onnx                        the same on a device without torch
+  python bundle/run.py --model model.onnx
+      the same on a device without torch
 
 A table ranks architectures well and still misses milliseconds: a budget is met when it was measured, on the device.
 """
@@ -29,10 +32,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "verify",
         help="measure a model end to end against its budget",
-        description="Measures a model file end to end on this machine, by the protocol of the tables, and says: "
-        "budget, predicted latency ± error, measured latency, met or not.",
+        description="Measures a model file end to end on this machine, by the protocol of the tables. "
+        "It says budget, predicted latency ± error, measured latency, and whether it is met.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("--model", required=True, type=Path, help="model.onnx (or another runtime's file)")
     parser.add_argument(
@@ -40,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--device", help="table to predict with (default: the stated prediction)")
     parser.add_argument("--budget-ms", type=ranged(float, "(0, 1e6]"), help="budget (default: the stated one)")
-    parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, help="default: onnxruntime")
+    parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, metavar="RUNTIME", help="onnxruntime (default), litert, executorch, openvino or torch")  # fmt: skip
     parser.add_argument(
         "--threads", type=ranged(int, "[1, 1024]"), default=1, help="threads of the runtime (default: 1)"
     )
