@@ -1,4 +1,4 @@
-"""Each example runs from its first cell to its last. The quick form of the longer ones is a slow test."""
+"""Each example runs from its first cell to its last. The quick form of the longer ones is a slow test, which CI runs."""
 
 from __future__ import annotations
 
