@@ -36,6 +36,8 @@ class Item:
 
     `key` is the operation's op, c_in, c_out, stride, resolution; `ops` a network's option of each layer. `entries`: the keys of its
     operations, where its shapes are decided with them; else the manifest's layers say the shapes.
+
+    name: for messages.  role: as above.  sha256: of the file.
     """
 
     name: str
@@ -49,7 +51,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest. `identities` are the operations that compute nothing; `digest` names the whole manifest."""
+    """A checked manifest. `identities` are the operations that compute nothing; `digest` names the whole manifest.
+
+    folder: of the bundle.  space, format, dtype: of its files.  resolution: of the picture, px.  items: what is measured.
+    layers: c_in, c_out, stride, resolution of each.  made_with: versions of the exporter.
+    """
 
     folder: Path
     space: str

@@ -31,7 +31,11 @@ else:
 
 @dataclass(frozen=True)
 class Settings:
-    """`moved` is the relative change of the reference that voids a group of visits; times in seconds."""
+    """`moved` is the relative change of the reference that voids a group of visits; times in seconds.
+
+    rounds: of visits.  visit_seconds, warm_seconds: a visit's runs, a warm-up's.  group: visits between two looks at the reference.
+    retries: of a void group.
+    """
 
     rounds: int = 30
     visit_seconds: float = 0.02
@@ -46,7 +50,10 @@ QUICK = Settings(rounds=6, visit_seconds=0.01, warm_seconds=0.1, retries=1)
 
 @dataclass(frozen=True)
 class Time:
-    """Median and interquartile range (ms) over `n` visits; `dropped` ones were outliers, or the clock moved."""
+    """Median and interquartile range (ms) over `n` visits; `dropped` ones were outliers, or the clock moved.
+
+    median_ms, iqr_ms: of the visits' medians.
+    """
 
     median_ms: float
     iqr_ms: float
@@ -56,7 +63,10 @@ class Time:
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to time: call `run` once for one inference. `repeats` timed runs make a visit."""
+    """Something to time: call `run` once for one inference. `repeats` timed runs make a visit.
+
+    name: for the journal.  typical_ms: one inference, by the warm-up.
+    """
 
     name: str
     run: Callable[[], Any]

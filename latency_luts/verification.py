@@ -18,7 +18,10 @@ MAX_MODEL_BYTES = 1_000_000_000
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's time on this machine; `metadata` is what the file says of itself (budget, prediction, …)."""
+    """A model's time on this machine; `metadata` is what the file says of itself (budget, prediction, …).
+
+    runtime: its name and version.  threads: of the runtime.
+    """
 
     time: Time
     metadata: dict[str, str]

@@ -146,7 +146,10 @@ def _check_belongs(path: Path, classes: tuple[str, ...], spec: Preprocessing, ar
 
 
 class SavedModel(NamedTuple):
-    """A model as a train run wrote it. `arch` is None for a timm baseline, whose name is `name`."""
+    """A model as a train run wrote it. `arch` is None for a timm baseline, whose name is `name`.
+
+    network: in evaluation mode.  classes: names in the order of its outputs.  spec: what is done to a picture.
+    """
 
     network: nn.Module
     name: str

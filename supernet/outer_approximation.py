@@ -21,7 +21,11 @@ STEP = 0.1  # between the first points, of a loss's logarithm: a chord is then o
 
 
 class OuterApproximation:
-    """The integer programme with a column for each group's loss, from below (`low`) and from above (`high`)."""
+    """The integer programme with a column for each group's loss, from below (`low`) and from above (`high`).
+
+    quality: the table.  programme: with the budgets in it; columns are added.  wish: what is minimised.
+    ends_G: least and most link of each group's loss.
+    """
 
     def __init__(
         self, quality: Quality, programme: Programme, wish: Wish, ends_G: Sequence[tuple[float, float]]

@@ -31,7 +31,11 @@ OWN, LIMITS, SCREEN = (
 
 
 class Pair(NamedTuple):
-    """Two networks' 0/1 scores of the same samples: score_NE of each, the events' mask_NE, group_N (−1: unknown), unit_N."""
+    """Two networks' 0/1 scores of the same samples: score_NE of each, the events' mask_NE, group_N (−1: unknown), unit_N.
+
+    a_NE, b_NE: (N, E) scores of the first and the second.  mask_NE: (N, E) whether the event holds.
+    group_N: group numbers.  num_groups: G.  unit_N: what is drawn together in a resample.
+    """
 
     a_NE: Array
     b_NE: Array
@@ -98,7 +102,11 @@ def paired_differences(
 
 
 class _Both(NamedTuple):
-    """Two networks' predictions, their statistics by name, those of resamples (none where none are needed)."""
+    """Two networks' predictions, their statistics by name, those of resamples (none where none are needed).
+
+    pair: the two.  point, draws: of each, name → statistic, and (draws,) of it.  intervals: whether they are asked for.
+    margin: a harm that does not matter, as a share; None: not asked.
+    """
 
     pair: Sequence[Predictions]
     point: Sequence[Mapping[str, Array]]

@@ -95,7 +95,10 @@ def find_pictures(path: Path, file_col: str = "file_name") -> list[tuple[str, Pa
 
 
 class Predictions(NamedTuple):
-    """What a model says of pictures. prob_NC: a row of NaN where a picture could not be read; `unreadable`: its name → why."""
+    """What a model says of pictures. prob_NC: a row of NaN where a picture could not be read; `unreadable`: its name → why.
+
+    classes: C names.  names: N files.
+    """
 
     classes: tuple[str, ...]
     names: list[str]

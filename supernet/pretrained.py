@@ -41,6 +41,7 @@ class Pretrained:
     """Weights by name, what they expect of a picture, and where they are from.
 
     mean, std: per colour channel, of values in 0 … 1.  licence: None where the source states none to us.
+    state: tensors by name.  sha256: of the file; None where it is not one.
     """
 
     state: dict[str, Tensor]

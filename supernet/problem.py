@@ -25,6 +25,7 @@ class Region:
     latency:   its cost, ms
     budget_ms: as asked
     limit_ms:  the most that a predicted latency may be; with a quantile, less than the budget
+    table:     the device's, for this space
     """
 
     device: str
@@ -41,6 +42,7 @@ class Problem:
     `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter. `task`: classification of the
     data's classes if None. `teacher`: the trained network that the space is made around. `regions`: where one search answers
     several devices and budgets, all of them; `table`, `costs`, `budgets` and `budget_ms` are those of the first.
+    `folder` is the run's, `device` where it is computed.
     """
 
     folder: RunFolder
@@ -68,6 +70,7 @@ class Candidate:
     worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
     is as good in error, gap and latency, and better in one. `by_hand`: it is what one would build without a search
     (`derive.hand_made`).
+    `ops` names the option of each layer, `costs` each cost in its unit. `accuracy` and `mean_group_accuracy` are shares.
     """
 
     ops: tuple[str, ...]

@@ -40,6 +40,7 @@ class Quality:
     teacher_sha256: of the weights of the trained network that blocks were replaced in, if it was so
     fit:         how it was fitted, for people: paths, images, Kendall's τ on what was left out …
     fingerprint: of the data
+    space:       of L layers and K options
     """
 
     space: SearchSpace

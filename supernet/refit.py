@@ -39,7 +39,10 @@ STAND_INS, STAND_IN_WEIGHT = 64, 2.0  # images of search-train at most for one g
 
 class Refit(NamedTuple):
     """`penalty` λ, None where no λ did better than the classifier as it was. Losses: balanced cross-entropy, each image's by
-    classifiers that were not fitted to it. `images` of the split; `helped`: the group × class that images of search-train joined."""
+    classifiers that were not fitted to it. `images` of the split; `helped`: the group × class that images of search-train joined.
+
+    loss_before, loss_after: in nats.
+    """
 
     penalty: float | None
     loss_before: float

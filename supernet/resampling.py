@@ -26,7 +26,10 @@ _CHUNK = 4_000_000  # weights held at once
 
 @dataclass(frozen=True)
 class Predictions:
-    """Checked predictions; ``attributes``: name → names of its groups, in the order of group_NA's columns."""
+    """Checked predictions; ``attributes``: name → names of its groups, in the order of group_NA's columns.
+
+    prob_NC: rows sum to 1.  label_N: class numbers.  unit_N: what is drawn together, `num_units` of them.  notions: by name.
+    """
 
     prob_NC: Array
     label_N: Array

@@ -50,7 +50,10 @@ def compared_images(group_NA: np.ndarray, most: int) -> np.ndarray:
 
 
 class PresentGroup(NamedTuple):
-    """A group of an attribute, which is this column of the images' groups."""
+    """A group of an attribute, which is this column of the images' groups.
+
+    attribute, group: names.  code: its number in that column.
+    """
 
     attribute: str
     group: str

@@ -20,7 +20,10 @@ TEMPERATURE = 2.0  # of the teacher's and the student's probabilities
 
 
 class Teacher(NamedTuple):
-    """network: in evaluation mode, on the CPU, without gradient.  sha256: of its weights."""
+    """network: in evaluation mode, on the CPU, without gradient.  sha256: of its weights.
+
+    classes: in the order of its outputs.  spec: what is done to a picture.  folder: of its run.
+    """
 
     network: EfficientNet
     classes: tuple[str, ...]

@@ -202,6 +202,29 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len(named) + must - (named[:1] != [] and named[0].arg in ("self", "cls", "ctx"))
 
 
+def given(cls: ast.ClassDef) -> list[str]:
+    """What its constructor is given; a command's options say it themselves (`option`)."""
+    for node in cls.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            found = node.args
+            return [one.arg for one in (*found.posonlyargs, *found.args, *found.kwonlyargs) if one.arg != "self"]
+    makers = [ast.unparse(one) for one in (*cls.decorator_list, *cls.bases)]
+    if not any("dataclass" in maker or maker == "NamedTuple" for maker in makers):
+        return []
+    fields = [node for node in cls.body if isinstance(node, ast.AnnAssign) and "_option(" not in ast.unparse(node)]
+    return [ast.unparse(node.target) for node in fields if "ClassVar" not in ast.unparse(node.annotation)]
+
+
+@pytest.mark.parametrize("path", [*SUPERNET, *LUTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_constructors_of_many_arguments_say_what_each_is(path: Path) -> None:
+    for cls in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(cls, ast.ClassDef) and len(given(cls)) >= 4:
+            own = [node for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+            told = "\n".join(ast.get_docstring(node) or "" for node in (cls, *own))
+            left = [name for name in given(cls) if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", told)]
+            assert not left, f"{cls.name}: say what {', '.join(left)} is, with its shape and unit"
+
+
 @pytest.mark.parametrize("path", [*SUPERNET, *LUTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

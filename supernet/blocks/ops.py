@@ -39,6 +39,7 @@ class Op:
     primitives: (c_in, c_out, stride, resolution) → the kernels that a device runs.
     label: (c_in, c_out, stride) → how a picture shows it.
     family, size: operations of one family differ in size alone, so a larger one should not be faster.
+    name: as in tables and derived.json.
     """
 
     name: str

@@ -10,7 +10,10 @@ KINDS = ("pointwise", "grouped", "depthwise3", "depthwise5", "dense", "pool", "s
 
 @dataclass(frozen=True)
 class Primitive:
-    """One kernel that a device runs: multiply-adds, parameters, elements read and written."""
+    """One kernel that a device runs: multiply-adds, parameters, elements read and written.
+
+    kind: one of KINDS.  macs: multiply-adds for one image.  params: weights.  traffic: elements read and written for one image.
+    """
 
     kind: str
     macs: int

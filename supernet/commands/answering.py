@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """A run's table, what its search was, the device's table, and every cost with a budget or without; `notes` for the person."""
+    """A run's table, what its search was, the device's table, and every cost with a budget or without; `notes` for the person.
+
+    run: the search's folder.  quality: its table of losses.  arch: what it derived.  table: the device's.
+    costs: by name, each in its unit.  limits: the most of those that have a budget, in the same units.
+    """
 
     run: Path
     quality: Quality

@@ -230,7 +230,7 @@ def closing_words(config: SearchConfig, arch: Architecture, outcome: Outcome, fo
         entropy = f"{best.distance:.4f} nats from the teacher, {entropy}"
     return (
         f"{asked}{by_hand}{dominated}Derived: {' '.join(arch.ops)}\n"
-        f"Predicted latency on {arch.device}: {milliseconds(arch.predicted_ms)} ms ({error}) of {arch.budget_ms:g} ms; "
+        f"Predicted latency on {arch.device}: {milliseconds(best.costs['latency'])} ms ({error}) of {arch.budget_ms:g} ms; "
         f"{best.costs['macs'] / 1e6:.1f} M MACs, {best.costs['params'] / 1e6:.2f} M parameters.\n"
         f"On search-val {scored}: {entropy}mean group accuracy {best.mean_group_accuracy:.3f}, "
         f"{number_name(config.fairness)} {told(best.gap, 3)}. Retrain to know the true numbers.\n"

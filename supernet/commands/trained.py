@@ -58,6 +58,9 @@ class Training(NamedTuple):
     baseline: the arrays of an earlier run to compare with
     pretrained: where the weights that it began with are from
     teacher:  whose outputs it learns
+    config, data, device: what is asked for, the images, where it is trained
+    network:  (B, channels, size, size) → (B, C)
+    notes:    lines for the person
     """
 
     config: TrainConfig

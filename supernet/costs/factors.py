@@ -27,6 +27,7 @@ class Cost:
     With ``combine="max"`` it is the greatest of all these terms instead (peak memory). 0 where an option is not allowed.
 
     unary_DK: (D, K).  pairs: edge (d, e), d < e → (K, K), option of d by option of e.
+    name: for budgets and messages.  unit: of every number.  base: what every architecture costs.  combine: how terms join.
     """
 
     name: str

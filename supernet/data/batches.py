@@ -73,6 +73,10 @@ class Batches:
     `shuffle=False` (evaluation) keeps the split's order; `stratify=True` plans the epoch as `plan_epoch` says with
     `floor` as a fraction of the batch, and `weight` then gives each stratum the total weight of its size. Under
     distributed training each rank gets its slice of the joint batch; slices differ by one image at the most.
+
+    split: N images.  batch_size: images of the joint batch.  mean, std: per channel, of pixels in 0 … 1.
+    seed: of order and augmentation.  augment: None leaves pictures as they are.  device: where batches are put.
+    rank, world_size: this process, of how many.
     """
 
     def __init__(

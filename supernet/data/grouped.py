@@ -91,9 +91,9 @@ class GroupedData:
 
     `attributes` maps each sensitive attribute to its group names, `preprocessing` says what was done to the pictures and
     what is done to their pixels (mean and std are those of train), `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
-    that a person should read. `positive` is the class that the user called positive (the second of two), `repeats` what is
-    wrong with pictures that come more than once, `first_colour` the row of the first picture in colour. `seen_N` has the marks
-    (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set. `by_class`: no groups are known, each class stands for one.
+    that a person should read. `positive` is the class that the user called positive (the second of two), `repeats` what is wrong with
+    pictures that come more than once, `first_colour` the row of the first picture in colour. `seen_N` has the marks
+    (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set. `by_class`: no groups are known, each class stands for one. `name` is told in reports, `test` is the third split, `classes` are names in the order of the labels.
     """
 
     name: str
@@ -135,7 +135,8 @@ class GroupedData:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A split before its images are decoded: `images` is (N, H, W) uint8 or a list of N files."""
+    """A split before its images are decoded. images: (N, H, W) uint8 or N files.  label_N: class numbers.  group_NA: group of each of
+    A attributes, −1 unknown.  cluster_N: what belongs together; None: each image alone."""
 
     images: np.ndarray | list[ImageFile]
     label_N: np.ndarray
@@ -163,6 +164,7 @@ class Source:
 
     `mendable`: the table is the user's own, so that what contradicts itself there can be asked to be put right. `by_class`: no groups are
     known, and each class stands for one.
+    `name` of the data set, `classes` and `attributes` (each with its groups) by name, `augment` for its kind of image, `notes` for the person.
     """
 
     name: str
@@ -184,7 +186,7 @@ FIXED = {"label": "labels", "groups": "groups", "cluster": "clusters", "file": "
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the table's columns; None = the data set's own default."""
+    """The table's columns: label, file, split and cluster one each, groups one an attribute; None = the data set's own default."""
 
     label: str | None = None
     groups: tuple[str, ...] | None = None

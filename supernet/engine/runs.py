@@ -55,6 +55,7 @@ class RunFolder:
     One process at a time has it: `lock` is held until this object is gone or the process has died. Of several processes of
     one run (torchrun) only the first one writes; all must see the folder to resume it. `content` is what config.json says,
     `notes` are lines for the person, `resumed` whether the run was begun earlier.
+    `path` is the folder.
     """
 
     def __init__(

@@ -76,6 +76,9 @@ class Adversary(nn.Module):
     takes a step of Adam of its own after each batch, on detached predictions; the penalty is log G − its cross-entropy (groups
     weighted alike), a lower bound of what the predictions tell of the group, in nats: 0 where it can only guess.
     Weights and the optimiser's state are in the state_dict.
+
+    num_groups, num_classes: of the attribute and the predictions.  notion: what it looks at.
+    reduce_sums: makes the sums of this process those of all.  hidden: units of its one layer.  rate: Adam's.
     """
 
     def __init__(

@@ -14,7 +14,11 @@ from supernet.fairness.weights import CellWeights, GroupDRO, MinimaxPareto
 
 
 class Setting(NamedTuple):
-    """What a method may need to know of one sensitive attribute; count_GC: images of each group and class."""
+    """What a method may need to know of one sensitive attribute; count_GC: images of each group and class.
+
+    num_groups, num_classes: of the attribute and the predictions.  notion: the one asked for.
+    reduce_sums: makes the sums of this process those of all; None: there is one process.
+    """
 
     num_groups: int
     num_classes: int

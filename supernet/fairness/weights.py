@@ -80,6 +80,9 @@ class MinimaxPareto(nn.Module):
     and K ← K + 1, so that steps shrink. (Theirs sets K back whenever the worst risk falls, which in training it does by
     itself: the other groups' weights then vanish, and with them what keeps these groups from harm.)
     Groups start with the weight of their size in the first batches: plain training.
+
+    num_groups: of the attribute.  reduce_sums: makes the sums of this process those of all.
+    every: batches between two updates.  alpha, K: as in the formula; K is its first value.
     """
 
     share_G: Tensor

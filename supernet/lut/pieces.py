@@ -25,6 +25,8 @@ class Piece:
     """Something to export: `build` makes the module, `shape` is its input (1, C, H, W).
 
     `fields` go into the manifest.
+
+    name: of its file.  role: stem, head, op, network or extra.
     """
 
     name: str

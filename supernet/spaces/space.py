@@ -17,6 +17,8 @@ class LayerSpec:
     """One searchable position: its shapes, and which candidate operations it may take.
 
     `resolution` is the height and width (pixels) of the layer's input.
+
+    c_in, c_out: channels.  stride: 1 or 2.  stage: number, from 0.  ops: names of those allowed.
     """
 
     c_in: int
@@ -61,6 +63,9 @@ class SearchSpace:
 
     Source of the fbnet spaces: Wu et al., "FBNet" (CVPR 2019), table 1, with the widths of Li et al.,
     "HW-NAS-Bench" (ICLR 2021), on which the public latency tables were measured.
+
+    name: for files.  ops: K names, the columns of tables.  resolution: of the picture, px.  stem_channels, stem_stride: of the first
+    convolution.  head_channels: of the last one, 0: none.  parent: the space whose tables hold here.  style: activation and padding.
     """
 
     name: str

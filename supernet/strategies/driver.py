@@ -43,6 +43,8 @@ class Setting:
     """What every strategy is made from: `Strategy(setting)`. It is a function of this and of what it is told.
 
     `storage` is the URL of an Optuna database (nsga2, motpe; None: in memory) and `study` the name in it.
+
+    region: what may be asked for.  objectives: names of what is minimised.  seed: of all that is random.
     """
 
     region: Region

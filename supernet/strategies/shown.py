@@ -27,6 +27,7 @@ class Shown:
     image_VCHW: of `teacher_VC`, its logits
     groups:     those that search-val has
     base_G:     the teacher's own cross-entropy on search-val
+    problem, teacher: what is searched, and from what.  seed: which images.  most: how many at most
     """
 
     @torch.no_grad()

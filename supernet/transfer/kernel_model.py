@@ -40,7 +40,10 @@ FEWEST = 20  # entries
 
 @dataclass(frozen=True)
 class Estimate:
-    """Milliseconds of one network, in all and by kind of kernel; `error` is the mean relative error to be expected."""
+    """Milliseconds of one network, in all and by kind of kernel; `error` is the mean relative error to be expected.
+
+    ms: in all.  parts_ms: by kind.  notes: for the person.
+    """
 
     ms: float
     error: float
@@ -54,6 +57,7 @@ class KernelModel:
 
     `block_error` is the larger mean relative error on blocks of shapes, and on blocks of input sizes, that were left out of the
     fit; `sizes` are the smallest and the largest input of a timed block, in pixels.
+    `batch`: images at once in the table.
     """
 
     device: str

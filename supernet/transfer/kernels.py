@@ -35,6 +35,7 @@ class Kernel:
     """One launch: multiply-adds, elements moved (read and written) and weights, for one image.
 
     `kind`: pointwise, depthwise, dense (k × k over all channels), grouped, linear, pass, or the name of an operation not known.
+    macs: 0 of a pass.
     """
 
     kind: str

@@ -49,6 +49,7 @@ class ScoreTable:
     """score(architecture) ≈ base + Σ_l added_LK[l, k(l)] (+ pairs, of a score that is a cost); `networks` were scored for it.
 
     kendall, r2: of the sum with the score itself on the held-out networks; None where these all score the same.
+    name: of the score.
     """
 
     name: str

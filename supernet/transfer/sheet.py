@@ -29,6 +29,8 @@ class Sheet:
     """n measured networks: (n, L) operations, (n,) ms, and which ones `lut sample` only added as a check.
 
     `dtype`, `runtime` and `threads` say how they were measured; None where the sheet does not tell.
+
+    space: whose columns `index_nL` are.  latency_ms_n: medians.  check_n: bool.
     """
 
     space: SearchSpace

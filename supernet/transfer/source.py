@@ -20,7 +20,10 @@ MOST_ROWS = 3000  # measurements of a source device that its function is fitted 
 
 @dataclass(frozen=True)
 class Basis:
-    """N architectures as a predictor sees them; every column has mean 0 and standard deviation 1 over the space."""
+    """N architectures as a predictor sees them; every column has mean 0 and standard deviation 1 over the space.
+
+    source_NS: the S source devices' ms.  analytic_NA: totals.  phi_NP: counts of kernels.  onehot_ND: (N, D) operations taken.
+    """
 
     source_NS: np.ndarray
     analytic_NA: np.ndarray
@@ -51,6 +54,8 @@ class Source:
     """Source devices as functions ms = coef[0] + columns @ coef[1:] of an encoding, and the scale of every column.
 
     `columns` says which: the space's one-hot columns, or (devices measured in another space) the shared totals.
+
+    encoder: of architectures.  coef_DS: a column for each of S devices.  reference_NL: the architectures that columns are scaled by.
     """
 
     encoder: Encoder

@@ -5,36 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from supernet.report.facts.differences import Adjusted, Compared, Comparison, Int8, OtherAttribute, TeacherComparison
 from supernet.report.facts.measured import (
     UNKNOWN,
-    Adjusted,
     Attribute,
-    Compared,
-    Comparison,
     Difference,
     Figure,
     Gap,
     GapFigure,
     Group,
-    Int8,
     Metrics,
-    OtherAttribute,
-    TeacherComparison,
     Verdict,
 )
+from supernet.report.facts.networks import Answered, Candidate, Derived, Layer, Trained
 from supernet.report.facts.reading import read
 from supernet.report.facts.runs import (
-    Answered,
-    Candidate,
     Data,
-    Derived,
     Evaluated,
     EvaluateFacts,
     Latency,
-    Layer,
     SearchFacts,
     Table,
-    Trained,
     TrainFacts,
 )
 from supernet.report.facts.side_by_side import AgainstFirst, ComparedRun, CompareFacts

@@ -1,8 +1,4 @@
-"""What was measured on labelled pictures: figures with intervals, gaps, differences in pairs.
-
-JSON of `supernet.metrics.evaluate_predictions`, `supernet.paired.paired_differences` and `supernet.quantisation.quantise_best`.
-"""
-
+"""What was measured on labelled pictures: figures with intervals, gaps. JSON of `supernet.metrics.evaluate_predictions`."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +10,10 @@ from supernet.report.facts.reading import KEY, OPTIONAL
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A value with its 95% interval; None: undefined, or no interval. `too_few`: the images, where there are fewer than 10."""
+    """A value with its 95% interval; None: undefined, or no interval. `too_few`: the images, where there are fewer than 10.
+
+    low, high: its ends.
+    """
 
     value: float | None
     low: float | None
@@ -73,7 +72,10 @@ class Difference(Figure):
 
 @dataclass(frozen=True, kw_only=True)
 class OfClass:
-    """One class over all images: how many there are, and how many were called so."""
+    """One class over all images: how many there are, and how many were called so.
+
+    predicted: images called so.  recall, precision: shares.
+    """
 
     images: int
     predicted: int
@@ -92,7 +94,11 @@ class Majority:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One group of an attribute. Rates of each class by its name; `confusion`: counts, rows are true classes."""
+    """One group of an attribute. Rates of each class by its name; `confusion`: counts, rows are true classes.
+
+    count: images.  accuracy, ece, recall, precision, selection_rate, false_positive_rate, balanced_accuracy: shares.
+    cross_entropy: nats.  auc, average_precision: of two classes, of the `positive` one.
+    """
 
     count: int
     accuracy: Figure
@@ -111,7 +117,11 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """A sensitive attribute. `unknown`: images whose group is not known; `pqd`: lowest rate over highest."""
+    """A sensitive attribute. `unknown`: images whose group is not known; `pqd`: lowest rate over highest.
+
+    groups, gaps: by group and by notion.  empty_groups: names without an image.
+    mean_group_accuracy, worst_group_accuracy: shares; `worst_group` is the latter's name.
+    """
 
     groups: Mapping[str, Group]
     unknown: int
@@ -125,7 +135,10 @@ class Attribute:
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """How intervals were made. `unit`: "sample" or "cluster"; no `resamples`: none were asked for."""
+    """How intervals were made. `unit`: "sample" or "cluster"; no `resamples`: none were asked for.
+
+    units: of these that are drawn.  level: .95.  seed: of the draws.
+    """
 
     resamples: int
     unit: str
@@ -136,7 +149,11 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """All that is said of predictions. What files of before lack is None; `auc` … are of two classes."""
+    """All that is said of predictions. What files of before lack is None; `auc` … are of two classes.
+
+    samples: images.  bootstrap: how intervals were made.  accuracy, ece, balanced_accuracy (mean recall), average_precision: shares.
+    cross_entropy: nats.  by_class, attributes: by name.  majority: the largest class.  positive: of two classes.
+    """
 
     samples: int
     classes: Sequence[str]
@@ -151,89 +168,3 @@ class Metrics:
     auc: Figure | None = field(default=None, metadata=OPTIONAL)
     average_precision: Figure | None = field(default=None, metadata=OPTIONAL)
     attributes: Mapping[str, Attribute]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """Differences of one attribute; `gap` is that of the notion asked for."""
-
-    accuracy: Difference
-    gap: Difference
-    mean_group_accuracy: Difference
-    worst_group_accuracy: Difference
-
-
-@dataclass(frozen=True, kw_only=True)
-class OtherAttribute:
-    """Figures of an attribute after outputs were adjusted by another one's groups. `groups`: accuracies."""
-
-    accuracy: Figure
-    mean_group_accuracy: Figure
-    worst_group_accuracy: Figure
-    gap: Gap
-    groups: Mapping[str, Figure]
-    against_as_trained: Compared
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adjusted(OtherAttribute):
-    """Outputs adjusted by this attribute's groups."""
-
-    method: str
-    others: Mapping[str, OtherAttribute]
-    warnings: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """This run − another one, by attribute: the other as it was trained, and with its outputs adjusted."""
-
-    folder: str
-    accuracy: Difference
-    as_trained: Mapping[str, Compared]
-    adjusted: Mapping[str, Compared]
-    warnings: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherComparison(Comparison):
-    """This run − its teacher, and the teacher's own figures."""
-
-    predicted_ms: float | None
-    accuracy_of_teacher: Figure
-    gaps_of_teacher: Mapping[str, Gap]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttributeScores:
-    """Accuracy of each group, and the gap asked for."""
-
-    groups: Mapping[str, float | None]
-    gap: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    accuracy: float | None
-    attributes: Mapping[str, AttributeScores]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8Compared:
-    """On some images; `agreement`: the share that both give the same class."""
-
-    images: int
-    agreement: float
-    float32: Scores
-    int8: Scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8:
-    """The int8 file: its setting, the agreement of each setting that was tried, and both files on search-val and test."""
-
-    setting: str
-    tried: Mapping[str, float]
-    val: Int8Compared
-    test: Int8Compared
-    warnings: Sequence[str]

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from supernet.report.facts.measured import Adjusted, Comparison, Int8, Metrics, TeacherComparison
+from supernet.report.facts.differences import Adjusted, Comparison, Int8, TeacherComparison
+from supernet.report.facts.measured import Metrics
+from supernet.report.facts.networks import Answered, Candidate, Derived, Layer, Network, Trained
 from supernet.report.facts.reading import OPTIONAL, to_json
 
 Counts = Mapping[str, int]
@@ -15,7 +17,10 @@ Counts = Mapping[str, int]
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """A data set. `counts`: images by split, attribute and group; `positive`: the class that somebody chose of two;
-    `by_class`: there are no groups, and each class stands for one."""
+    `by_class`: there are no groups, and each class stands for one.
+
+    name, licence: of the source.  fingerprint: a hash of all that was used.  classes: names.  class_counts: images by split and class.
+    """
 
     name: str
     licence: str | None = None
@@ -31,7 +36,10 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """Pictures that a finished model was measured on; `split` "all" where there are none."""
+    """Pictures that a finished model was measured on; `split` "all" where there are none.
+
+    name: of the data.  classes, groups: names; groups by attribute.  positive, by_class: as in Data.
+    """
 
     name: str
     split: str
@@ -43,7 +51,10 @@ class Evaluated:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A latency table. `validation`: its sums against `n` whole networks on the device (`mape`, `spearman`); `error`: relative."""
+    """A latency table. `validation`: its sums against `n` whole networks on the device (`mape`, `spearman`); `error`: relative.
+
+    provenance, source, licence: where it is from.  hash: of its content.  notes: for the person.
+    """
 
     device: str
     provenance: str
@@ -56,21 +67,6 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One searchable layer: shapes (channels, px at its input), the operation, its latency, and the probability of each."""
-
-    layer: int
-    stage: int
-    c_in: int
-    c_out: int
-    stride: int
-    resolution: int
-    op: str
-    ms: float
-    probabilities: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Latency:
     """Latency layer by layer: `base_ms` is fixed, of stem, head and classifier."""
 
@@ -80,70 +76,11 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
-    """An architecture with its costs. `ops` is None of a timm baseline; `predicted_error` is relative."""
-
-    ops: Sequence[str] | None
-    arch_def: Sequence[Sequence[str]] | None
-    predicted_ms: float | None
-    predicted_error: float | None
-    budget_ms: float | None
-    macs: float
-    params: float
-    peak_activation_bytes: float | None = field(default=None, metadata=OPTIONAL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Derived(Network):
-    """What a search found."""
-
-    log_probability: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained(Network):
-    """What was trained. `estimated`: that no table predicts it, and how good the estimate is or why there is none."""
-
-    name: str
-    device: str | None
-    estimated: str | None = field(default=None, metadata=OPTIONAL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """As `supernet.problem.Candidate`, and whether it was derived."""
-
-    ops: Sequence[str]
-    costs: Mapping[str, float]
-    log_probability: float | None = None
-    accuracy: float
-    mean_group_accuracy: float
-    gap: float | None
-    non_dominated: bool
-    cross_entropy: float | None = None
-    by_hand: bool = False
-    gaps: Mapping[str, float | None] | None = field(default=None, metadata=OPTIONAL)
-    distance: float | None = field(default=None, metadata=OPTIONAL)
-    derived: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answered:
-    """One device, budget and fairness weight that a search for several answers; losses in nats, as the search foretells them."""
-
-    device: str
-    budget_ms: float
-    weight: float
-    ops: Sequence[str]
-    costs: Mapping[str, float]
-    mean_loss: float
-    gap: float
-    folder: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """Of every run. `asked`: the options by name, as they stand (another version's may lack some); `notes`: for the person."""
+    """Of every run. `asked`: the options by name, as they stand (another version's may lack some); `notes`: for the person.
+
+    schema_version, command: what wrote it.  date: of its end.  machine, versions, commit: where and with what it ran.
+    """
 
     schema_version: int = 1
     command: str
@@ -173,7 +110,10 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFacts(RunFacts):
-    """`seconds` of wall time by part; `evaluations`: of an ask/tell strategy; `history`: the rows of metrics.jsonl."""
+    """`seconds` of wall time by part; `evaluations`: of an ask/tell strategy; `history`: the rows of metrics.jsonl.
+
+    steps: of training.  data, table, derived, candidates, answers: as their classes say.  base_ms, layers: the prediction's parts.
+    """
 
     seconds: Mapping[str, float]
     steps: int | None = field(default=None, metadata=OPTIONAL)
@@ -207,7 +147,11 @@ class SearchFacts(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainFacts(RunFacts):
-    """`files`: what was written for a device, or why not; `closer`: `supernet.closer`; `table`, `base_ms`, `layers`: where the table is at hand."""
+    """`files`: what was written for a device, or why not; `closer`: `supernet.closer`; `table`, `base_ms`, `layers`: where the table is at hand.
+
+    seconds: wall time by part.  data, arch, metrics, int8, baseline, teacher: as their classes say.  adjusted: by attribute.
+    preprocessing: what is done to a picture.  pretrained: where weights are from.  history: the rows of metrics.jsonl.
+    """
 
     seconds: Mapping[str, float]
     data: Data
@@ -241,7 +185,10 @@ class TrainFacts(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateFacts(RunFacts):
-    """Of a finished model on other pictures."""
+    """Of a finished model on other pictures.
+
+    data, metrics: as their classes say.  preprocessing: what is done to a picture.  closer: `supernet.closer`.
+    """
 
     data: Evaluated
     preprocessing: Mapping[str, Any]

@@ -20,7 +20,12 @@ class AgainstFirst:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """A training. `worst`: (group, its accuracy) by attribute; `against_first`: a text says why there are no differences."""
+    """A training. `worst`: (group, its accuracy) by attribute; `against_first`: a text says why there are no differences.
+
+    folder, arch: names.  searched, pretrained: how it came about.  images: of test.  gaps: by attribute.
+    predicted_ms, predicted_error, device, estimated, budget_ms: as in report.json.  macs, params: for one image.
+    int8_accuracy, val_accuracy: shares; None: not known.
+    """
 
     folder: str
     arch: str
@@ -44,7 +49,11 @@ class ComparedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareFacts:
-    """`fairness`: the notion that the first run asked for, whose gaps these are."""
+    """`fairness`: the notion that the first run asked for, whose gaps these are.
+
+    schema_version, command, name, date: of the comparison.  runs: the first is what others are compared with.
+    machine, versions, commit: where and with what it ran.
+    """
 
     schema_version: int = 1
     command: str
