@@ -1,4 +1,5 @@
 """What was measured on labelled pictures: figures with intervals, gaps. JSON of `supernet.metrics.evaluate_predictions`."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
