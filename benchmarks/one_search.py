@@ -19,6 +19,7 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from micro_search import RECIPE, problem_of
 from one_search_runs import SEPARATE, every_run
 from results_io import write_results
 from scipy.stats import kendalltau
+from sklearn.linear_model import BayesianRidge
 from truth_table import Truth
 
 from supernet import answers as answers_module
@@ -59,6 +61,19 @@ def table_of_training(truth: Truth, seed: int, rows: np.ndarray) -> Quality:
     return Quality(
         truth.space, ("writer: employee", "writer: student"), ("writer", "writer"), "log", base_G, added_LKG, None
     )
+
+
+def kendall_with_pairs(truth: Truth, seed: int, rows: np.ndarray) -> float:
+    """Kendall's τ with the other training's error where each pair of layers has effects of its own, too."""
+    options_NLK = np.eye(truth.space.valid_LK.shape[1])[truth.index_NL]
+    columns = [options_NLK.reshape(len(options_NLK), -1)]
+    for a, b in combinations(range(options_NLK.shape[1]), 2):
+        columns.append((options_NLK[:, a, :, None] * options_NLK[:, b, None, :]).reshape(len(options_NLK), -1))
+    shown_NF = np.concatenate(columns, axis=1)
+    wrong_N = (1 - truth.group_accuracy_NSG("val")[:, seed]).mean(-1) + 0.5 / truth.arrays["total_val"].sum()
+    model = BayesianRidge().fit(shown_NF[rows], np.log(wrong_N[rows]))
+    error_N, _ = truth.of_seeds([s for s in range(truth.seeds) if s != seed])
+    return float(kendalltau(model.predict(shown_NF), error_N).statistic)
 
 
 def table_of_supernet(truth: Truth, seed: int, folder: Path, effort: Row) -> tuple[Quality, Row]:
@@ -206,6 +221,7 @@ def main() -> None:
             found, wrong, each = by_table(cells, chooser, quality, [seed])
             records, violations = records + found, violations + wrong
             seconds.append(each)
+            summary.setdefault(f"kendall_table{name}_pairs", []).append(kendall_with_pairs(truth, seed, rows))
             taus[name].append(ranked(truth, quality, [s for s in range(truth.seeds) if s != seed]))
     costs = []
     for seed in range(seeds):
@@ -231,6 +247,7 @@ def main() -> None:
         + by_chance(cells)
         + by_oracle(cells)
     )
+    summary = {name: float(np.mean(v)) if name.endswith("_pairs") else v for name, v in summary.items()}
     summary |= summarise(cells, records)
     summary |= one_against_separate(cells, records, runs)
     for name, pairs in taus.items():
