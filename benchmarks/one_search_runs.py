@@ -54,8 +54,8 @@ def regional(truth: Truth, budgets: Mapping[str, Sequence[float]], folder: Path)
     return replace(problem, regions=tuple(regions))
 
 
-def one_shot(truth: Truth, budgets: Mapping[str, Sequence[float]], weights: Sequence[float], seed: int, effort: Row, keep: Path) -> Row:  # fmt: skip
-    """One supernet for all regions, its table of losses, the programme's answers. The table is left at `keep`."""
+def one_shot(truth: Truth, budgets: Mapping[str, Sequence[float]], seed: int, effort: Row, keep: Path) -> Row:  # fmt: skip
+    """One supernet for all regions; its table of losses is left at `keep`."""
     config = SearchConfig(strategy="one-shot", seed=seed, **{**RECIPE, **effort})
     started = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
@@ -65,14 +65,19 @@ def one_shot(truth: Truth, budgets: Mapping[str, Sequence[float]], weights: Sequ
         running.supernet.train()
         quality = fit_quality(config, problem, running.logits)
     quality.save(keep)
-    return {"answers": answered(truth, quality, problem.regions, weights), "seconds": time.process_time() - started}
+    return {"seconds": time.process_time() - started}
 
 
-def answered(truth: Truth, quality: Quality, regions: Sequence[Region], weights: Sequence[float]) -> Answered:
+def answered(
+    truth: Truth, quality: Quality, budgets: Mapping[str, Sequence[float]], weights: Sequence[float]
+) -> Answered:
+    """What the product answers from the table."""
     found = []
-    for region, weight in product(regions, weights):
-        best = answers(quality, [region.latency], {"latency": region.limit_ms}, Wish(weight))[0]
-        found.append((region.device, region.budget_ms, weight, int(truth.row(best.index_L))))
+    for device, own in budgets.items():
+        latency = load_table(device).cost(truth.space)
+        for ms, weight in product(own, weights):
+            best = answers(quality, [latency], {"latency": ms}, Wish(weight))[0]
+            found.append((device, ms, weight, int(truth.row(best.index_L))))
     return found
 
 
@@ -110,7 +115,8 @@ def every_run(truth: Truth, budgets: Mapping[str, Sequence[float]], weights: Seq
     found: dict[str, list[Row]] = {"one_shot": [], "generator": [], "separate": []}
     for seed in range(seeds):
         asked, keep = (truth, budgets, weights, seed, effort), folder / f"one-shot-quality-{seed}.json"
-        found["one_shot"].append(kept(folder / f"one-shot-{seed}.json", one_shot, *asked, keep))
+        spent = kept(folder / f"one-shot-{seed}.json", one_shot, truth, budgets, seed, effort, keep)
+        found["one_shot"].append({**spent, "answers": answered(truth, Quality.load(keep), budgets, weights)})
         found["generator"].append(kept(folder / f"generator-{seed}.json", generator, *asked, "gumbel-top2"))
         print(f"seed {seed}: one-shot, generator", flush=True)
     for device, number in product(SEPARATE, range(len(budgets[SEPARATE[0]]))[:: 6 if effort else 1]):

@@ -1,7 +1,7 @@
 """A table of predicted losses and the costs of any device → the best architectures inside every budget, exactly.
 
-Minimised is the mean of the groups' predicted losses plus a weight times their gap, or the worst group's loss; a cap on the gap may be
-held. With the logarithm as the table's link, a loss is the exponential of a sum over layers. Outer approximation (Duran &
+Minimised is the mean of the groups' predicted losses plus a weight times their gap (`Quality.gap_trust` of it), or the worst group's loss;
+a cap on the gap may be held. With the logarithm as the table's link, a loss is the exponential of a sum over layers. Outer approximation (Duran &
 Grossmann, 1986) makes that linear: a loss from below by tangents, and, where a gap subtracts one, from above by chords between
 points, one of which a binary variable picks. What linear programmes find first bounds each loss, so that few points do.
 Whatever is found is told exactly to the next programme, until the programme's bound and the best found agree to `CLOSE`.
@@ -13,6 +13,7 @@ Shapes: L layers, K operations, G groups, V columns of the integer programme.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -39,6 +40,7 @@ def answers(
     Raises UserError where nothing fits, with the least possible cost, or where nothing keeps the cap, with the least gap.
     """
     valid_LK = quality.space.valid_LK
+    wish = replace(wish, weight=wish.weight * quality.gap_trust)
     for cost in costs:
         limit, (least, _) = budgets.get(cost.name, np.inf), cost.bounds(valid_LK)
         if least > limit:

@@ -51,6 +51,7 @@ class SearchOptions(CommonOptions, total=False):
     fairness_weights: str | None
     max_params: float | None
     max_macs: float | None
+    dtype: str | None
     max_sram_kb: float | None
     latency_weight: float | None
     latency_quantile: float | None

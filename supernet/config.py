@@ -99,7 +99,8 @@ class SearchConfig(CommonConfig):
     fairness_weights: str | None = _option(None, "several weights of the predicted gap beside the predicted loss", where=[_ONE_SHOT], group="task", more=True)  # fmt: skip
     max_params: float | None = _option(None, "budget of parameters, e.g. 1e6; held with the others", within="(0, 1e12]", group="task")  # fmt: skip
     max_macs: float | None = _option(None, "budget of multiply-accumulates an image, e.g. 30e6", within="(0, 1e15]", group="task", more=True)  # fmt: skip
-    max_sram_kb: float | None = _option(None, "budget of peak activation memory in KiB, one float32 image", within="(0, 1e9]", group="task")  # fmt: skip
+    dtype: str | None = _option(None, "number format of the deployed network, e.g. int8; default: the table's", pattern="float32|float16|int8", group="task", more=True)  # fmt: skip
+    max_sram_kb: float | None = _option(None, "budget of peak activation memory in KiB, one image", within="(0, 1e9]", group="task")  # fmt: skip
     latency_weight: float | None = _option(None, "fixed weight λ_lat of latency / budget; default: it adapts itself", within="[0, 1e6]", where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     latency_quantile: float | None = _option(None, "keep the budget with this probability (adapted tables)", within="[0.5, 1)", group="task", more=True)  # fmt: skip
     accept_poor_table: bool = _option(False, "search with a table that failed its own validation", group="task", more=True)  # fmt: skip

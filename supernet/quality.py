@@ -21,6 +21,8 @@ from supernet.schema import read_json, write_json
 from supernet.spaces import SearchSpace, get_space
 
 QUALITY = "quality.json"
+SUPERNET = "paths of a supernet, shared weights"  # source of a table
+GAP_TRUST = 0.1  # how much a gap that a supernet foretells counts: fully counted it made the trained networks' gaps larger (one_search.json)
 Link = Literal["log", "identity"]
 UNITS: dict[Link, str] = {
     "log": "log of nats of cross-entropy on search-val",
@@ -53,6 +55,11 @@ class Quality:
     fit: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     teacher_sha256: str | None = None
+
+    @property
+    def gap_trust(self) -> float:
+        """What a weight of the predicted gap is multiplied with."""
+        return GAP_TRUST if self.fit.get("source") == SUPERNET else 1.0
 
     def linked_NG(self, index_NL: np.ndarray) -> np.ndarray:
         """(N, G) the link of the loss of architectures (N, L)."""

@@ -23,7 +23,7 @@ from supernet.config import SearchConfig
 from supernet.data import Batch, Batches
 from supernet.data.grouped import Split
 from supernet.problem import Problem
-from supernet.quality import QUALITY, Quality
+from supernet.quality import QUALITY, SUPERNET, Quality
 from supernet.scoring import compared_images, members_GV, present_groups
 
 IMAGES = 128  # of search-val, and more where a group would have few
@@ -57,7 +57,7 @@ def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quali
             loss_NG[n] = (member_GV @ loss_V) / member_GV.sum(axis=1)
     base_G, added_LKG = fit_table(space.valid_LK, index_NL, loss_NG)
     error_G, told = cross_validated(space.valid_LK, index_NL, loss_NG, attributes)
-    facts = {"paths": number, "images": len(index_V), "source": "paths of a supernet, shared weights", **told}
+    facts = {"paths": number, "images": len(index_V), "source": SUPERNET, **told}
     names = tuple(one.name for one in groups)
     return Quality(space, names, attributes, "log", base_G, added_LKG, error_G, facts, problem.data.fingerprint)
 

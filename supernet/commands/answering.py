@@ -86,7 +86,7 @@ def asked_of(options: argparse.Namespace) -> Asked:
     table, notes = table_for(table, space)
     channels, classes = arch.input.channels, len(arch.classes)
     limits = limits_of(options)
-    costs = {"latency": table.cost(space)} | costs_of(space, channels, classes, limits)
+    costs = {"latency": table.cost(space)} | costs_of(space, channels, classes, limits, table.dtype)
     if quality.link == "identity":  # blocks replaced in a teacher: depth is cut as the search itself cuts it
         costs["depth_order"], limits["depth_order"] = depth_order(space), 0.0
         notes.append(

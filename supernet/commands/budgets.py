@@ -65,12 +65,21 @@ def regions(config: SearchConfig, space: SearchSpace) -> tuple[tuple[Region, ...
             raise why
         notes += [*told, *([] if why is None else [f"Left out: {why}"])]
         found += kept
+    if len(formats := {region.table.dtype for region in found}) > 1:
+        raise UserError(
+            f"The tables of --devices are of different number formats ({', '.join(sorted(formats))}): take one."
+        )
+    if formats != {"float32"}:
+        notes.append(
+            f"The table is of {found[0].table.dtype}: budgets and predictions are of the network in this format."
+        )
     return tuple(found), files, list(dict.fromkeys(notes))
 
 
 def device_table(config: SearchConfig, space: SearchSpace, file: Path) -> tuple[LatencyTable, list[str]]:
     """A device's table for the space, and lines for the person. Raises UserError for a poor one that was not accepted."""
     table = load_table(str(file))
+    require_format(table, config.dtype, space)
     require_good(table, config.accept_poor_table)
     if config.accept_poor_table and table.content["validation"] is None:
         raise UserError(
@@ -82,14 +91,23 @@ def device_table(config: SearchConfig, space: SearchSpace, file: Path) -> tuple[
     return table, notes
 
 
-def costs_of(space: SearchSpace, channels: int, classes: int, limits: Collection[str]) -> dict[str, Cost]:
+def require_format(table: LatencyTable, dtype: str | None, space: SearchSpace) -> None:
+    """Raises UserError where the table's latencies are of another number format than the one that was asked for."""
+    if dtype is not None and table.dtype != dtype:
+        raise UserError(
+            f"The table of {table.device} holds {table.dtype} latencies, not {dtype}. Measure these on the device: "
+            f"supernet lut build --space {space.name} --dtype {dtype} --device {table.device}"
+        )
+
+
+def costs_of(
+    space: SearchSpace, channels: int, classes: int, limits: Collection[str], dtype: str = "float32"
+) -> dict[str, Cost]:
     """The costs beside latency. Peak memory only where it has a limit: in a large space its table takes seconds."""
-    tables = {"macs": macs_table, "params": params_table, "peak_memory": peak_table}
-    return {
-        name: table(space, channels, classes)
-        for name, table in tables.items()
-        if name != "peak_memory" or name in limits
-    }
+    costs = {"macs": macs_table(space, channels, classes), "params": params_table(space, channels, classes)}
+    if "peak_memory" in limits:
+        costs["peak_memory"] = peak_table(space, channels, classes, dtype)
+    return costs
 
 
 def half_way_ms(space: SearchSpace, latency: Cost) -> float:

@@ -104,10 +104,12 @@ def architecture(asked: Asked, one: Answer, device: str, budget_ms: float, wish:
     from supernet.engine.circumstances import commit, versions
 
     ops, table = asked.quality.space.names(one.index_L), asked.table
-    peak = path_peak_bytes(asked.quality.space, ops, asked.arch.input.channels, len(asked.arch.classes))
+    channels, classes = asked.arch.input.channels, len(asked.arch.classes)
+    peak = path_peak_bytes(asked.quality.space, ops, channels, classes, table.dtype)
     changed = {
         "device": device,
         "budget_ms": budget_ms,
+        "dtype": table.dtype,
         "latency_quantile": None,
         "max_gap": asked.arch.config.get("max_gap"),
     }

@@ -11,7 +11,6 @@ import numpy as np
 from supernet.commands import answering
 from supernet.options import numbers
 from supernet.program import Help
-from supernet.report.words import milliseconds
 
 EPILOG = """\
 examples:
@@ -103,6 +102,8 @@ def hypervolume_of(asked: answering.Asked, rows: list[dict[str, Any]]) -> float:
 
 def table_lines(rows: list[dict[str, Any]]) -> list[str]:
     """What the terminal shows; a star marks what none other dominates."""
+    from supernet.report.words import milliseconds
+
     lines = ["    latency  mean loss      gap  operations"]
     for row in rows:
         loss, gap, ms = figures(row)

@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     folder = problem.folder
     problem = replace(problem, notes=(*problem.notes, *unknown_gap_notes(config, problem.data)))
     config = replace(
-        with_epochs(config, len(problem.data.train)), resume=None, space=problem.space.name
+        with_epochs(config, len(problem.data.train)), resume=None, space=problem.space.name, dtype=problem.table.dtype
     )  # what it leaves is what one call leaves
     if folder.writes:
         print("\n".join((*problem.notes, folder.words(), folder.save_options("search", to_file(config)))), flush=True)
@@ -165,7 +165,7 @@ def derived_architecture(config: SearchConfig, problem: Problem, candidate: Cand
         versions=versions(),
         commit=commit(),
         weights_sha256=sha256(weights) if config.teacher is not None else None,
-        peak_activation_bytes=path_peak_bytes(space, candidate.ops, data.channels, len(data.classes)),
+        peak_activation_bytes=path_peak_bytes(space, candidate.ops, data.channels, len(data.classes), table.dtype),
     )
 
 

@@ -186,7 +186,7 @@ def prepare(config: SearchConfig) -> Problem:
         check_classes(teacher, data.classes, data.channels)
         data = replace(data, preprocessing=teacher.spec)
     budgets = {"latency": main.limit_ms} | limits_of(config)
-    costs = {"latency": main.latency} | costs_of(space, data.channels, len(data.classes), budgets)
+    costs = {"latency": main.latency} | costs_of(space, data.channels, len(data.classes), budgets, main.table.dtype)
     for one in every:
         check_feasible(space, {**costs, "latency": one.latency}, {**budgets, "latency": one.limit_ms})
     missing = None if teacher is None else no_control(space, list(costs.values()), budgets)

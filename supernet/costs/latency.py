@@ -43,6 +43,11 @@ class LatencyTable:
         return str(self.content["provenance"])
 
     @property
+    def dtype(self) -> str:
+        """Number format of the networks that were timed; published tables do not tell, and are of float32."""
+        return str(self.content["dtype"] or "float32")
+
+    @property
     def _validation(self) -> dict[str, Any]:
         return self.content["validation"] or {}
 

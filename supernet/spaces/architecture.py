@@ -75,7 +75,7 @@ class Architecture:
     `ops` names the operation of each layer, `arch_def` is the same as timm architecture strings by stage.
     `predicted_ms` is the table's sum, `predicted_error` its relative error (MAPE on held-out networks) where the
     table tells one. `weights_sha256` is of the weights that a search from a teacher left beside it.
-    `peak_activation_bytes`: the most that is alive at one moment, for one float32 image (costs/memory.py). `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
+    `peak_activation_bytes`: the most that is alive at one moment, for one image in the number format of the table (costs/memory.py). `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
     `stem_channels`, `stem_stride` and `head_channels` are the fixed ends, `input` what is done to a picture. `classes` and `groups` are names.
     `device` and `budget_ms` are what was asked for, `config` and `seed` the search's. `versions` and `commit` say what it was made with,
     `schema_version` how the file is written.
