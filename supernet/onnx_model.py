@@ -27,11 +27,11 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(
                 model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"]
             )
+            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # onnxruntime has a class of its own for each kind, all of them plain exceptions
             raise UserError(
                 f"{self.name} does not load in onnxruntime ({str(error).splitlines()[0][:200]})."
             ) from error
-        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         (first, *others) = self._session.get_inputs()
         if others or len(first.shape) != 4 or len(self._session.get_outputs()) != 1:
             raise UserError(f"{self.name} is not an image classifier with one input and one output.")

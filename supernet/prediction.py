@@ -15,6 +15,7 @@ from latency_luts.sheets import csv_text
 from supernet.bars import bar
 from supernet.data.pictures import SUFFIXES, White, open_picture
 from supernet.data.tables import read_table
+from supernet.data.trees import pictures_below
 from supernet.data.unpack import unpacked
 from supernet.errors import UserError
 from supernet.models import read_model
@@ -42,9 +43,16 @@ class Classifier(NamedTuple):
         while batch := list(islice(remaining, BATCH)):
             prepared = [self._prepared(picture) for picture in batch]
             images = [image for image in prepared if isinstance(image, np.ndarray)]
-            rows = iter(self.probabilities(np.stack(images)) if images else ())
+            rows = iter(self._finite(np.stack(images)) if images else ())
             for image in prepared:
                 yield image if isinstance(image, UserError) else next(rows)
+
+    def _finite(self, image_BCHW: np.ndarray) -> np.ndarray:
+        """Raises UserError for a model that answers with no numbers: it would seem to name the first class."""
+        prob_BC = self.probabilities(image_BCHW)
+        if not np.isfinite(prob_BC).all():
+            raise UserError("The model's outputs are not finite: its training diverged, or its weights are damaged.")
+        return prob_BC
 
     def _prepared(self, picture: Path | Image.Image) -> np.ndarray | UserError:
         try:
@@ -73,22 +81,26 @@ def load_classifier(path: Path) -> Classifier:
     return Classifier(model.classes, model.spec, probabilities)
 
 
-def find_pictures(path: Path, file_col: str = "file_name") -> list[tuple[str, Path]]:
+def find_pictures(path: Path, file_col: str | None = None) -> list[tuple[str, Path]]:
     """(name, file) of the picture itself, of all below a folder (or in a .zip) by name, or of a table's rows in their order.
 
-    Raises UserError where there is none.
+    `file_col` is the table's column of the files (None: file_name). Hidden files are no pictures. Raises UserError where there is
+    none, and for a column where there is no table.
     """
     path = unpacked(path)
     if path.is_file() and path.suffix.lower() in TABLES:
+        file_col = file_col or "file_name"
         rows = [(cells[file_col], Path(image.path)) for image, cells in read_table(path, file_col, ())]
         if not rows:
             raise UserError(f"{path} has no rows.")
         return rows
+    if file_col is not None:
+        raise UserError(f"--file-col has no effect: {path} is no table.")
     if path.is_file():
         return [(path.name, path)]
     if not path.is_dir():
         raise UserError(f"{path} does not exist: give a folder of pictures, a CSV file, or one picture.")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = sorted(pictures_below(path))
     if not found:
         raise UserError(f"No picture is below {path}: known are {', '.join(SUFFIXES)}.")
     return [(file.relative_to(path).as_posix(), file) for file in found]

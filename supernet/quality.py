@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from supernet.errors import UserError
+from supernet.intervals import TOO_FEW
 from supernet.schema import read_json, write_json
 from supernet.spaces import SearchSpace, get_space
 
@@ -40,7 +41,7 @@ class Quality:
     base_G, added_LKG: see above; 0 where an operation is not allowed
     error_G:     how far the link of the loss is off on paths that were left out (root of the mean square); None if not known
     teacher_sha256: of the weights of the trained network that blocks were replaced in, if it was so
-    fit:         how it was fitted, for people: paths, images, Kendall's τ on what was left out …
+    fit:         how it was fitted, for people: paths, images, those of each group, Kendall's τ on what was left out …
     fingerprint: of the data
     space:       of L layers and K options
     """
@@ -79,6 +80,11 @@ class Quality:
     def gap(self, loss_G: np.ndarray) -> float:
         """`gaps` of one architecture."""
         return float(self.gaps(loss_G))
+
+    def few(self) -> dict[str, int]:
+        """Images of the groups whose loss rests on fewer than `TOO_FEW` of search-val; none where an earlier version did not count."""
+        counts: dict[str, int] = self.fit.get("group_images", {})
+        return {name: number for name, number in counts.items() if number < TOO_FEW}
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
@@ -144,6 +150,11 @@ _SCHEMA: dict[str, Any] = {
         "teacher_sha256": {"anyOf": [{"type": "null"}, {"type": "string", "maxLength": 500}]},
         "unit": {"type": "string", "maxLength": 500},
         "error_G": {"anyOf": [{"type": "null"}, _NUMBERS]},
-        "fit": {"type": "object"},
+        "fit": {
+            "type": "object",
+            "properties": {
+                "group_images": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+            },
+        },
     },
 }

@@ -57,8 +57,14 @@ def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quali
             loss_NG[n] = (member_GV @ loss_V) / member_GV.sum(axis=1)
     base_G, added_LKG = fit_table(space.valid_LK, index_NL, loss_NG)
     error_G, told = cross_validated(space.valid_LK, index_NL, loss_NG, attributes)
-    facts = {"paths": number, "images": len(index_V), "source": SUPERNET, **told}
     names = tuple(one.name for one in groups)
+    facts = {
+        "paths": number,
+        "images": len(index_V),
+        "source": SUPERNET,
+        "group_images": dict(zip(names, member_GV.sum(axis=1).astype(int).tolist(), strict=True)),
+        **told,
+    }
     return Quality(space, names, attributes, "log", base_G, added_LKG, error_G, facts, problem.data.fingerprint)
 
 

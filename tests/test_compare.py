@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from test_preprocessing import folder, photo
 
-from supernet.commands.baseline import KNOWN, choose, verdict
+from supernet.commands.baseline import KNOWN, choose, is_done, network_names, verdict
+from supernet.commands.compare import comparison
 from supernet.commands.main import main
 from supernet.costs.latency import load_table
 from supernet.errors import UserError
@@ -42,13 +44,13 @@ def error(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
 def test_the_best_known_inside_the_budget_are_taken() -> None:
     assert list(KNOWN.values()) == sorted(KNOWN.values(), reverse=True)
     table = load_table("rpi4")
-    chosen = choose(table, list(KNOWN), 96, 14.0, 3)
+    chosen = choose(table, list(KNOWN), (3, 96), 14.0, 3)
     assert list(chosen.ms) == ["lcnet_075", "mnasnet_small", "mobilenetv2_050"]
     assert all(ms <= 14 for ms in chosen.ms.values()) and any(
         "mobilenetv3_small_100: 14.2 ms" in line for line in chosen.skipped
     )
     with pytest.raises(UserError, match=r"The fastest of them takes 8.\d+ ms at 96 px"):
-        choose(table, list(KNOWN), 96, 5.0, 3)
+        choose(table, list(KNOWN), (3, 96), 5.0, 3)
 
 
 def test_each_is_trained_and_the_page_has_their_figures(home: Path) -> None:
@@ -88,6 +90,91 @@ def test_a_run_is_compared_with_earlier_ones(home: Path, tmp_path: Path, capsys:
     assert not (tmp_path / "x.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("metrics",), None, "is damaged, or of a version"),
+        (("metrics", "accuracy"), "high", "Metrics: accuracy"),
+        (("arch", "predicted_ms"), [9], "Trained: predicted_ms"),
+        (("history",), 3, "report"),
+        (("int8",), {"setting": "MinMax"}, "Int8: tried"),
+        (("asked", "fairness"), ["gap"], "No fairness notion"),
+        (("data", "groups"), {"group": 5}, "Data: groups"),
+    ],
+)
+def test_a_damaged_report_is_one_line(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], path: tuple[str, ...], value: Any, words: str
+) -> None:
+    damaged = tmp_path / "run"
+    shutil.copytree(home / NETWORKS[0], damaged)
+    report = json.loads((damaged / "report.json").read_text())
+    inside = report
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = value
+    (damaged / "report.json").write_text(json.dumps(report))
+    assert words in error(capsys, "compare", damaged, home / NETWORKS[1], "--out", tmp_path / "page.html")
+
+
+def test_damaged_predictions_are_one_line_and_other_pictures_are_not_paired(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "run"
+    shutil.copytree(home / NETWORKS[1], other)
+    arrays = dict(np.load(other / "predictions.npz"))
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({name: array for name, array in arrays.items() if name != "group"}, "lacks group"),
+        (arrays | {"label": arrays["label"][:-1]}, "has the wrong shape"),
+        (arrays | {"prob": arrays["prob"] * np.nan}, "prob is not all finite"),
+        (arrays | {"label": arrays["label"] + 9}, "out of range"),
+        ({name: array[:-2] for name, array in arrays.items()}, "not compared"),
+    ]
+    for changed, words in changes[:-1]:
+        np.savez(other / "predictions.npz", **changed)
+        assert words in error(capsys, "compare", home / NETWORKS[0], other, "--out", tmp_path / "page.html")
+    # another data set with as many pictures of each class and group: the same labels in the same order
+    np.savez(other / "predictions.npz", **arrays | {"name": arrays["name"] + np.uint64(1)})
+    main(["compare", str(home / NETWORKS[0]), str(other), "--out", str(tmp_path / "page.html")])
+    assert "not compared: other test images" in (tmp_path / "page.html").read_text()
+    earlier = {name: array for name, array in arrays.items() if name != "name"}
+    np.savez(other / "predictions.npz", **earlier)
+    main(["compare", str(home / NETWORKS[0]), str(other), "--out", str(tmp_path / "page2.html")])
+    assert "not compared" not in (tmp_path / "page2.html").read_text(), "an earlier version kept no names"
+
+
+def test_figures_on_search_val_are_those_of_the_weights_that_were_kept(home: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(home / NETWORKS[0], run)
+    report = json.loads((run / "report.json").read_text())
+    rows = [{"step": n, "val_accuracy": accuracy, "val_mean_recall": recall} for n, accuracy, recall in ((1, 0.9, 0.5), (2, 0.7, 0.8), (3, 0.6, 0.6))]  # fmt: skip
+    for asked, accuracy, recall in (
+        ({}, 0.6, None),
+        ({"keep": "best"}, 0.9, None),
+        ({"class_weight": "balanced"}, 0.6, 0.6),
+        ({"keep": "best", "class_weight": "balanced"}, 0.7, 0.8),
+        ({"train_on_val": True}, None, None),
+    ):
+        (run / "report.json").write_text(json.dumps(report | {"history": rows, "asked": report["asked"] | asked}))
+        found = comparison([home / NETWORKS[1], run])["runs"][1]
+        assert (found["val_accuracy"], found["val_mean_recall"]) == (accuracy, recall), asked
+
+
+def test_a_network_that_names_one_class_is_said_to(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(home / NETWORKS[0], run)
+    report = json.loads((run / "report.json").read_text())
+    for exceeded in (False, True):
+        report["metrics"]["majority"] = {"class": "a", "share": 0.5, "exceeded": exceeded}
+        (run / "report.json").write_text(json.dumps(report))
+        main(["compare", str(run), str(home / NETWORKS[1]), "--out", str(tmp_path / f"{exceeded}.html")])
+        line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(str(run)))
+        page = (tmp_path / f"{exceeded}.html").read_text()
+        assert ('no better than always "a"' in line) is not exceeded
+        assert ("no better than always" in page.split("<table")[1].split("</tr>")[1]) is not exceeded
+
+
 def test_runs_have_the_shortest_names_that_differ() -> None:
     assert short_names(["runs/a", "runs/b"]) == ["a", "b"]
     assert short_names(["one/a", "two/a", "two/b"]) == ["one/a", "two/a", "two/b"]
@@ -112,6 +199,10 @@ def test_what_to_ship_follows_from_search_val_and_the_intervals() -> None:
     )
     assert verdict([unknown | {"val_accuracy": 0.95}, slow]).startswith("Ship unknown: the best on search-val (95.0%).")
     assert "nothing but test" in verdict([found("a", None, 1.0, 0.5, 0.1)])
+    constant = slow | {"majority": {"class": "sound", "share": 0.9, "exceeded": False}}
+    assert verdict([constant, worse]).startswith('Ship none of them yet. slow: the best on search-val (90.0%), is on test no better than always "sound"')  # fmt: skip
+    recalled = [one | {"val_mean_recall": recall} for one, recall in ((slow, 0.5), (fast, 0.8))]
+    assert verdict(recalled).startswith("Ship fast: the best on search-val (mean recall 80.0%).")
 
 
 def test_what_baseline_needs_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,3 +212,33 @@ def test_what_baseline_needs_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "neither a file nor a timm model" in error(
         capsys, "baseline", "--networks", "mobilenetv9", "--budget-ms", "9", "--out", tmp_path / "x"
     )
+    asked = ["baseline", "--budget-ms", "9", "--out", tmp_path / "x"]
+    assert "--number has no effect" in error(capsys, *asked, "--networks", "lcnet_050", "--number", "2")
+    assert "names of timm models" in error(capsys, *asked, "--networks", "lcnet_050,,lcnet_075")
+    assert "--space is not for baseline" in error(capsys, *asked, "--space", "fbnet224")
+    assert "--from-scratch is not for baseline" in error(capsys, *asked, "--from-scratch")
+    assert "has no report.json" in error(capsys, *asked, "--baseline", tmp_path), "before any training"
+
+
+def test_names_are_taken_once_without_their_blanks() -> None:
+    asked = argparse.Namespace(networks=" lcnet_050, lcnet_075 ,lcnet_050", number=None)
+    assert network_names(asked) == ["lcnet_050", "lcnet_075"]
+
+
+def test_a_finished_training_with_other_options_is_not_taken_for_this_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = home / NETWORKS[0]
+    same = argparse.Namespace(
+        data=str(home.parent / "photos"), resolution=32, threads=1, bootstrap=20, export="none", budget_ms=20.0,
+        arch=NETWORKS[0], out=str(run), quick=True,
+    )  # fmt: skip
+    assert is_done(run, same) and not is_done(home / "none", same)
+    with pytest.raises(UserError, match="was trained with another epochs, lr"):
+        is_done(run, argparse.Namespace(**vars(same) | {"lr": 0.1, "epochs": 30}))
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps(report | {"exports_pending": True}))
+    try:
+        assert not is_done(run, same), "its files for a device are still to be written"
+    finally:
+        (run / "report.json").write_text(json.dumps(report))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supernet.commands.cap import derived_gap_notes, soft_gap_notes, trained_gap_notes
+from supernet.commands.cap import derived_gap_notes, majority_notes, soft_gap_notes, trained_gap_notes
 from supernet.commands.comparison import (
     against_baseline,
     comparison_words,
@@ -117,7 +117,7 @@ def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not those of this run"):
         read_baseline(str(tmp_path), other)
     save_predictions(tmp_path, d, prob, {"sex": prob[:, :2], "age": prob})
-    with pytest.raises(UserError, match="not those of this run"):
+    with pytest.raises(UserError, match="adjusted_0 has the wrong shape"):
         read_baseline(str(tmp_path), d)
     save_predictions(tmp_path, d, prob, {"sex": prob, "age": prob * np.nan})
     with pytest.raises(UserError, match="adjusted_1 is not all finite"):
@@ -208,6 +208,15 @@ def test_a_cap_that_is_not_held_is_said_with_its_weight() -> None:
 def test_a_soft_gap_at_its_cap_is_not_reported_as_missed(course: tuple[float, ...], missed: bool) -> None:
     rows = [{"gap_sex": gap, "gap_age": 0.0, "lambda_gap_sex": 1.0, "lambda_gap_age": 0.0} for gap in course]
     assert bool(soft_gap_notes(TrainConfig(max_gap=0.02), data(), rows)) == missed
+
+
+def test_a_derived_architecture_that_names_one_class_is_said_to() -> None:
+    d = data()
+    share = np.bincount(d.val.label_N).max() / len(d.val)
+    for accuracy, said in ((share, True), (share - 0.1, True), (share + 0.01, False)):
+        best = Candidate(("skip",), {"latency": 1.0}, None, accuracy, accuracy, gap=0.0, non_dominated=True)
+        told = majority_notes(d, Outcome((best,), None, {}, 0))
+        assert bool(told) is said and all("no better than always" in line and f"{share:.1%}" in line for line in told)
 
 
 def test_a_derived_architecture_above_the_cap_is_said_of_every_strategy() -> None:

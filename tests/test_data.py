@@ -361,7 +361,7 @@ def test_an_image_that_ends_early_is_named_with_its_row(tmp_path: Path) -> None:
         ("file_name,label,group\na.png,cat,a,b\n", "row 2: the number of cells"),
         ("file_name,label,group,split\na.png,cat,a,trian\n", 'row 2: unknown split "trian". Did you mean "train"'),
         ("file_name,label,group,split\na.png,cat,a,test\n", "has no train split, only test"),
-        ("file_name,label,group\n", "has no train split, only empty tables"),
+        ("file_name,label,group\n", "has no row"),
         ("", 'no column "file_name"'),
         ('file_name,label,group\na.png,"cat,a\n', "not a readable CSV file"),
     ],

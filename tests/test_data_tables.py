@@ -49,7 +49,8 @@ def load(root: Path, rows: list[list[str]], **options: object) -> GroupedData:
     ("text", "value"),
     [("1.0", "1"), ("1", "1"), ("10.00", "10"), ("-1.0", "-1"), ("+1", "1"), ("-0.0", "0"), ("0.50", "0.5"), (".5", "0.5"),
      ("100", "100"), ("007", "007"), ("-07", "-07"), ("1e3", "1e3"), (" yes\xa0", "yes"), ("NaN", "NaN"), ("1.2.3", "1.2.3"), ("e\u0301", "é"),
-     ("12345678901234567890.0", "12345678901234567890")],
+     ("12345678901234567890.0", "12345678901234567890"), ("1.000000000000000000e+00", "1"), ("-2.5E+01", "-25"), ("1e-02", "0.01"),
+     ("1e+03", "1000"), ("0.0e+00", "0"), ("1e+999", "1e+999")],
 )  # fmt: skip
 def test_numbers_are_written_the_shortest_way(text: str, value: str) -> None:
     assert meaning(text) == value
@@ -122,6 +123,8 @@ def test_any_separator(tmp_path: Path, separator: str, said: bool) -> None:
 def test_a_decimal_comma_beside_semicolons(tmp_path: Path) -> None:
     data = load_data(write(tmp_path, make_rows(tmp_path, ("1,0", "10,0", "2,5")), separator=";"), progress=False)
     assert data.classes == ("1", "2.5", "10")
+    data = load_data(write(tmp_path, make_rows(tmp_path, ("1,0", "10,0", "2,5")), separator="\t"), progress=False)
+    assert data.classes == ("1", "2.5", "10")
 
 
 def test_a_column_that_is_missing_is_told_whatever_the_separator(tmp_path: Path) -> None:
@@ -161,9 +164,52 @@ def test_file_names_of_windows_and_of_macos_are_found(tmp_path: Path) -> None:
     assert len(load(tmp_path, rows).train) == 8
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("p 1", "p  1"),
+        ("p 1", "p\xa01"),
+        ("a", "“a”"),
+        ("a", "a\u200b"),
+        ("a", "\uff41"),
+        ("1", "1e0"),
+        ("7", "007"),
+        ("x's", "x’s"),
+    ],
+)
+def test_names_that_one_would_not_tell_apart_are_told(tmp_path: Path, one: str, other: str) -> None:
+    data = load(tmp_path, make_rows(tmp_path, (one, other)))
+    assert len(data.classes) == 2
+    assert any("differ only in spelling" in note and f'"{one}"' in note and f'"{other}"' in note for note in data.notes)
+    assert not any("differ only" in note for note in load(tmp_path, make_rows(tmp_path, ("a1", "a-1", "11"))).notes)
+
+
+def test_the_mix_of_groups_and_of_classes_inside_a_group_is_told(tmp_path: Path) -> None:
+    rows = make_rows(tmp_path, per_cell=40)
+    assert not any("differ" in note for note in load(tmp_path, rows).notes)
+    test = [row for row in rows if row[3] == "test"]
+    group = test[0][2]
+    turned = [[*row[:1], {"yes": "no", "no": "yes"}[row[1]], *row[2:]] for row in test]
+    # in one group three of four are "yes", in the other one of four: all in all half of them, as in train
+    for number, row in enumerate(test):
+        if number // 4 % 2 and row[1] == ("no" if row[2] == group else "yes"):
+            row[:] = turned[number]
+    told = load(tmp_path, rows).notes
+    (note,) = [note for note in told if "inside a group" in note]
+    assert (
+        "50.0% of train, 50.0% of val, 75.0% of test" in note or "50.0% of train, 50.0% of val, 25.0% of test" in note
+    )
+    assert "2 groups" in note and not any(note.startswith("Class shares differ between the splits:") for note in told)
+    fewer = [row for number, row in enumerate(make_rows(tmp_path, per_cell=40)) if row[3] != "test" or row[2] != group or number // 4 % 4 == 0]  # fmt: skip
+    (note,) = [note for note in load(tmp_path, fewer).notes if "mixes of groups" in note]
+    assert "of group is 50.0% of train, 50.0% of val, 80.0% of test" in note or "20.0% of test" in note
+
+
 def test_capital_letters_are_kept_apart_with_a_note(tmp_path: Path) -> None:
     data = load(tmp_path, make_rows(tmp_path, ("Cat", "cat")))
-    assert data.classes == ("Cat", "cat") and any('"Cat" and "cat" differ in capital letters' in n for n in data.notes)
+    assert data.classes == ("Cat", "cat") and any(
+        '"Cat" and "cat" differ only in capital letters' in n for n in data.notes
+    )
 
 
 # --- the same picture more than once ---

@@ -94,6 +94,25 @@ def test_a_table_of_another_search_is_refused(
     assert "not of one search" in capsys.readouterr().err
 
 
+def test_what_the_search_kept_and_too_few_images_are_said(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, arch = (json.loads((searched / name).read_text()) for name in (QUALITY, "derived.json"))
+    groups = content["fit"]["group_images"]
+    assert list(groups) == content["groups"] and sum(groups.values()) == content["fit"]["images"]
+    content["fit"]["group_images"] = dict.fromkeys(groups, 50) | {content["groups"][0]: 3}
+    (tmp_path / QUALITY).write_text(json.dumps(content))
+    arch["config"] |= {"max_params": 1e9, "latency_quantile": 0.9}
+    (tmp_path / "derived.json").write_text(json.dumps(arch))
+    asked = ["derive", "--run", str(tmp_path), "--device", "rpi4", "--budget-ms", "9", "--out"]
+    main([*asked, str(tmp_path / "one")])
+    told = capsys.readouterr().out
+    assert "The search kept --latency-quantile 0.9, --max-params 1e+09; this answer does not." in told
+    assert f"are hardly known: {content['groups'][0]} (3)." in told
+    main([*asked, str(tmp_path / "two"), "--max-params", "1e6"])
+    assert "--latency-quantile 0.9; this answer" in capsys.readouterr().out
+
+
 def test_the_front_of_a_device(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["front", "--run", str(searched), "--device", "rpi4", "--budgets-ms", "8.2,9,9.6", "--out", str(tmp_path)])
     content = json.loads((tmp_path / "front-rpi4.json").read_text())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_preprocessing import folder, photo
 
@@ -81,7 +83,6 @@ def test_columns_and_notion_are_the_trainings_unless_given(trained: Path, tmp_pa
         (("test1.png,b", "test1.png,c"), 'has the class "c", which the model does not know: its classes are a, b'),
         (("test1.png", "gone.png"), "row 11: no image file"),
         (("test3.png,b,v", "test0.png,b,v"), "The same picture has two labels"),
-        ((",u,test", ",v,test"), "only the group"),
     ],
 )
 def test_what_would_give_a_wrong_figure_is_refused(
@@ -93,10 +94,75 @@ def test_what_would_give_a_wrong_figure_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_digits_of_the_package_are_prepared_as_in_training(tmp_path: Path) -> None:
+def test_groups_without_another_to_compare_with_are_a_note(trained: Path, tmp_path: Path) -> None:
+    new = folder(tmp_path / "new", photo(40, 70, seed=9))
+    lone = (new / "metadata.csv").read_text().replace(",u,test", ",v,test")
+    (new / "metadata.csv").write_text(lone)
+    found = evaluated(trained, new, tmp_path / "run")
+    assert 'Attribute "group" has only the group "v" here: there is no gap by it.' in found["notes"]
+    assert list(found["metrics"]["attributes"]) == ["class"] and found["data"]["by_class"]
+    (new / "metadata.csv").write_text(lone.replace(",v,test", ",unknown,test"))
+    found = evaluated(trained, new, tmp_path / "run2")
+    assert 'Attribute "group" has no known group here: there is no gap by it.' in found["notes"]
+
+
+def test_the_positive_class_is_the_trainings_and_its_notion_may_have_no_meaning(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained, model)
+    asked = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(asked | {"positive": "b", "fairness": "equal_opportunity"}))
+    found = evaluated(model, trained.parent / "photos", tmp_path / "run")
+    assert found["data"]["positive"] == "b"
+    terminal = capsys.readouterr().out
+    assert '(of "b")' in terminal and 'of "a"' not in terminal
+    new = folder(tmp_path / "new", photo(40, 70, seed=9))
+    (new / "metadata.csv").write_text((new / "metadata.csv").read_text().replace(",u,test", ",v,test"))
+    found = evaluated(model, new, tmp_path / "run2")
+    assert found["asked"]["fairness"] == "accuracy_parity" and any("is told" in note for note in found["notes"])
+    told = error(capsys, "evaluate", "--model", model, "--data", new, "--fairness", "equal_opportunity", "--out", tmp_path / "run3")  # fmt: skip
+    assert "--fairness equal_opportunity compares groups" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fairness", "fairness: 3 is not of type str"),
+        ("group_cols", "group_cols: 3 is not of type str"),
+        ("seen", "seen.npz is damaged"),
+    ],
+)
+def test_a_damaged_file_beside_the_model_is_one_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained, model)
+    if name == "seen":
+        np.savez(model / "seen.npz", other=np.zeros(3))
+    else:
+        asked = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(asked | {name: 3}))
+    told = error(capsys, "evaluate", "--model", model, "--data", trained.parent / "photos", "--out", tmp_path / "run")
+    assert words in told
+
+
+def test_digits_of_the_package_are_prepared_as_in_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--space", "micro32", "--max-train", "64", "--threads", "1", "--export", "none"]
     main(["train", "--quick", "--arch", "mobilenetv3_small_050", *options, "--out", str(tmp_path / "run")])
     before = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["metrics"]
+    again = [
+        "evaluate",
+        "--model",
+        tmp_path / "run",
+        "--data",
+        "writers",
+        "--split",
+        "train",
+        "--out",
+        tmp_path / "train",
+    ]
+    assert "pictures were in the training's search-train" in error(capsys, *again), "a built-in set, too"
     found = evaluated(tmp_path / "run", "writers", tmp_path / "again")["metrics"]
     assert found["samples"] == 7000
     assert found["accuracy"]["value"] == pytest.approx(before["accuracy"]["value"], abs=2 / 7000)

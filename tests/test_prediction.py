@@ -115,6 +115,37 @@ def test_what_cannot_be_read_is_told_and_left_empty(
     assert "is there already" in capsys.readouterr().err
 
 
+def test_what_a_folder_has_and_an_option_without_effect(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(40, 40).save(tmp_path / "good.png")
+    (tmp_path / "._good.png").write_bytes(b"what macOS leaves")
+    (tmp_path / ".thumbs").mkdir()
+    photo(40, 40).save(tmp_path / ".thumbs" / "small.png")
+    arguments = ["predict", "--model", str(run), "--data", str(tmp_path), "--out", str(tmp_path / "out.csv")]
+    main(arguments)
+    assert [row["file"] for row in read(tmp_path / "out.csv")] == ["good.png"]
+    for data in (tmp_path, tmp_path / "good.png"):
+        with pytest.raises(SystemExit):
+            main([*arguments[:4], str(data), "--out", str(tmp_path / "other.csv"), "--file-col", "picture"])
+        assert "--file-col has no effect" in capsys.readouterr().err
+
+
+def test_a_model_that_gives_no_numbers_names_no_class(tmp_path: Path) -> None:
+    spec = Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3)
+    broken = Classifier(("a", "b"), spec, lambda image_BCHW: np.full((len(image_BCHW), 2), np.nan))
+    with pytest.raises(UserError, match="outputs are not finite"):
+        list(broken.predict([photo(20, 20)]))
+
+
+def test_an_onnx_file_whose_metadata_is_no_text(run: Path, tmp_path: Path) -> None:
+    content = (run / "model.onnx").read_bytes()
+    at = content.rindex(b"bilinear")
+    (tmp_path / "model.onnx").write_bytes(content[:at] + b"\xff\xfe" + content[at + 2 :])
+    with pytest.raises(UserError, match="does not load"):
+        load_classifier(tmp_path / "model.onnx")
+
+
 def test_a_table_gives_the_pictures_and_their_order(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

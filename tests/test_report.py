@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +28,8 @@ from supernet.report import advice as advices
 from supernet.report import card as cards
 from supernet.report import plots, render, words, write_report
 from supernet.report.asked import asked_words, changed_options, command_line
-from supernet.report.facts import Figure, GapFigure, Table, TrainFacts, facts_of, read
+from supernet.report.classes import overall_words
+from supernet.report.facts import Difference, Figure, GapFigure, Table, TrainFacts, facts_of, read
 from supernet.report.older import as_today
 from supernet.report.svg import Scale, scale_of, spread, tag
 from supernet.report.words import (
@@ -676,6 +677,29 @@ def test_the_command_gives_what_was_asked() -> None:
     told = "supernet search --data 'my photos' --group-mix student=0.05 --no-augment --epochs 7"
     assert command_line("search", asked | {"out": "x", "resume": "y"}, images=12_000) == told
     assert command_line("search", asked, images=6_000) == f"{told} --warmup-epochs 1", "usual is 2 there"
+    quick = {"distil_steps": 4, "evaluations": 4}  # of --quick, for other strategies: refused where they are given
+    assert command_line("search", asked | quick, images=12_000) == told
+
+
+def test_a_value_of_another_type_is_named() -> None:
+    content = {"value": 1, "low": None, "high": 0.5}
+    assert read(Figure, content) == Figure(value=1, low=None, high=0.5)
+    for wrong in ("0.5", [0.5], True, {}):
+        with pytest.raises(TypeError, match="Figure: high"):
+            read(Figure, content | {"high": wrong})
+    with pytest.raises(KeyError, match="Figure: low"):
+        read(Figure, {"value": 1.0, "high": None})
+    with pytest.raises(TypeError, match="Difference: verdict"):
+        read(Difference, content | {"verdict": "C"})
+
+
+def test_balanced_accuracy_says_of_how_many_classes() -> None:
+    metrics = trained_facts(train_content()).metrics
+    assert metrics.by_class is not None and "the mean recall of the classes:" in overall_words(metrics)
+    first, *_ = metrics.by_class
+    one_less = {name: replace(own, images=0) if name == first else own for name, own in metrics.by_class.items()}
+    number = len(one_less)
+    assert f"the mean recall of the {number - 1} of {number} classes that are here:" in overall_words(replace(metrics, by_class=one_less))  # fmt: skip
 
 
 def test_epochs_that_were_left_open_are_no_changed_options() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supernet.command_line import ranged
-from supernet.config import limits_of
+from supernet.config import LIMITS, limits_of
 from supernet.errors import UserError
+from supernet.options import flag
+from supernet.schema import printable
 
 if TYPE_CHECKING:
     from supernet.answers import Answer, Wish
@@ -92,4 +95,16 @@ def asked_of(options: argparse.Namespace) -> Asked:
         notes.append(
             "The architecture begins without the teacher's weights. search --teacher --quality RUN assembles them."
         )
+    notes += _left_out(arch, limits)
+    if few := quality.few():
+        told = ", ".join(f"{printable(name)} ({number})" for name, number in few.items())
+        notes.append(f"Losses and gaps of groups with too few images of search-val are hardly known: {told}.")
     return Asked(options.folder, quality, arch, table, costs, limits, tuple(notes))
+
+
+def _left_out(arch: Architecture, limits: Mapping[str, float]) -> list[str]:
+    """A line on what the search was asked to keep, and these answers are not."""
+    names = [option for cost, option in LIMITS.items() if cost not in limits]
+    asked = {name: arch.config.get(name) for name in ("latency_quantile", *names)}
+    told = [f"{flag(name)} {value:g}" for name, value in asked.items() if isinstance(value, (int, float))]
+    return [f"The search kept {', '.join(told)}; this answer does not."] if told else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,12 @@ KNOWN = {
     "lcnet_050": 63.1,
     "mobilenetv3_small_050": 57.9,
 }
-DEFAULT_PX = 96
+DEFAULT_PX, DEFAULT_NUMBER = 96, 3
+REFUSED = {
+    "arch": "--networks names them", "resume": "give the same command again", "config": "give the options themselves",
+    "space": "--resolution says the input size", "teacher": "only a derived.json learns from one",
+    "from_scratch": "it is for a derived.json",
+}  # fmt: skip
 EPILOG = """\
 examples:
   supernet baseline --data photos/ --budget-ms 12 --out runs/baseline
@@ -54,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_options(parser, TrainConfig)
     own = parser.add_argument_group("baseline")
     own.add_argument("--networks", help="timm models, joined by commas (default: the best known inside the budget)")
-    own.add_argument("--number", type=ranged(int, "[1, 12]"), default=3, metavar="N", help="networks at most (default: 3)")  # fmt: skip
+    own.add_argument("--number", type=ranged(int, "[1, 12]"), metavar="N", help=f"networks at most (default: {DEFAULT_NUMBER}); not beside --networks")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -69,49 +74,87 @@ class Chosen:
 def run(options: argparse.Namespace) -> None:
     """Chooses, trains each, compares. Raises UserError where no network keeps the budget."""
     from supernet.commands import train
-    from supernet.commands.compare import comparison, lines, write_comparison
+    from supernet.commands.compare import comparison, finished, lines, write_comparison
     from supernet.costs.latency import load_table
 
     given = {n: v for n, v in vars(options).items() if n not in ("run", "networks", "number", "out", "quick")}
-    for name, why in (("arch", "--networks names them"), ("resume", "give the same command again"), ("config", "give the options themselves")):  # fmt: skip
+    for name, why in REFUSED.items():
         if name in given:
-            raise UserError(f"--{name} is not for baseline: {why}.")
+            raise UserError(f"--{name.replace('_', '-')} is not for baseline: {why}.")
     if "out" not in options or "budget_ms" not in options:
         raise UserError("baseline needs --budget-ms and --out.")
     home = Path(options.out)
     if (home / "compare.html").exists():
         raise UserError(f"{home} is there already: choose another --out.")
-    size, table = given.get("resolution", DEFAULT_PX), load_table(given.get("device", TrainConfig.device))
-    names = options.networks.split(",") if options.networks else list(KNOWN)
-    chosen = choose(table, names, size, given["budget_ms"], len(names) if options.networks else options.number)
-    print("\n".join(told(chosen, given["budget_ms"], table.device, size)), flush=True)
+    names = network_names(options)
     folders = [Path(given["baseline"])] if "baseline" in given else []
+    for folder in folders:
+        finished(folder)  # said before hours of training
+    size, table = given.get("resolution", DEFAULT_PX), load_table(given.get("device", TrainConfig.device))
+    most = len(names) if options.networks else options.number or DEFAULT_NUMBER
+    chosen = choose(table, names, (given.get("channels", 3), size), given["budget_ms"], most)
+    print("\n".join(told(chosen, given["budget_ms"], table.device, size)), flush=True)
     for name in chosen.ms:
         folders.append(home / name)
-        if not (home / name / "report.json").is_file():
-            train.run(argparse.Namespace(**given | {"resolution": size}, arch=name, out=str(home / name), quick=options.quick))  # fmt: skip
+        asked = argparse.Namespace(**given | {"resolution": size}, arch=name, out=str(home / name), quick=options.quick)
+        if not is_done(home / name, asked):
+            train.run(asked)
     if len(folders) > 1:
         content = comparison(folders)
         write_comparison(home / "compare.html", content)
         print("\n".join(["", *lines(content), f"Page: {home / 'compare.html'}", verdict(content["runs"])]))
     else:
-        print(f"Ship {folders[0]}: no other known network keeps the budget.")
+        print(f"One network was trained, and none to compare it with: {folders[0]}.")
 
 
-def choose(table: LatencyTable, names: list[str], size: int, budget_ms: float, most: int) -> Chosen:
-    """The first `most` of the names whose estimated latency keeps the budget. Raises UserError where there is none."""
+def network_names(options: argparse.Namespace) -> list[str]:
+    """Those of --networks, each once, or all known ones. Raises UserError for an empty name, and for a number beside names."""
+    if options.networks is None:
+        return list(KNOWN)
+    if options.number is not None:
+        raise UserError("--number has no effect with --networks: leave one of the two out.")
+    names = list(dict.fromkeys(part.strip() for part in options.networks.split(",")))
+    if "" in names:
+        raise UserError("--networks: names of timm models, joined by commas.")
+    return names
+
+
+def is_done(folder: Path, asked: argparse.Namespace) -> bool:
+    """Whether an earlier call has finished this training. Raises UserError where it had other options: nothing to compare."""
+    from supernet.command_line import from_options
+    from supernet.commands.compare import finished
+    from supernet.commands.export_run import run_config
+    from supernet.config import with_epochs
+    from supernet.engine.claim import FINISHED, PENDING, differences
+    from supernet.schema import read_json
+
+    if not (folder / FINISHED).is_file() or read_json(folder / FINISHED, "report", {"type": "object"}).get(PENDING):
+        return False
+    now = with_epochs(from_options(TrainConfig, asked), finished(folder).data.images["train"])
+    other = differences(asdict(run_config(folder)), asdict(now))
+    if other:
+        raise UserError(f"{folder} was trained with another {', '.join(other)}: choose another --out, or ask for the same.")  # fmt: skip
+    return True
+
+
+def choose(table: LatencyTable, names: list[str], input_CS: tuple[int, int], budget_ms: float, most: int) -> Chosen:
+    """The first `most` of the names whose estimated latency keeps the budget; input_CS: channels, pixels a side.
+
+    Raises UserError where there is none.
+    """
     from supernet.models import create_network
     from supernet.preprocessing import Preprocessing
     from supernet.transfer.kernel_model import estimate_network
 
     chosen, fastest = Chosen(), None
-    spec = Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3)
+    channels, size = input_CS
+    spec = Preprocessing(size, channels, (0.5,) * channels, (0.5,) * channels)
     for name in names:
         if len(chosen.ms) == most:
             break
         network = create_network(name, ("a", "b"), spec)
         try:
-            ms = estimate_network(table, network, 3, size).ms
+            ms = estimate_network(table, network, channels, size).ms
         except UserError as error:
             chosen.skipped.append(f"{name}: {error}")
             continue
@@ -140,10 +183,15 @@ def verdict(runs: list[dict[str, Any]]) -> str:
     known = [run for run in runs if run["val_accuracy"] is not None]
     if not known:
         return "Which to ship: search-val was trained on, so nothing but test is left to choose by. See the page."
-    best = max(known, key=lambda run: (run["val_accuracy"], -(run["predicted_ms"] or float("inf"))))
+    figure, what = ("val_mean_recall", "mean recall ") if all(run.get("val_mean_recall") is not None for run in known) else ("val_accuracy", "")  # fmt: skip
+    best = max(known, key=lambda run: (run[figure], -(run["predicted_ms"] or float("inf"))))
     timed = [run for run in runs if run["predicted_ms"] is not None]  # an unknown latency is not a fast one
     faster = [run for run in timed if best["predicted_ms"] is not None and run["predicted_ms"] < best["predicted_ms"]]
-    line = f"Ship {best['folder']}: the best on search-val ({best['val_accuracy']:.1%})."
+    of_best = f"{best['folder']}: the best on search-val ({what}{best[figure]:.1%})"
+    majority = best.get("majority")
+    if majority and not majority["exceeded"]:
+        return f'Ship none of them yet. {of_best}, is on test no better than always "{majority["class"]}", the class of {majority["share"]:.1%}.'
+    line = f"Ship {of_best}."
     close = [run for run in faster if run["accuracy"]["high"] is not None and best["accuracy"]["low"] is not None
              and run["accuracy"]["high"] >= best["accuracy"]["value"]]  # fmt: skip
     if close:

@@ -84,9 +84,22 @@ def trained_cap_notes(
     return [*soft_gap_notes(config, data, rows), *trained_gap_notes(config, metrics)]
 
 
-def searched_cap_notes(config: SearchConfig, problem: Problem, outcome: Outcome) -> list[str]:
-    """Of a search: by the soft gap, then by the hard one."""
-    return [*soft_gap_notes(config, problem.data, problem.folder.rows()), *derived_gap_notes(config, outcome)]
+def searched_notes(config: SearchConfig, problem: Problem, outcome: Outcome) -> list[str]:
+    """Of a search: by the soft gap, by the hard one, and by the largest class of search-val."""
+    soft = soft_gap_notes(config, problem.data, problem.folder.rows())
+    return [*soft, *derived_gap_notes(config, outcome), *majority_notes(problem.data, outcome)]
+
+
+def majority_notes(data: GroupedData, outcome: Outcome) -> list[str]:
+    """A line where the derived candidate is no better on search-val than always naming its largest class, which has no gap either."""
+    count_C = np.bincount(data.val.label_N, minlength=len(data.classes))
+    best, share = outcome.candidates[0], float(count_C.max() / count_C.sum())
+    if best.accuracy > share:
+        return []
+    return [
+        f'On search-val the derived candidate ({words.percent(best.accuracy)}) is no better than always "{data.classes[int(count_C.argmax())]}", the '
+        f"class of {words.percent(share)} of its images. A small gap of such a network says nothing: search for more --epochs."
+    ]
 
 
 def trained_gap_notes(config: CommonConfig, metrics: Metrics) -> list[str]:

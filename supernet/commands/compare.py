@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supernet.errors import UserError
 from supernet.program import Help
-from supernet.schema import printable, read_json
+from supernet.schema import printable
+
+if TYPE_CHECKING:
+    from supernet.report.facts import TrainFacts
 
 EPILOG = """\
 examples:
@@ -55,15 +58,17 @@ def write_comparison(out: Path, content: dict[str, Any]) -> None:
 def comparison(folders: Sequence[Path]) -> dict[str, Any]:
     """The facts of the page. Raises UserError for fewer than two runs, one that is no finished training, or other classes."""
     from supernet.engine.circumstances import circumstances
+    from supernet.fairness import get_notion
 
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise UserError("compare takes two different runs or more.")
-    reports = [_report(folder) for folder in folders]
+    reports = [finished(folder) for folder in folders]
     first = reports[0]
     for folder, report in zip(folders, reports, strict=True):
-        if report["metrics"]["classes"] != first["metrics"]["classes"]:
+        if list(report.metrics.classes) != list(first.metrics.classes):
             raise UserError(f"{folder} has other classes than {folders[0]}: nothing to compare.")
-    notion = first["asked"]["fairness"]
+    notion = str(first.asked.get("fairness"))
+    get_notion(notion)
     return {
         "schema_version": 1,
         "command": "compare",
@@ -77,57 +82,85 @@ def comparison(folders: Sequence[Path]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _report(folder: Path) -> dict[str, Any]:
-    from supernet.report.older import as_today
+def finished(folder: Path) -> TrainFacts:
+    """The report of a finished training. Raises UserError where it is none."""
+    from supernet.report.facts import TrainFacts, read_report
 
-    if not (folder / "report.json").is_file():
-        raise UserError(f"{folder} has no report.json: give the folder of a finished train run.")
-    content = read_json(folder / "report.json", "report", {"type": "object"})
-    if content.get("command") != "train":
-        raise UserError(f"{folder} is not a run of train.")
-    return as_today(content)
+    facts = read_report(folder, "train")
+    assert isinstance(facts, TrainFacts)
+    return facts
 
 
-def _facts(folder: Path, report: dict[str, Any], notion: str) -> dict[str, Any]:
+def _facts(folder: Path, report: TrainFacts, notion: str) -> dict[str, Any]:
     """What one run's row shows; a gap that its report does not have is None."""
-    metrics, arch = report["metrics"], report["arch"]
-    int8 = report.get("int8")
+    from supernet.report.facts.reading import to_json
+
+    metrics, arch, int8 = report.metrics, report.arch, report.int8
     return {
         "folder": printable(str(folder)),
-        "arch": arch["name"],
-        "searched": arch.get("ops") is not None,
-        "pretrained": bool(report.get("pretrained")),
-        "images": metrics["samples"],
-        "accuracy": metrics["accuracy"],
-        "gaps": {name: own["gaps"].get(notion) for name, own in metrics["attributes"].items()},
-        "worst": {name: (own["worst_group"], own["groups"][own["worst_group"]]["accuracy"]) for name, own in metrics["attributes"].items()},
-        **{key: arch.get(key) for key in ("predicted_ms", "predicted_error", "device", "estimated", "budget_ms", "macs", "params")},
-        "int8_accuracy": None if not int8 else int8["test"]["int8"]["accuracy"],
-        "val_accuracy": next((row["val_accuracy"] for row in reversed(report["history"]) if row.get("val_accuracy") is not None), None),
+        "arch": arch.name,
+        "searched": arch.ops is not None,
+        "pretrained": bool(report.pretrained),
+        "images": metrics.samples,
+        "accuracy": to_json(metrics.accuracy),
+        "majority": to_json(metrics.majority),
+        "gaps": {name: to_json(own.gaps.get(notion)) for name, own in metrics.attributes.items()},
+        "worst": {
+            name: (own.worst_group, to_json(own.groups[own.worst_group].accuracy))
+            for name, own in metrics.attributes.items()
+            if own.worst_group in own.groups
+        },
+        **{key: getattr(arch, key) for key in ("predicted_ms", "predicted_error", "device", "estimated", "budget_ms", "macs", "params")},
+        "int8_accuracy": None if int8 is None else int8.test.int8.accuracy,
+        **_on_val(report),
     }  # fmt: skip
 
 
-def _paired(first: Path, one: dict[str, Any], folder: Path, other: dict[str, Any], notion: str) -> dict[str, Any] | str:
-    """Differences, this run − the first; or why there are none."""
-    import numpy as np
+def _on_val(report: TrainFacts) -> dict[str, float | None]:
+    """Figures on search-val of the weights that were kept; None where it was trained on, or they are not known.
 
-    from supernet.arrays import read_npz
-    from supernet.commands.comparison import FILE
+    The mean recall of the classes is told where every class weighs the same: by it those weights were kept.
+    """
+    asked = report.asked
+    name = "mean_recall" if asked.get("class_weight") else "accuracy"
+    rows = [row for row in report.history if isinstance(row.get(f"val_{name}"), (int, float))]
+    found: dict[str, float | None] = {"val_accuracy": None, "val_mean_recall": None}
+    if not rows or asked.get("train_on_val"):
+        return found
+    kept = max(rows, key=lambda row: float(row[f"val_{name}"])) if asked.get("keep") == "best" else rows[-1]
+    for key in ("val_accuracy", f"val_{name}"):
+        found[key] = float(value) if isinstance(value := kept.get(key), (int, float)) else None
+    return found
+
+
+def _paired(first: Path, one: TrainFacts, folder: Path, other: TrainFacts, notion: str) -> dict[str, Any] | str:
+    """Differences, this run − the first; or why there are none. Raises UserError where a run's predictions are damaged."""
+    from supernet.commands.comparison import FILE, read_predictions, same_images
     from supernet.fairness import get_notion
     from supernet.paired import paired_differences
 
     missing = [path for path in (first, folder) if not (path / FILE).is_file()]
     if missing:
         return f"{printable(str(missing[0]))} has no {FILE}"
-    a, b = (read_npz(path / FILE, "predictions") for path in (folder, first))
-    groups = [report["data"]["groups"] for report in (one, other)]
-    if groups[0] != groups[1] or not all(np.array_equal(a[key], b[key]) for key in ("label", "group")):
+    a, b = (read_predictions(path / FILE, "predictions") for path in (folder, first))
+    groups, classes = {name: tuple(own) for name, own in one.data.groups.items()}, tuple(one.metrics.classes)
+    if groups != {name: tuple(own) for name, own in other.data.groups.items()} or not same_images(a, b):
         return "other test images or groups"
+    sizes = [len(names) for names in groups.values()]
+    for path, arrays, report in ((folder, a, other), (first, b, one)):
+        group_NA = arrays["group"]
+        if (
+            len(group_NA) != report.metrics.samples
+            or arrays["prob"].shape[1] != len(classes)
+            or group_NA.shape[1:] != (len(sizes),)
+            or (group_NA >= sizes).any()
+        ):
+            raise UserError(f"{path}: {FILE} and report.json are not of one run.")
     cluster = a.get("cluster")
-    if one["metrics"]["bootstrap"]["unit"] == "cluster" and cluster is None:
+    if one.metrics.bootstrap.unit == "cluster" and cluster is None:
         return "the images belong together, and an earlier version did not keep how"
     found = paired_differences(
-        a["prob"], b["prob"], a["label"], a["group"], one["metrics"]["classes"], groups[0], cluster=cluster,
+        a["prob"], b["prob"], a["label"], a["group"], classes, groups, cluster=cluster,
         notions={notion: get_notion(notion)},
     )  # fmt: skip
     gaps = {name: own["gaps"][notion] for name, own in found["attributes"].items()}
@@ -137,19 +170,21 @@ def _paired(first: Path, one: dict[str, Any], folder: Path, other: dict[str, Any
 def lines(content: dict[str, Any]) -> list[str]:
     """For the terminal: a line a run."""
     from supernet.report.facts import AgainstFirst, CompareFacts, Verdict, facts_of
-    from supernet.report.words import estimate, number_name, told
+    from supernet.report.words import always, estimate, number_name, told
 
     facts = facts_of(content)
     assert isinstance(facts, CompareFacts)
     verdicts = {Verdict.FIRST: ", better", Verdict.SECOND: ", worse", Verdict.OPEN: ", not shown to differ"}
     rows = []
     for found in facts.runs:
-        gaps = ", ".join(f"{number_name(facts.fairness)} by {name} {told(gap.value if gap else None)}" for name, gap in found.gaps.items())  # fmt: skip
+        gaps = ", ".join(f"{number_name(facts.fairness)} by {name} {told(gap.value) if gap else 'not told'}" for name, gap in found.gaps.items())  # fmt: skip
         ms = "latency unknown" if found.predicted_ms is None else f"{found.predicted_ms:.4g} ms on {found.device}"
         against, paired = found.against_first, ""
         if isinstance(against, AgainstFirst) and against.accuracy.low is not None:
             paired = (
                 f"; accuracy against the first {estimate(against.accuracy, '+')}{verdicts[against.accuracy.verdict]}"
             )
-        rows.append(f"{found.folder} ({found.arch}): accuracy {estimate(found.accuracy)}, {gaps}, {ms}{paired}")
+        rows.append(
+            f"{found.folder} ({found.arch}): {', '.join(filter(None, (f'accuracy {estimate(found.accuracy)}', always(found.majority), gaps, ms)))}{paired}"
+        )
     return rows

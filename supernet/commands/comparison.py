@@ -13,7 +13,7 @@ import numpy as np
 from latency_luts.files import write_whole
 from supernet.arrays import read_npz
 from supernet.config import TrainConfig
-from supernet.data import GroupedData
+from supernet.data import UNKNOWN, GroupedData
 from supernet.errors import UserError
 from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions
@@ -77,7 +77,7 @@ def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjus
     arrays: dict[str, Any] = {
         f"adjusted_{a}": adjusted[attribute] for a, attribute in enumerate(data.attributes) if attribute in adjusted
     }
-    arrays |= {"prob": prob_NC, "label": data.test.label_N, "group": data.test.group_NA}
+    arrays |= {"prob": prob_NC, **tested_images(data)}
     if data.test.cluster_N is not None:
         arrays["cluster"] = data.test.cluster_N
     packed = io.BytesIO()
@@ -85,27 +85,48 @@ def save_predictions(folder: Path, data: GroupedData, prob_NC: np.ndarray, adjus
     write_whole(folder / FILE, packed.getvalue())
 
 
+def read_predictions(path: Path, what: str) -> dict[str, np.ndarray]:
+    """The arrays of a predictions.npz. Raises UserError, naming `what`, the file and the array, where they are none."""
+    arrays = read_npz(path, what)
+    for name in ("prob", "label", "group"):
+        if name not in arrays:
+            raise UserError(f"{what} {path} lacks {name}: it is damaged, or not of a finished training.")
+    size, classes, group = arrays["label"].shape[:1], arrays["prob"].shape[1:2], arrays["group"]
+    shapes = {"label": size, "cluster": size, "name": size, "group": (*size, *group.shape[1:2])}
+    for name, array in arrays.items():
+        if array.shape != shapes.get(name, (*size, *classes)):
+            raise UserError(f"{what} {path}: {name} has the wrong shape.")
+        if array.dtype.kind not in ("iu" if name in shapes else "iuf") or not np.isfinite(array).all():
+            raise UserError(f"{what} {path}: {name} is not all finite numbers.")
+    label_N = arrays["label"]
+    if not len(label_N) or label_N.min() < 0 or (label_N >= classes).any() or group.min(initial=0) < UNKNOWN:
+        raise UserError(f"{what} {path}: label or group is out of range.")
+    return arrays
+
+
+def same_images(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Whether two runs were tested on the same images in the same order: by label, group, and name where both tell it."""
+    told = [key for key in ("label", "group", "name") if key != "name" or (key in one and key in other)]
+    return all(np.array_equal(one[key], other[key]) for key in told)
+
+
 def read_baseline(folder: str, data: GroupedData) -> dict[str, np.ndarray]:
     """The arrays of an earlier run. Raises UserError if there are none, or if its test images are others."""
     path = Path(folder) / FILE
     if not path.is_file():
         raise UserError(f"--baseline {folder}: there is no {FILE}: give the folder of a finished train run.")
-    arrays = read_npz(path, "--baseline")
-    shape = (len(data.test), len(data.classes))
-    same = (
-        {"prob", "label", "group"} <= set(arrays)
-        and np.array_equal(arrays["label"], data.test.label_N)
-        and np.array_equal(arrays["group"], data.test.group_NA)
-        and all(array.shape == shape for name, array in arrays.items() if name not in ("label", "group", "cluster"))
-    )
-    if not same:
+    arrays = read_predictions(path, "--baseline")
+    if not same_images(arrays, tested_images(data)) or arrays["prob"].shape[1] != len(data.classes):
         raise UserError(
             f"--baseline {folder}: its test images or groups are not those of this run: nothing to compare in pairs."
         )
-    for name, array in arrays.items():
-        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-            raise UserError(f"--baseline {folder}: {path}: {name} is not all finite numbers.")
     return arrays
+
+
+def tested_images(data: GroupedData) -> dict[str, np.ndarray]:
+    """What tells whether two runs were tested on the same images."""
+    arrays = {"label": data.test.label_N, "group": data.test.group_NA}
+    return arrays if data.test_name_N is None else arrays | {"name": data.test_name_N}
 
 
 def against_baseline(

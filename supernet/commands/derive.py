@@ -126,7 +126,7 @@ def words(asked: Asked, found: list[Answer], budget_ms: float) -> str:
     """What the terminal shows."""
     best, quality, costs = found[0], asked.quality, asked.costs
     error = ""
-    if quality.error_G is not None:
+    if quality.error_G is not None and quality.link == "log":
         error = f" (± {quality.error_G.mean():.0%} on paths left out)"
     by_group = ", ".join(f"{name} {loss:.4f}" for name, loss in zip(quality.groups, best.loss_G, strict=True))
     lines = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from supernet.data.grouped import ImageFile
+    from supernet.data.grouped import Columns, ImageFile
     from supernet.data.labelled import Labelled
     from supernet.prediction import Classifier
     from supernet.report.facts import EvaluateFacts
@@ -51,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     for name, what in (("label", "the label"), ("file", "the file name"), ("cluster", "what belongs together")):
         parser.add_argument(f"--{name}-col", metavar="COL", help=f"column that holds {what} (default: as in training)")
-    parser.add_argument("--group-cols", metavar="COLS", help="columns of the groups, joined by commas (default: as in training)")  # fmt: skip
+    parser.add_argument("--group-cols", metavar="COLS", help="columns of the groups, joined by commas (default: as in training; \"\": none)")  # fmt: skip
     parser.add_argument("--intersections", action="store_true", default=None, help="combinations of the attributes count as one more attribute")  # fmt: skip
     parser.add_argument("--fairness", metavar="NOTION", help="the notion of fairness (default: as in training)")
     parser.add_argument(
@@ -81,8 +82,8 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     import numpy as np
 
     from supernet.commands.look import closer_facts
-    from supernet.commands.without_groups import check_notion, notions_of
-    from supernet.data.grouped import Columns
+    from supernet.commands.seen import repeat_notes
+    from supernet.commands.without_groups import notions_of
     from supernet.data.intersections import joined
     from supernet.data.labelled import read_labelled
     from supernet.engine.circumstances import circumstances
@@ -92,20 +93,19 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     from supernet.report.facts import Evaluated, EvaluateFacts, Metrics, read
 
     home = options.model if options.model.is_dir() else options.model.parent
-    asked = completed(options, home)
+    trained = of_training(home)
+    asked = completed(options, trained)
     get_notion(asked["fairness"])
     classifier = load_classifier(options.model)
-    groups = asked["group_cols"] and tuple(name.strip() for name in asked["group_cols"].split(","))
-    columns = Columns(asked["label_col"], groups or None, asked["file_col"], None, asked["cluster_col"])
-    labelled = read_labelled(options.data, columns, classifier.classes, options.split)
-    check_notion(asked["fairness"], labelled.source.by_class)
+    labelled = read_labelled(options.data, columns_of(asked), classifier.classes, options.split)
     attributes, group_NA, notes = labelled.attributes, labelled.part.group_NA, list(labelled.source.notes)
+    notes += fit_notion(asked, options.fairness is not None, labelled.source.by_class)
     if asked["intersections"]:
         attributes, groups_by_split, told = joined(attributes, {labelled.split: group_NA})
         group_NA, notes = groups_by_split[labelled.split], [*notes, *told]
     mark_N = np.zeros(len(labelled.part), np.uint64)
     prob_NC = np.stack(list(_probabilities(classifier, labelled, mark_N)))
-    notes += repeat_notes(labelled, mark_N, home, options)
+    notes += repeat_notes(labelled, mark_N, home, trained, options.allow_duplicates)
     metrics = read(Metrics, evaluate_predictions(
         prob_NC, labelled.part.label_N, group_NA, classifier.classes, attributes,
         cluster=labelled.part.cluster_N, n_boot=options.bootstrap,
@@ -127,6 +127,7 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
             classes=classifier.classes,
             groups=attributes,
             by_class=labelled.source.by_class,
+            positive=None if trained.get("positive") is None else classifier.classes[1],
         ),
         preprocessing=spec.metadata() | {"words": spec.words()},
         metrics=metrics,
@@ -138,13 +139,42 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     return facts, predictions_table(classifier, labelled, prob_NC)
 
 
-def completed(options: argparse.Namespace, home: Path) -> dict[str, Any]:
-    """The options, with those of the training where they were left open."""
+def columns_of(asked: dict[str, Any]) -> Columns:
+    """Of a table of the pictures."""
+    from supernet.data.grouped import Columns
+
+    groups = asked["group_cols"] and tuple(name.strip() for name in asked["group_cols"].split(","))
+    return Columns(asked["label_col"], groups or None, asked["file_col"], None, asked["cluster_col"])
+
+
+def fit_notion(asked: dict[str, Any], given: bool, by_class: bool) -> list[str]:
+    """Where classes stand for groups, the training's notion may have no meaning: another is taken, with a line on it.
+
+    Raises UserError where it was given for this evaluation.
+    """
+    from supernet.commands.without_groups import check_notion
+    from supernet.fairness.notions import speaks_of_all_samples
+
+    if given or not by_class or speaks_of_all_samples(asked["fairness"]):
+        check_notion(asked["fairness"], by_class)
+        return []
+    before, asked["fairness"] = asked["fairness"], DEFAULTS["fairness"]
+    return [f"The training's {before} compares groups, of which there are none here: {asked['fairness']} is told."]
+
+
+def of_training(home: Path) -> dict[str, Any]:
+    """The options of the training that left the model; empty where it stands alone. Raises UserError for a damaged config.json."""
+    from supernet.commands.export_run import run_config
     from supernet.engine.claim import CONFIG
 
-    trained: dict[str, Any] = {}
-    if (home / CONFIG).is_file():
-        trained = read_json(home / CONFIG, "run config", {"type": "object"})
+    if not (home / CONFIG).is_file():
+        return {}
+    content = read_json(home / CONFIG, "run config", {"type": "object"})
+    return asdict(run_config(home)) if content.get("command") == "train" else {}
+
+
+def completed(options: argparse.Namespace, trained: dict[str, Any]) -> dict[str, Any]:
+    """The options, with those of the training where they were left open."""
     asked = {name: value for name, value in vars(options).items() if name != "run"}
     for name in INHERITED:
         if asked[name] is None:
@@ -183,35 +213,8 @@ def _picture(classifier: Classifier, image: ImageFile | np.ndarray) -> Image.Ima
         return classifier.opened(image.path)
 
 
-def repeat_notes(labelled: Labelled, mark_N: np.ndarray, home: Path, options: argparse.Namespace) -> list[str]:
-    """Lines about pictures that come twice. Raises UserError for two labels, and for pictures that were trained on."""
-    import numpy as np
-
-    from supernet.commands.seen import seen
-    from supernet.data.grouped import ImageFile
-    from supernet.data.repeats import find_repeats, path_keys, pixel_keys
-
-    files = labelled.part.images
-    if not isinstance(files[0], ImageFile):
-        return []
-    repeats, notes = find_repeats(labelled.source, pixel_keys(mark_N, path_keys(labelled.source)))
-    if repeats.contradiction is not None:
-        raise UserError(repeats.contradiction)
-    known = np.flatnonzero(seen(home, mark_N))
-    if not len(known):
-        return list(notes)
-    first = files[known[0]]
-    assert isinstance(first, ImageFile)
-    line = f"{len(known):,} of {len(files):,} pictures were in the training's search-train or search-val ({printable(first.row)})."
-    if not options.allow_duplicates:
-        raise UserError(f"{line} Their figures would flatter: leave them out, or accept them with --allow-duplicates.")
-    return [*notes, f"{line} The figures are better than they would be for new pictures."]
-
-
 def predictions_table(classifier: Classifier, labelled: Labelled, prob_NC: np.ndarray) -> str:
     """CSV: file, label as it is, predicted class, its probability, each group, and the probability of each class."""
-    from pathlib import Path
-
     from latency_luts.sheets import csv_text
     from supernet.data.grouped import UNKNOWN, ImageFile
 

@@ -82,7 +82,7 @@ def run_config(folder: Path) -> TrainConfig:
     file = config_file(folder)
     content = read_json(file, "run config", {"type": "object"})
     if content.get("command") != "train":
-        raise UserError(f"{folder} is not a run of train: there is nothing to export.")
+        raise UserError(f"{folder} is not a run of train.")
     options = {item.name: content[item.name] for item in fields(TrainConfig) if item.name in content}
     check_values(TrainConfig, options, str(file))
     return TrainConfig(**{**options, "resume": None})

@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--data", required=True, type=Path, help="folder of pictures (with those below it), a CSV file, or one picture"
     )
-    parser.add_argument("--file-col", default="file_name", metavar="COL", help="a CSV file's column with the file names (default: file_name)")  # fmt: skip
+    parser.add_argument("--file-col", metavar="COL", help="a CSV file's column with the file names (default: file_name)")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="CSV file to write")
     parser.add_argument("--all-classes", action="store_true", help="a column with the probability of each class, too")
     parser.set_defaults(run=run)

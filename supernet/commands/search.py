@@ -78,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> None:
     """The story of the command."""
-    from supernet.commands.cap import searched_cap_notes, unknown_gap_notes
+    from supernet.commands.cap import searched_notes, unknown_gap_notes
     from supernet.commands.setting import open_run, prepare, with_teachers_data
     from supernet.commands.several import answer_all, answer_lines
     from supernet.commands.tracked import figures
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> None:
     write_report(folder.path, facts.to_json())
     folder.finish(figures(facts))
     print(answer_lines(answered) + closing_words(config, arch, outcome, folder))
-    print("".join(f"{note}\n" for note in searched_cap_notes(config, problem, outcome)), end="")
+    print("".join(f"{note}\n" for note in searched_notes(config, problem, outcome)), end="")
 
 
 def require_inside(config: SearchConfig, problem: Problem, candidate: Candidate) -> None:
@@ -173,7 +173,7 @@ def report_facts(
     config: SearchConfig, problem: Problem, outcome: Outcome, arch: Architecture, seconds: float
 ) -> SearchFacts:
     """What report.json holds."""
-    from supernet.commands.cap import searched_cap_notes
+    from supernet.commands.cap import searched_notes
     from supernet.commands.dominance import dominated_notes
     from supernet.commands.facts import data_facts, layer_facts, table_facts
     from supernet.report import facts
@@ -185,7 +185,7 @@ def report_facts(
         seconds={**outcome.seconds, "total": seconds},
         steps=outcome.steps,
         asked=asdict(config),
-        notes=[*problem.notes, *searched_cap_notes(config, problem, outcome), *dominated_notes(config, outcome), *outcome.notes],
+        notes=[*problem.notes, *searched_notes(config, problem, outcome), *dominated_notes(config, outcome), *outcome.notes],
         data=data_facts(config, problem.data),
         table=table_facts(problem.table),
         derived=facts.Derived(

@@ -28,8 +28,8 @@ from supernet.data.grouped import (
 )
 from supernet.data.holding_out import hold_out
 from supernet.data.intersections import with_intersections
-from supernet.data.notes import blank_notes, class_notes, cluster_notes, picture_notes, unknown_notes
-from supernet.data.repeats import content_keys, find_repeats, path_keys, pixel_keys
+from supernet.data.notes import blank_notes, class_notes, cluster_notes, group_notes, picture_notes, unknown_notes
+from supernet.data.repeats import content_keys, find_repeats, name_keys, path_keys, pixel_keys
 from supernet.data.sources import DATASETS, read_source
 from supernet.errors import UserError
 from supernet.preprocessing import Preprocessing
@@ -152,7 +152,7 @@ def _decoded(
     )
     train, val, test = _splits(source, decoded.images_NCHW)
     notes = (
-        *source.notes, *unknown_notes(source), *cluster_notes(source), *class_notes(source), *repeat_notes,
+        *source.notes, *unknown_notes(source), *cluster_notes(source), *class_notes(source), *([] if source.by_class else group_notes(source)), *repeat_notes,
         *blank_notes(source, decoded.mark_N), *picture_notes,
     )  # fmt: skip
     if pool_val:
@@ -187,6 +187,7 @@ def _decoded(
         first_colour=images[colour[0]].row if len(colour) else None,
         by_class=source.by_class,
         seen_N=decoded.mark_N[: len(decoded.mark_N) - len(test)] if are_files else None,
+        test_name_N=name_keys(source.parts["test"]) if are_files else None,
     )
 
 

@@ -1,8 +1,9 @@
 """What the text in a table's cell means: one rule for labels, groups and clusters.
 
 - Blanks around it do not count, and letters with accents are compared as one character each (Unicode NFC).
-- A number with a decimal point is written the shortest way: "1.0" is "1", "0.50" is "0.5", "-0.0" is "0", "+1" is "1".
-  Whole numbers stay as they are: "007" is a name of its own.
+- A number with a decimal point is written the shortest way: "1.0" is "1", "0.50" is "0.5", "-0.0" is "0", "+1" is "1". So is
+  one as computers print it, with a signed exponent: "1.000e+00" is "1". Whole numbers stay as they are: "007" is a name of its
+  own, and so is "1e5".
 - The words of MISSING, in capital letters or not, say that there is no value.
 - Numbers come in the order of their value, before words, which come in the order of their letters.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from supernet.errors import UserError
 from supernet.schema import is_plain, printable
@@ -21,11 +22,15 @@ from supernet.schema import is_plain, printable
 MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "#n/a", "null", "none", "nat"})
 UNKNOWN_NAME = "unknown"  # a group, or a class of its own
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+PRINTED = re.compile(NUMBER.pattern + r"[eE][+-][0-9]{1,2}")  # numpy.savetxt, C and spreadsheets always write the sign
+QUOTES = str.maketrans("", "", "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a")
 
 
 def meaning(text: str) -> str:
     """The cell's value as the rule above has it; missing words come back as they are written."""
     text = unicodedata.normalize("NFC", text.strip())
+    if PRINTED.fullmatch(text):
+        text = f"{Decimal(text):+f}"
     if not NUMBER.fullmatch(text) or not ("." in text or text[0] in "+-"):
         return text
     if "." not in text and text[1:] != "0" and text.lstrip("+-").startswith("0"):
@@ -48,6 +53,17 @@ def is_unknown(value: str) -> bool:
 def in_order(values: Iterable[str]) -> tuple[str, ...]:
     """Each value once: numbers by value, then words by letter."""
     return tuple(sorted(set(values), key=_place))
+
+
+def nearly(value: str) -> str:
+    """The same of values that a person would hardly tell apart: in capitals, blanks, quotes, invisible or wide characters, and as a number."""
+    plain = unicodedata.normalize("NFKC", value).casefold().translate(QUOTES)
+    words = " ".join("".join(sign for sign in plain if unicodedata.category(sign) != "Cf").split())
+    try:
+        number = Decimal(words.replace(",", "."))
+    except InvalidOperation:
+        return words
+    return f"{number.normalize():f}" if number.is_finite() and abs(number.adjusted()) < 100 else words
 
 
 def check_name(name: str, where: str) -> None:

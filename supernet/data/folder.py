@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from supernet.data.cells import check_name, in_order, is_missing, is_unknown
+from supernet.data.cells import check_name, in_order, is_missing, is_unknown, nearly
 from supernet.data.grouped import Augment, Columns, Part, Source, group_codes
 from supernet.data.splits import SPLIT_NAMES
 from supernet.data.tables import Row, header_of, read_table
@@ -26,6 +26,7 @@ from supernet.schema import printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 SPLIT = "split"
+FILE = "file_name"  # --file-col by default
 FOLDER = "folder"  # --label-col folder: the class is the name of the folder, where no column is called so
 
 
@@ -46,7 +47,7 @@ def load(path: str, columns: Columns) -> Source:
     label = columns.label or "label"
     rows, groups, notes = _read(unpacked(given), columns, label)
     if not rows:
-        raise UserError(f"{path} has no train split, only empty tables.")
+        raise UserError(f"{path} has no row: its tables are empty.")
     everything = [row for split in rows.values() for row in split]
     for column in (label, columns.cluster):
         if column is not None:
@@ -69,7 +70,7 @@ def load(path: str, columns: Columns) -> Source:
             group_codes([cells[columns.cluster] for _, cells in own], clusters) if columns.cluster else None,
         )
     name = printable(given.stem if given.is_file() else given.resolve().name)
-    notes = (*notes, *_missing_notes(everything, groups), *_case_notes({label: classes, **attributes}))
+    notes = (*notes, *_missing_notes(everything, groups), *_spelling_notes({label: classes, **attributes}))
     return Source(name, parts, classes, attributes, Augment(flip=True), notes, mendable=True)
 
 
@@ -92,12 +93,22 @@ def _missing_notes(rows: Sequence[Row], groups: Sequence[str]) -> Iterator[str]:
             yield f'Column "{name}": {words.total()} cells that say {said} were read as unknown.'
 
 
-def _case_notes(names: dict[str, tuple[str, ...]]) -> Iterator[str]:
+def _spelling_notes(names: dict[str, tuple[str, ...]]) -> Iterator[str]:
     for column, values in names.items():
-        for folded, count in Counter(value.casefold() for value in values).items():
+        for plain, count in Counter(map(nearly, values)).items():
             if count > 1:
-                same = " and ".join(f'"{value}"' for value in values if value.casefold() == folded)
-                yield f'Column "{column}": {same} differ in capital letters only, and were kept apart.'
+                same = " and ".join(f'"{value}"' for value in values if nearly(value) == plain)
+                yield f'Column "{column}": {same} differ only in {_spelling(values, plain)}, and were kept apart.'
+
+
+def _spelling(values: Sequence[str], plain: str) -> str:
+    """What values that are nearly the same differ in."""
+    folded = {value.casefold() for value in values if nearly(value) == plain}
+    return (
+        "capital letters"
+        if len(folded) == 1
+        else "spelling (capitals, blanks, quotes, invisible signs, form of a number)"
+    )
 
 
 def _read(root: Path, columns: Columns, label: str) -> _Read:
@@ -119,9 +130,9 @@ def _read(root: Path, columns: Columns, label: str) -> _Read:
             f"{root} has neither train/metadata.csv nor metadata.csv, nor a folder of pictures for each class: give each image a row, or sort "
             "them into folders."
         )
-    if columns.groups or columns.cluster or columns.label not in (None, FOLDER):
+    if columns.groups or columns.cluster or columns.file != FILE or columns.label not in (None, FOLDER):
         raise UserError(
-            f"{root} has no metadata.csv: --label-col, --group-cols and --cluster-col name columns of a table of the pictures (file_name, …)."
+            f"{root} has no metadata.csv: --file-col, --label-col, --group-cols and --cluster-col name columns of a table of the pictures (file_name, …)."
         )
     notes = [f"Left out, since no split is called so: {', '.join(map(printable, left_out))}."] if left_out else []
     return _Read(_by_column(rows, SPLIT), (), tuple(notes))

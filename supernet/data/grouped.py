@@ -93,7 +93,7 @@ class GroupedData:
     what is done to their pixels (mean and std are those of train), `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
     that a person should read. `positive` is the class that the user called positive (the second of two), `repeats` what is wrong with
     pictures that come more than once, `first_colour` the row of the first picture in colour. `seen_N` has the marks
-    (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set. `by_class`: no groups are known, each class stands for one. `name` is told in reports, `test` is the third split, `classes` are names in the order of the labels.
+    (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set. `test_name_N` has a hash of the names of test's files, likewise. `by_class`: no groups are known, each class stands for one. `name` is told in reports, `test` is the third split, `classes` are names in the order of the labels.
     """
 
     name: str
@@ -110,6 +110,7 @@ class GroupedData:
     repeats: Repeats = Repeats()
     first_colour: str | None = None
     seen_N: np.ndarray | None = None
+    test_name_N: np.ndarray | None = None
     by_class: bool = False
 
     @property

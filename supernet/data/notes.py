@@ -47,16 +47,51 @@ def class_notes(source: Source) -> Iterator[str]:
     if any(_differ(count_SC[list(pair)]) for pair in combinations(range(len(count_SC)), 2)):
         most_different = np.argsort(-np.ptp(share_SC, axis=0), kind="stable")[:MOST_NAMES].tolist()
         told = most_different if len(source.classes) > 2 else [1]  # of two, the other has the rest
-        figures = "; ".join(
-            f'"{source.classes[code]}" is '
-            + ", ".join(f"{share:.1%} of {split}" for split, share in zip(source.parts, share_SC[:, code], strict=True))
-            for code in told
-        )
+        figures = "; ".join(f'"{source.classes[code]}" is ' + _shares(source, share_SC[:, code]) for code in told)
         yield f"Class shares differ between the splits: {figures}. Accuracies and gaps of two splits are of different mixes."
 
 
-def _differ(count_2C: np.ndarray) -> bool:
-    """Whether the shares of two splits differ: Pearson's χ² test, and a total variation distance worth saying."""
+def group_notes(source: Source) -> Iterator[str]:
+    """Groups whose share, or whose own share of a class, differs between splits more than chance would have it."""
+    for column, (attribute, names) in enumerate(source.attributes.items()):
+        groups, classes = len(names), len(source.classes)
+        cells = [
+            np.bincount(part.group_NA[known, column] * classes + part.label_N[known], minlength=groups * classes)
+            for part in source.parts.values()
+            for known in [part.group_NA[:, column] != UNKNOWN]
+        ]
+        count_SGC = np.array(cells).reshape(-1, groups, classes)
+        count_SG = count_SGC.sum(2)
+        pairs = [list(pair) for pair in combinations(range(len(count_SG)), 2) if count_SG[list(pair)].sum(1).all()]
+        if any(_differ(count_SG[pair]) for pair in pairs):
+            share_SG = count_SG / count_SG.sum(1, keepdims=True).clip(1)
+            g = int(np.ptp(share_SG, axis=0).argmax())
+            yield f'The splits have different mixes of groups: "{names[g]}" of {attribute} is {_shares(source, share_SG[:, g])}. An accuracy over all of them is of its own mix.'
+        share_SGC = count_SGC / count_SGC.sum(2, keepdims=True).clip(1)
+        odd = [
+            g
+            for g in range(groups)
+            if any(count_SG[pair, g].all() and _differ(count_SGC[pair, g], groups) for pair in pairs)
+        ]
+        if odd:
+            g = max(odd, key=lambda g: float(np.ptp(share_SGC[:, g], axis=0).max()))
+            k = int(np.ptp(share_SGC[:, g], axis=0).argmax()) if classes > 2 else 1
+            more = f" (so it is in {len(odd)} groups)" if len(odd) > 1 else ""
+            yield (
+                f'Class shares differ between the splits inside a group: of "{names[g]}" of {attribute}, "{source.classes[k]}" is '
+                f"{_shares(source, share_SGC[:, g, k])}{more}. Gaps of two splits are of different mixes."
+            )
+
+
+def _shares(source: Source, share_S: np.ndarray) -> str:
+    return ", ".join(f"{share:.1%} of {split}" for split, share in zip(source.parts, share_S, strict=True))
+
+
+def _differ(count_2C: np.ndarray, questions: int = 1) -> bool:
+    """Whether the shares of two splits differ: Pearson's χ² test, and a total variation distance worth saying.
+
+    `questions` that are asked at once share the significance (Bonferroni).
+    """
     count_2C = count_2C[:, count_2C.sum(0) > 0]
     expected_2C = count_2C.sum(1, keepdims=True) * count_2C.sum(0) / count_2C.sum()
     rare_C = (expected_2C < FEW_EXPECTED).any(axis=0)
@@ -69,7 +104,7 @@ def _differ(count_2C: np.ndarray) -> bool:
     drawn = (
         MonteCarloMethod(n_resamples=9999, rng=np.random.default_rng(0)) if expected_2C.min() < FEW_EXPECTED else None
     )
-    return bool(chi2_contingency(count_2C, correction=False, method=drawn).pvalue < SHARE_P)
+    return bool(chi2_contingency(count_2C, correction=False, method=drawn).pvalue < SHARE_P / questions)
 
 
 def blank_notes(source: Source, mark_N: np.ndarray) -> Iterator[str]:

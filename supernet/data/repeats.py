@@ -31,6 +31,16 @@ def path_keys(source: Source) -> np.ndarray:
     return np.unique(paths, return_inverse=True)[1]
 
 
+def name_keys(part: Part) -> np.ndarray:
+    """(N,) uint64: a hash of each file's name, without its folder; by it two runs know whether their images are the same."""
+    names = [
+        Path(image.path).name.encode("utf-8", "surrogateescape")
+        for image in part.images
+        if isinstance(image, ImageFile)
+    ]
+    return np.array([int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") for name in names], np.uint64)
+
+
 def content_keys(part: Part) -> np.ndarray:
     """(N,) int64: equal for rows of one label whose files have the same bytes; blank pictures are all different.
 

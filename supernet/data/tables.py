@@ -15,7 +15,7 @@ from supernet.schema import parse_json
 
 SEPARATORS = (",", ";", "\t", "|")
 SAID_BY_EXCEL = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-DECIMAL_COMMA = re.compile(r"([+-]?[0-9]+),([0-9]+)")  # where a semicolon separates
+DECIMAL_COMMA = re.compile(r"([+-]?[0-9]+),([0-9]+)")  # where no comma separates
 
 Row = tuple[ImageFile, dict[str, str]]
 
@@ -62,7 +62,7 @@ def _csv_rows(table: Path, wanted: Sequence[str]) -> tuple[list[str], list[tuple
                     continue
                 if len(cells) != len(names):
                     raise UserError(f"{where}: the number of cells is not that of the header.")
-                if separator == ";":
+                if separator != ",":
                     cells = [
                         DECIMAL_COMMA.sub(r"\1.\2", cell) if DECIMAL_COMMA.fullmatch(cell.strip()) else cell
                         for cell in cells

@@ -45,14 +45,14 @@ def read_trees(root: Path, label: str) -> tuple[list[Row], list[str]]:
 
 def holds_pictures(folder: Path) -> bool:
     """Whether a picture lies anywhere in it."""
-    return next(_pictures(folder), None) is not None
+    return next(pictures_below(folder), None) is not None
 
 
 def _tree(root: Path, label: str) -> tuple[list[Row], list[Path]]:
     """(a row of each picture in a folder below `root`, the pictures in `root` itself)."""
     rows: list[Row] = []
     loose: list[Path] = []
-    for file in sorted(_pictures(root)):
+    for file in sorted(pictures_below(root)):
         within = file.relative_to(root).parts
         if len(within) == 1:
             loose.append(file)
@@ -71,7 +71,8 @@ def _whole(root: Path, tree: tuple[list[Row], list[Path]]) -> list[Row]:
     return rows
 
 
-def _pictures(root: Path) -> Iterator[Path]:
+def pictures_below(root: Path) -> Iterator[Path]:
+    """The files with a picture's ending, however deep; hidden ones, such as macOS's `._1.png`, are left out."""
     for file in root.rglob("*"):
         hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
         if file.suffix.lower() in SUFFIXES and not hidden and file.is_file():

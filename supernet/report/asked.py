@@ -9,6 +9,7 @@ from typing import Any
 
 from supernet.config import FROM_TEACHER, SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import METHODS
+from supernet.options import has_effect
 from supernet.report.words import counted, notion_meaning, plain
 
 _CONFIGS = {"search": SearchConfig, "train": TrainConfig}
@@ -77,10 +78,11 @@ def changed_options(command: str, asked: Mapping[str, Any], images: int) -> dict
 
 
 def command_line(command: str, asked: Mapping[str, Any], images: int) -> str:
-    """The command that asks the same again, into a new folder."""
-    words = ["supernet", command]
+    """The command that asks the same again, into a new folder. An option without effect, such as one of --quick, is left out."""
+    words, kind = ["supernet", command], _CONFIGS[command]
+    known = kind(**{name: value for name, value in asked.items() if name in {item.name for item in fields(kind)}})
     for name, value in changed_options(command, asked, images).items():
-        if name in ("out", "resume") or value is None:
+        if name in ("out", "resume") or value is None or has_effect(known, name) is not None:
             continue
         flag = name.replace("_", "-")
         words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]

@@ -43,8 +43,7 @@ def _title(facts: TrainFacts) -> Iterable[str]:
         gap, worst = found.gaps[notion], found.groups[found.worst_group].accuracy
         yield (
             f"By {text(attribute)}: lowest accuracy {words.interval(worst)} ({text(found.worst_group)}), "
-            f"{words.number_name(notion)} {words.estimate_and_verdict(notion, gap)}"
-            f"{text(other_class_words(gap, facts.data, notion))}."
+            f"{words.number_name(notion)} {text(words.estimate_and_verdict(notion, gap) + other_class_words(gap, facts.data, notion))}."
         )
     yield ""
 

@@ -24,7 +24,10 @@ def overall_words(metrics: Metrics) -> str:
     """Balanced accuracy, and of two classes the figures that no threshold is behind; "" of a file of before."""
     if metrics.balanced_accuracy is None:
         return ""
-    told = f"Balanced accuracy, the mean recall of the classes: {words.interval(metrics.balanced_accuracy)}."
+    found = metrics.by_class or {}
+    there = sum(own.images > 0 for own in found.values())
+    whose = "the classes" if there == len(found) else f"the {there} of {len(found)} classes that are here"
+    told = f"Balanced accuracy, the mean recall of {whose}: {words.interval(metrics.balanced_accuracy)}."
     if metrics.auc is not None and metrics.average_precision is not None and metrics.positive and metrics.by_class:
         chance = metrics.by_class[metrics.positive].images / metrics.samples
         told += (

@@ -52,7 +52,7 @@ def _row(place: int, name: str, run: ComparedRun, attributes: list[str]) -> dict
         "place": place,
         "folder": name,
         "arch": run.arch + (", searched" if run.searched else "") + (", pretrained" if run.pretrained else ""),
-        "accuracy": words.interval(run.accuracy),
+        "accuracy": ", ".join(filter(None, (words.interval(run.accuracy), words.always(run.majority)))),
         "gaps": ["–" if (gap := run.gaps.get(name)) is None else words.estimate(gap) for name in attributes],
         "worst": [
             "–" if name not in run.worst else f"{run.worst[name][0]}: {words.interval(run.worst[name][1])}"

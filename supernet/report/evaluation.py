@@ -48,10 +48,12 @@ def evaluate_view(facts: EvaluateFacts) -> dict[str, Any]:
 
 
 def command_line(asked: Mapping[str, Any]) -> str:
-    """The command that evaluates the same again."""
+    """The command that evaluates the same again, into a new folder."""
     told = ["supernet", "evaluate"]
     for name, value in asked.items():
-        if value is True:
+        if name == "out":
+            told += ["--out", f"{value}-again"]
+        elif value is True:
             told.append(f"--{name.replace('_', '-')}")
         elif value is not None and value is not False:
             told += [f"--{name.replace('_', '-')}", str(value)]

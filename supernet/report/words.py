@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from supernet.fairness import EVENT_WORDS, GROUP_WORDS, NOTIONS, get_notion
-from supernet.report.facts import Derived, Difference, Figure, GapFigure, Table, TeacherComparison, Trained
+from supernet.report.facts import Derived, Difference, Figure, GapFigure, Majority, Table, TeacherComparison, Trained
 
 PROVENANCE = {
     "measured": "Each operation was measured on the device by itself.",
@@ -53,6 +53,11 @@ def interval(figure: Figure, digits: int = 1, unit: str = "%") -> str:
         return too_few(figure.too_few)
     told = f"{100 * value:.{digits}f}{unit}"
     return told if low is None or high is None else f"{told} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+
+
+def always(majority: Majority | None) -> str:
+    """Where a network is no better than always naming the largest class; "" elsewhere."""
+    return "" if majority is None or majority.exceeded else f'no better than always "{majority.name}"'
 
 
 def too_few(images: int) -> str:

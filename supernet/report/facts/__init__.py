@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from supernet.errors import UserError
 from supernet.report.facts.differences import Adjusted, Compared, Comparison, Int8, OtherAttribute, TeacherComparison
 from supernet.report.facts.measured import (
     UNKNOWN,
@@ -14,6 +16,7 @@ from supernet.report.facts.measured import (
     Gap,
     GapFigure,
     Group,
+    Majority,
     Metrics,
     Verdict,
 )
@@ -30,6 +33,7 @@ from supernet.report.facts.runs import (
 )
 from supernet.report.facts.side_by_side import AgainstFirst, ComparedRun, CompareFacts
 from supernet.report.older import as_today
+from supernet.schema import read_json
 
 __all__ = [
     "UNKNOWN",
@@ -55,6 +59,7 @@ __all__ = [
     "Int8",
     "Latency",
     "Layer",
+    "Majority",
     "Metrics",
     "OtherAttribute",
     "SearchFacts",
@@ -65,6 +70,7 @@ __all__ = [
     "Verdict",
     "facts_of",
     "read",
+    "read_report",
 ]
 
 Facts = SearchFacts | TrainFacts | EvaluateFacts | CompareFacts
@@ -79,3 +85,17 @@ _KINDS: dict[str, type[Facts]] = {
 def facts_of(content: Mapping[str, Any]) -> Facts:
     """The facts of report.json, of any version. Raises KeyError for a field that is missing and has no default."""
     return read(_KINDS[content["command"]], as_today(content))
+
+
+def read_report(folder: Path, command: str) -> Facts:
+    """The facts of a finished run of that command. Raises UserError where there is no report, or it is damaged, by the field's name."""
+    path = folder / "report.json"
+    if not path.is_file():
+        raise UserError(f"{folder} has no report.json: give the folder of a finished {command} run.")
+    content = read_json(path, "report", {"type": "object"})
+    if content.get("command") != command:
+        raise UserError(f"{folder} is not a run of {command}.")
+    try:
+        return facts_of(content)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"report {path} is damaged, or of a version that is not known ({str(error)[:200]}).") from error

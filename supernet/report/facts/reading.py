@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -15,14 +15,26 @@ OPTIONAL = {"optional": True}  # a field's metadata: None is left out of the fil
 
 
 def read(kind: type[T], content: Mapping[str, Any]) -> T:
-    """A dataclass from its JSON; keys that it has no field for are passed over. Raises KeyError, which names a missing key."""
+    """A dataclass from its JSON; keys that it has no field for are passed over.
+
+    Raises KeyError, which names a missing key, and TypeError, which names a field whose value is not of its type.
+    """
+    if not isinstance(content, Mapping):
+        raise TypeError(f"{kind.__name__}: not an object")
     given = {}
     for name, key, hint, has_default in _plan(cast(Hashable, kind)):
         if key in content:
-            given[name] = _value(hint, content[key])
+            try:
+                given[name] = _value(hint, content[key])
+            except _Misfit as error:
+                raise TypeError(f"{kind.__name__}: {key}: {error}") from None
         elif not has_default:
             raise KeyError(f"{kind.__name__}: {key}")
     return kind(**given)
+
+
+class _Misfit(Exception):
+    """A value that is not of its field's type."""
 
 
 @lru_cache
@@ -37,22 +49,30 @@ def _plan(kind: Any) -> list[tuple[str, str, Any, bool]]:
 
 
 def _value(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
+    """What is made of the value. Raises _Misfit where it is not of the hint's type; a whole number is a float, too."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        return tuple(_value(own, item) for own, item in zip(arguments, value, strict=True))
-    if isinstance(value, str) and str in arguments:
+    if hint is Any:
         return value
     if origin in (UnionType, Union):
-        return _value(next(kind for kind in arguments if kind is not type(None)), value)
-    if origin is Mapping:
+        kinds = [kind for kind in arguments if kind is not NoneType]
+        is_one = (value is None and NoneType in arguments) or (isinstance(value, str) and str in kinds)
+        return value if is_one else _value(kinds[0], value)
+    if origin is tuple and isinstance(value, Sequence) and len(value) == len(arguments):
+        return tuple(_value(own, item) for own, item in zip(arguments, value, strict=True))
+    if origin is Mapping and isinstance(value, Mapping):
         return {key: _value(arguments[1], own) for key, own in value.items()}
-    if origin is Sequence:
+    if origin is Sequence and isinstance(value, Sequence) and not isinstance(value, str):
         return [_value(arguments[0], own) for own in value]
-    if isinstance(hint, type) and is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, Mapping):
         return read(hint, value)
-    return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value
+    if isinstance(hint, type) and issubclass(hint, Enum) and value in [one.value for one in hint]:
+        return hint(value)
+    if hint in (int, float, str, bool):
+        if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+            return value
+        if hint is float and type(value) is int:
+            return value
+    raise _Misfit(f"{str(value)[:60]} is not of type {getattr(hint, '__name__', hint)}")
 
 
 def to_json(facts: Any) -> Any:

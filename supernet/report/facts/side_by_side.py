@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from supernet.report.facts.measured import Difference, Figure, Gap
+from supernet.report.facts.measured import Difference, Figure, Gap, Majority
 from supernet.report.facts.reading import to_json
 
 
@@ -44,6 +44,8 @@ class ComparedRun:
     params: float | None
     int8_accuracy: float | None
     val_accuracy: float | None
+    val_mean_recall: float | None = None
+    majority: Majority | None = None
     against_first: AgainstFirst | str | None
 
 
