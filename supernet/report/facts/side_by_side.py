@@ -24,7 +24,7 @@ class ComparedRun:
 
     folder, arch: names.  searched, pretrained: how it came about.  images: of test.  gaps: by attribute.
     predicted_ms, predicted_error, device, estimated, budget_ms: as in report.json.  macs, params: for one image.
-    int8_accuracy, val_accuracy: shares; None: not known.
+    int8_accuracy, val_accuracy, val_mean_recall (of the classes): shares; None: not known.  majority: of the test images.
     """
 
     folder: str
