@@ -91,9 +91,8 @@ class GroupedData:
 
     `attributes` maps each sensitive attribute to its group names, `preprocessing` says what was done to the pictures and
     what is done to their pixels (mean and std are those of train), `fingerprint` is a hash of everything used, `augment` suits the kind of image, `notes` are the lines
-    that a person should read. `positive` is the class that the user called positive (the second of two), `repeats` what is wrong with
-    pictures that come more than once, `first_colour` the row of the first picture in colour. `seen_N` has the marks
-    (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set. `test_name_N` has a hash of the names of test's files, likewise. `by_class`: no groups are known, each class stands for one. `name` is told in reports, `test` is the third split, `classes` are names in the order of the labels.
+    that a person should read. `positive` is the class that the user called positive (the second of two), `repeats` what is wrong with pictures that come
+    more than once, `first_colour` the row of the first picture in colour. `seen_N` has the marks (`decode.Decoded.mark_N`) of train's and val's picture files, by which a later evaluation knows them; None of a built-in set. `test_name_N` has a hash of the names of test's files, likewise. `by_class`: no groups are known, each class stands for one. `name` is told in reports, `test` is the third split, `classes` are names in the order of the labels.
     """
 
     name: str
