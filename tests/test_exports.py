@@ -10,7 +10,9 @@ import onnx
 import pytest
 
 from supernet.commands import exports
+from supernet.commands.export_run import run_config
 from supernet.commands.main import main
+from supernet.errors import UserError
 
 TRAIN = ["train", "--quick", "--space", "micro32", "--max-train", "64", "--bootstrap", "20", "--threads", "1"]
 
@@ -92,6 +94,11 @@ def test_an_export_that_kills_the_process_leaves_the_report_and_a_run_that_goes_
     assert set(report(tmp_path / "run")["files"]) == {"model.onnx"}
     with pytest.raises(SystemExit):
         main(command)  # and is then finished
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no run folder: give that of a finished train run"):
+        run_config(tmp_path / "nowhere")
 
 
 def test_what_cannot_be_exported_again_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

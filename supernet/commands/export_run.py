@@ -80,6 +80,8 @@ def run_config(folder: Path) -> TrainConfig:
     from supernet.engine.claim import config_file
 
     file = config_file(folder)
+    if not file.is_file():
+        raise UserError(f"{folder} is no run folder: give that of a finished train run.")
     content = read_json(file, "run config", {"type": "object"})
     if content.get("command") != "train":
         raise UserError(f"{folder} is not a run of train.")

@@ -111,8 +111,9 @@ def _check_header(names: Sequence[str], needed: Sequence[str], table: str) -> No
         try:
             named_column(name, [own for own in names if own], table)
         except UserError as error:
+            folders = " Where each class has a folder of its own: --label-col folder." if name == "label" else ""
             raise UserError(
-                f"{error} --file-col, --label-col, --group-cols and --cluster-col name the columns."
+                f"{error} --file-col, --label-col, --group-cols and --cluster-col name the columns.{folders}"
             ) from None
         check_name(name, table)
     twice = sorted({name for name in names if name and names.count(name) > 1})
