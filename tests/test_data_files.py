@@ -71,7 +71,7 @@ def test_a_table_beside_the_folders_gives_the_groups(tmp_path: Path) -> None:
     with (root / "metadata.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows[:-1])
     with pytest.raises(
-        UserError, match='no column "label".*Where each class has a folder of its own: --label-col folder'
+        UserError, match=r'no column "label".*Where each class has a folder of its own: --label-col folder'
     ):
         loaded(root, group_cols=("sex",))  # a forgotten --label-col must not become the folder's name
     data = loaded(root, group_cols=("sex",), label_col="folder")
