@@ -5,7 +5,16 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TEST = ["pytest>=8", "hypothesis>=6.100", "fairret>=0.1.3", "moocore>=0.1.7", "build>=1.2", "wheel", "pyarrow>=15"]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+    "hypothesis>=6.100",
+    "fairret>=0.1.3",
+    "moocore>=0.1.7",
+    "build>=1.2",
+    "wheel",
+    "pyarrow>=15",
+]
 LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5"]  # a minor version: the next may ask for other code
 OPTUNA = ["optuna>=4"]
 

@@ -29,16 +29,17 @@ SEARCH = ["search", "--quick", *TINY, "--eval-images", "256"]
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory, digits: str) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "search"
-    main([*SEARCH, "--budget-ms", "10", "--out", str(folder)])
+    main([*SEARCH, "--data", digits, "--budget-ms", "10", "--out", str(folder)])
     return folder
 
 
 @pytest.fixture(scope="module")
 def trained(searched: Path) -> Path:
     folder = searched.parent / "train"
-    main(["train", "--quick", "--arch", str(searched), "--max-train", "64", "--bootstrap", "20", "--out", str(folder)])
+    main(["train", "--quick", "--arch", str(searched), "--max-train", "64", "--bootstrap", "20",
+          "--export", "none", "--out", str(folder)])  # fmt: skip
     return folder
 
 
@@ -61,8 +62,8 @@ def test_search_leaves_what_it_promises(searched: Path) -> None:
     }
 
 
-def test_several_budgets_are_held_at_once(tmp_path: Path) -> None:
-    main([*SEARCH, "--budget-ms", "20", "--max-params", "8e5", "--max-macs", "12e6", "--max-sram-kb", "60",
+def test_several_budgets_are_held_at_once(tmp_path: Path, digits: str) -> None:
+    main([*SEARCH, "--data", digits, "--budget-ms", "20", "--max-params", "8e5", "--max-macs", "12e6", "--max-sram-kb", "60",
           "--out", str(tmp_path / "run")])  # fmt: skip
     front = json.loads((tmp_path / "run" / "front.json").read_text())
     costs, arch = front[0]["costs"], Architecture.load(tmp_path / "run" / "derived.json")
@@ -82,13 +83,14 @@ def test_trained_model_loads_through_timm(trained: Path) -> None:
     assert Architecture.load(trained / "derived.json") == Architecture.load(report["asked"]["arch"])
 
 
-def test_timm_baseline_takes_the_same_path(tmp_path: Path) -> None:
-    options = [*TINY, "--bootstrap", "20", "--fairness-weight", "3", "--out", str(tmp_path / "run")]
+def test_timm_baseline_takes_the_same_path(tmp_path: Path, digits: str) -> None:
+    options = [*TINY, "--data", digits, "--bootstrap", "20", "--fairness-weight", "3", "--out", str(tmp_path / "run")]
     main(["train", "--quick", "--arch", "mobilenetv2_050", *options])
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {row["lambda_gap_writer"] for row in rows} == {3.0}, "the weight that was asked for"
     model = timm.create_model("supernet_derived", model_json=str(tmp_path / "run" / "model.json"), pretrained=True)
     assert model.eval()(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    assert (tmp_path / "run" / "model.onnx").exists() and (tmp_path / "run" / "model-int8.onnx").exists()
     arch = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["arch"]
     assert arch["device"] == "rpi4" and arch["predicted_ms"] > 1 and "estimated" in arch["estimated"]
 
@@ -242,7 +244,7 @@ def test_the_classifier_is_fitted_anew_where_asked(searched: Path, trained: Path
     )
     report = json.loads((folder / "report.json").read_text())
     (note,) = [note for note in report["notes"] if note.startswith("--refit-classifier")]
-    assert "4,000 images of search-val" in note and "not held out any more" in note
+    assert "300 images of search-val" in note and "not held out any more" in note
     before, after = (load_file(run / "model.safetensors") for run in (trained, folder))
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == {"classifier.weight", "classifier.bias"}

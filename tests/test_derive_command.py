@@ -15,9 +15,9 @@ SEARCH = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--thr
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory, digits: str) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "search"
-    main([*SEARCH, "--out", str(folder)])
+    main([*SEARCH, "--data", digits, "--out", str(folder)])
     return folder
 
 

@@ -18,10 +18,24 @@ TRAIN = ["train", "--quick", "--space", "micro32", "--max-train", "64", "--boots
 
 
 @pytest.fixture(scope="module")
-def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def baseline(tmp_path_factory: pytest.TempPathFactory, digits: str) -> Path:
     """A timm baseline with a budget, not exported."""
     folder = tmp_path_factory.mktemp("exports") / "run"
-    main([*TRAIN, "--arch", "test_resnet", "--budget-ms", "10", "--export", "none", "--out", str(folder)])
+    main(
+        [
+            *TRAIN,
+            "--data",
+            digits,
+            "--arch",
+            "test_resnet",
+            "--budget-ms",
+            "10",
+            "--export",
+            "none",
+            "--out",
+            str(folder),
+        ]
+    )
     return folder
 
 
@@ -63,7 +77,7 @@ def test_verify_knows_the_budget_of_a_baseline(run: Path, capsys: pytest.Capture
     "error", [RuntimeError("aten::what is not\nsupported"), MemoryError(), OSError(28, "No space")]
 )
 def test_an_exporter_that_fails_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, digits: str
 ) -> None:
     seen = []
 
@@ -72,7 +86,9 @@ def test_an_exporter_that_fails_is_one_line(
         raise error
 
     monkeypatch.setattr(exports, "export_onnx", fails)
-    main([*TRAIN, "--arch", "test_resnet", "--export", "onnx,int8", "--out", str(tmp_path / "run")])  # exit code 0
+    main(
+        [*TRAIN, "--data", digits, "--arch", "test_resnet", "--export", "onnx,int8", "--out", str(tmp_path / "run")]
+    )  # exit code 0
     assert seen[0]["metrics"] == report(tmp_path / "run")["metrics"] and seen[0]["exports_pending"]
     files = report(tmp_path / "run")["files"]
     assert "\n" not in files["model.onnx"] and files["model.onnx"].startswith("not written: ")
@@ -83,9 +99,9 @@ def test_an_exporter_that_fails_is_one_line(
 
 
 def test_an_export_that_kills_the_process_leaves_the_report_and_a_run_that_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: str
 ) -> None:
-    command = [*TRAIN, "--arch", "test_resnet", "--export", "onnx", "--out", str(tmp_path / "run")]
+    command = [*TRAIN, "--data", digits, "--arch", "test_resnet", "--export", "onnx", "--out", str(tmp_path / "run")]
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(exports, "export_onnx", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         main(command)

@@ -28,9 +28,9 @@ SPACE = get_space("micro32")
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory, digits: str) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "search"
-    main([*SEARCH, *SEVERAL, "--out", str(folder)])
+    main([*SEARCH, *SEVERAL, "--data", digits, "--out", str(folder)])
     return folder
 
 

@@ -382,7 +382,7 @@ import robustness_runs as runs
 folder = Path(sys.argv[1])
 job = runs.jobs(folder)["search"]
 records = runs.Records(folder / "records.jsonl")
-runs.kills({"search": job}, folder, records, every=30)
+runs.kills({"search": job}, folder, records, every=60)
 expected = runs.run_files(folder / "searched")
 records.once("disk search", lambda: runs.with_small_files(job, folder, 200_000, expected))
 runs.pairs({"search": job}, folder, records, 1)
@@ -390,11 +390,11 @@ runs.pairs({"search": job}, folder, records, 1)
 
 
 def test_a_killed_a_full_and_a_doubled_run_end_as_one_call_does(tmp_path: Path) -> None:
-    """A part of benchmarks/robustness_runs.py: four kills, a disk that is too small, two processes with one --out."""
+    """A part of benchmarks/robustness_runs.py: two kills, a disk that is too small, two processes with one --out."""
     root = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", END_TO_END, str(tmp_path)], cwd=root, env=environment, capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in io.StringIO((tmp_path / "records.jsonl").read_text())]
-    assert len(rows) >= 6 and [row for row in rows if not row["ok"]] == []
+    assert len(rows) >= 4 and [row for row in rows if not row["ok"]] == []
     assert {row.get("code") for row in rows if row["try"].startswith("disk")} == {2}

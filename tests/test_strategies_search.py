@@ -26,9 +26,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory, digits: str) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "nsga2 100%?"  # an awkward name, also for a database's URL
-    main([*BRIEF, "--strategy", "nsga2", "--out", str(folder)])
+    main([*BRIEF, "--data", digits, "--strategy", "nsga2", "--out", str(folder)])
     return folder
 
 
@@ -76,12 +76,12 @@ def test_random_with_networks_trained_from_scratch(tmp_path: Path) -> None:
     assert "each trained alone" in (folder / "report.html").read_text()
 
 
-def test_two_runs_share_a_database(tmp_path: Path) -> None:
+def test_two_runs_share_a_database(tmp_path: Path, digits: str) -> None:
     import optuna
 
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     for seed in ("1", "2"):
-        main([*BRIEF, "--strategy", "motpe", "--evaluations", "1", "--storage", url, "--seed", seed,
+        main([*BRIEF, "--data", digits, "--strategy", "motpe", "--evaluations", "1", "--storage", url, "--seed", seed,
               "--objectives", "error,latency", "--out", str(tmp_path / seed)])  # fmt: skip
     (study,) = optuna.get_all_study_summaries(url)
     trials = optuna.load_study(study_name=study.study_name, storage=url).get_trials(
