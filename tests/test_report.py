@@ -26,10 +26,10 @@ from supernet.fairness import NOTIONS
 from supernet.metrics import evaluate_predictions
 from supernet.report import advice as advices
 from supernet.report import card as cards
-from supernet.report import plots, render, words, write_report
+from supernet.report import charts, plots, render, words, write_report
 from supernet.report.asked import asked_words, changed_options, command_line
 from supernet.report.classes import overall_words
-from supernet.report.facts import Difference, Figure, GapFigure, Table, TrainFacts, facts_of, read
+from supernet.report.facts import Difference, Figure, GapFigure, Layer, Table, TrainFacts, facts_of, read
 from supernet.report.older import as_today
 from supernet.report.svg import Scale, scale_of, spread, tag
 from supernet.report.words import (
@@ -458,6 +458,23 @@ def test_a_table_that_is_wider_than_the_page_is_reached_by_keyboard_and_has_name
 )  # fmt: skip
 def test_a_fast_device_has_three_digits(value: float, scale: float | None, said: str) -> None:
     assert words.milliseconds(value, scale) == said
+
+
+@pytest.mark.parametrize(("number", "said"), [(7, False), (24, True)])
+def test_the_names_of_many_operations_stand_upright(number: int, said: bool) -> None:
+    ops = [f"op_{k}" for k in range(number)]
+    layer = Layer(
+        layer=0,
+        stage=0,
+        op="op_0",
+        c_in=16,
+        c_out=16,
+        stride=1,
+        resolution=32,
+        ms=1.0,
+        probabilities={op: 1 / number for op in ops},
+    )
+    assert ("vertical-rl" in str(charts.probabilities([layer], ops))) == said
 
 
 def test_class_names_have_the_room_that_few_classes_leave() -> None:

@@ -29,6 +29,7 @@ from supernet.report.words import milliseconds
 
 BLOCK = 38  # pixels from one block to the next
 MIDDLE = 48  # of the blocks, pixels from the top
+MOST_LYING = 9  # operations whose names fit side by side on a phone
 MOST_CELLS = 600  # beyond, the heat map leaves out what is improbable
 
 
@@ -138,7 +139,14 @@ def probabilities(layers: Sequence[Layer], ops: Sequence[str]) -> Markup:
     step, height = 100 / len(ops), ROW * len(layers)
     least = 0.0 if len(layers) * len(ops) <= MOST_CELLS else 0.05
     middle = [f"{step * (k + 0.5):.2f}%" for k in range(len(ops))]
-    body = [text(middle[k], -8, short(op, 6), "muted", "middle") for k, op in enumerate(ops)]
+    upright_heads = len(ops) > MOST_LYING
+    if upright_heads:
+        body = [
+            tag("text", short(op, 12), x=middle[k], y="-6", cls="muted", text_anchor="end", writing_mode="vertical-rl")
+            for k, op in enumerate(ops)
+        ]
+    else:
+        body = [text(middle[k], -8, short(op, 6), "muted", "middle") for k, op in enumerate(ops)]
     for position, layer in enumerate(layers):
         y = ROW * position
         body.append(text(-6, y + ROW - 6, layer.layer, None, "end"))
@@ -154,4 +162,6 @@ def probabilities(layers: Sequence[Layer], ops: Sequence[str]) -> Markup:
             body.append(text(middle[k], y + ROW - 6, f"{100 * p:.0f}", weight, "middle"))
     best = [f"layer {x.layer}: {x.op}, {100 * ((x.probabilities or {}).get(x.op) or 0):.0f}%" for x in layers]
     told = f"Derived: {'; '.join(best)}."
-    return plot("Probability of each operation at each layer, %", told, height, body, (24, 4, 4, 28))
+    return plot(
+        "Probability of each operation at each layer, %", told, height, body, (90 if upright_heads else 24, 4, 4, 28)
+    )
