@@ -21,6 +21,7 @@ from supernet.errors import UserError
 from supernet.models import read_model
 from supernet.onnx_model import OnnxModel
 from supernet.preprocessing import Preprocessing
+from supernet.schema import printable
 
 TABLES = (".csv", ".tsv", ".txt", ".jsonl")
 BATCH = 64
@@ -37,7 +38,11 @@ class Classifier(NamedTuple):
         """The picture as training would see it, not yet prepared. Raises UserError where it is no readable picture."""
         return open_picture(file, White(*self.spec.white), least=2 * self.spec.size)
 
-    def predict(self, pictures: Iterable[Path | Image.Image]) -> Iterator[np.ndarray | UserError]:
+    def is_strange(self, picture: Image.Image) -> bool:
+        """Whether it is in colour, and the model for grey."""
+        return self.spec.channels == 1 and picture.mode != "L"
+
+    def predict(self, pictures: Iterable[Path | Image.Image | UserError]) -> Iterator[np.ndarray | UserError]:
         """Each picture's (C,) probabilities, in order; in their place a UserError where a file is no readable picture."""
         remaining = iter(pictures)
         while batch := list(islice(remaining, BATCH)):
@@ -54,7 +59,9 @@ class Classifier(NamedTuple):
             raise UserError("The model's outputs are not finite: its training diverged, or its weights are damaged.")
         return prob_BC
 
-    def _prepared(self, picture: Path | Image.Image) -> np.ndarray | UserError:
+    def _prepared(self, picture: Path | Image.Image | UserError) -> np.ndarray | UserError:
+        if isinstance(picture, UserError):
+            return picture
         try:
             return self.spec(picture if isinstance(picture, Image.Image) else self.opened(picture))
         except UserError as error:
@@ -106,16 +113,25 @@ def find_pictures(path: Path, file_col: str | None = None) -> list[tuple[str, Pa
     return [(file.relative_to(path).as_posix(), file) for file in found]
 
 
+def colour_words(strange: Sequence[str], total: int) -> str:
+    """Of pictures in colour that a model for grey was given, by name; "" where there are none."""
+    if not strange:
+        return ""
+    are = f"picture{'s' * (total > 1)} {'is' if len(strange) == 1 else 'are'}"
+    return f"{len(strange):,} of {total:,} {are} in colour, such as {printable(strange[0])}: the model is for grey, and they were read in grey."
+
+
 class Predictions(NamedTuple):
     """What a model says of pictures. prob_NC: a row of NaN where a picture could not be read; `unreadable`: its name → why.
 
-    classes: C names.  names: N files.
+    classes: C names.  names: N files.  strange: names of those in colour, where the model is for grey.
     """
 
     classes: tuple[str, ...]
     names: list[str]
     prob_NC: np.ndarray
     unreadable: dict[str, str]
+    strange: tuple[str, ...] = ()
 
     def rows(self, all_classes: bool = False) -> list[list[str]]:
         """The header, then a row a picture: file, label, probability, and on request each class's; empty where it is unreadable."""
@@ -138,9 +154,20 @@ class Predictions(NamedTuple):
 def predict_all(classifier: Classifier, pictures: Sequence[tuple[str, Path | Image.Image]]) -> Predictions:
     """Of (name, picture). Raises UserError where none can be read."""
     prob_NC, unreadable = np.full((len(pictures), len(classifier.classes)), np.nan), {}
-    found = bar(
-        classifier.predict(picture for _, picture in pictures), desc="predict", total=len(pictures), leave=False
-    )
+    strange: list[str] = []
+
+    def opened() -> Iterator[Image.Image | UserError]:
+        for name, picture in pictures:
+            try:
+                image = picture if isinstance(picture, Image.Image) else classifier.opened(picture)
+            except UserError as error:
+                yield error
+                continue
+            if classifier.is_strange(image):
+                strange.append(name)
+            yield image
+
+    found = bar(classifier.predict(opened()), desc="predict", total=len(pictures), leave=False)
     for number, ((name, _), prob_C) in enumerate(zip(pictures, found, strict=True)):
         if isinstance(prob_C, UserError):
             unreadable[name] = str(prob_C)
@@ -148,4 +175,4 @@ def predict_all(classifier: Classifier, pictures: Sequence[tuple[str, Path | Ima
             prob_NC[number] = prob_C
     if len(unreadable) == len(dict(pictures)):
         raise UserError(f"No picture can be read: {next(iter(unreadable.values()), 'there is none')}")
-    return Predictions(classifier.classes, [name for name, _ in pictures], prob_NC, unreadable)
+    return Predictions(classifier.classes, [name for name, _ in pictures], prob_NC, unreadable, tuple(strange))

@@ -220,6 +220,14 @@ def test_what_baseline_needs_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "has no report.json" in error(capsys, *asked, "--baseline", tmp_path), "before any training"
 
 
+@pytest.mark.slow
+def test_an_unknown_latency_is_not_said_to_be_too_long() -> None:
+    with pytest.raises(
+        UserError, match=r"Of none of these networks the latency on rpi4 is known. convnext_atto: .* never timed"
+    ):
+        choose(load_table("rpi4"), ["convnext_atto"], (3, 32), 12.0, 1)
+
+
 def test_names_are_taken_once_without_their_blanks() -> None:
     asked = argparse.Namespace(networks=" lcnet_050, lcnet_075 ,lcnet_050", number=None)
     assert network_names(asked) == ["lcnet_050", "lcnet_075"]

@@ -138,6 +138,24 @@ def test_a_model_that_gives_no_numbers_names_no_class(tmp_path: Path) -> None:
         list(broken.predict([photo(20, 20)]))
 
 
+def test_colour_for_a_grey_model_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = Preprocessing(8, 1, (0.5,), (0.5,))
+    network = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
+    export_onnx(network, tmp_path / "model.onnx", spec, onnx_metadata(spec, ("a", "b")))
+    (tmp_path / "photos").mkdir()
+    photo(40, 40).save(tmp_path / "photos" / "colour.png")
+    photo(40, 40, seed=1).convert("L").save(tmp_path / "photos" / "grey.png")
+    arguments = ["--model", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "photos"), "--out"]
+    main(["predict", *arguments, str(tmp_path / "out.csv")])
+    assert "1 of 2 pictures is in colour, such as colour.png: the model is for grey" in capsys.readouterr().out
+    (tmp_path / "photos" / "metadata.csv").write_text("file_name,label\ncolour.png,a\ngrey.png,b\n")
+    main(["evaluate", *arguments, str(tmp_path / "run"), "--bootstrap", "0"])
+    assert "Note: 1 of 2 pictures is in colour, such as" in capsys.readouterr().out
+    (tmp_path / "photos" / "colour.png").unlink()
+    main(["predict", *arguments, str(tmp_path / "out2.csv")])
+    assert "in colour" not in capsys.readouterr().out
+
+
 def test_an_onnx_file_whose_metadata_is_no_text(run: Path, tmp_path: Path) -> None:
     content = (run / "model.onnx").read_bytes()
     at = content.rindex(b"bilinear")

@@ -316,6 +316,14 @@ def test_a_baseline_has_no_predicted_latency() -> None:
     assert "latency" not in page.sections and "Its latency is not predicted" in page.text
 
 
+def test_a_budget_beside_an_unknown_latency_is_said_to_be_open() -> None:
+    content = train_content()
+    content["arch"] |= {"predicted_ms": None, "budget_ms": 12.0, "estimated": "The table never timed it."}
+    assert "Its latency is unknown, and so whether it keeps 12 ms: The table never timed it." in closing_words(content, Path("run"))  # fmt: skip
+    content["arch"]["budget_ms"] = None
+    assert "latency is unknown" not in closing_words(content, Path("run"))
+
+
 def test_an_estimated_latency_is_called_so() -> None:
     content = train_content(arch="mobilenetv2_050")
     told = "estimated from the times of other networks' blocks"

@@ -163,6 +163,8 @@ def choose(table: LatencyTable, names: list[str], input_CS: tuple[int, int], bud
         else:
             chosen.skipped.append(f"{name}: {ms:.3g} ms")
             fastest = min(ms, fastest or ms)
+    if not chosen.ms and fastest is None:
+        raise UserError(f"Of none of these networks the latency on {table.device} is known. {chosen.skipped[0]}")
     if not chosen.ms:
         least = f" The fastest of them takes {fastest:.3g} ms at {size} px." if fastest else ""
         raise UserError(

@@ -47,17 +47,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
     parser.add_argument("--data", required=True, help="as in train: a folder, a CSV file, or a data set's name")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
-    parser.add_argument(
-        "--split", choices=("train", "val", "test"), help="default: test, or all of data without splits"
-    )
+    parser.add_argument("--split", choices=("train", "val", "test"), help="default: test, or all of data without splits")  # fmt: skip
     for name, what in (("label", "the label"), ("file", "the file name"), ("cluster", "what belongs together")):
         parser.add_argument(f"--{name}-col", metavar="COL", help=f"column that holds {what} (default: as in training)")
     parser.add_argument("--group-cols", metavar="COLS", help="columns of the groups, joined by commas (default: as in training; \"\": none)")  # fmt: skip
     parser.add_argument("--intersections", action="store_true", default=None, help="combinations of the attributes count as one more attribute")  # fmt: skip
     parser.add_argument("--fairness", metavar="NOTION", help="the notion of fairness (default: as in training)")
-    parser.add_argument(
-        "--no-images", action="store_true", help="no pictures of mistakes in the report: for private data"
-    )
+    parser.add_argument("--no-images", action="store_true", help="no pictures of mistakes in the report: for private data")  # fmt: skip
     parser.add_argument("--allow-duplicates", action="store_true", help="accept pictures that the model was trained on, with a note")  # fmt: skip
     parser.add_argument("--bootstrap", type=ranged(int, "[0, 1000000]"), default=1000, metavar="N", help="bootstrap draws; 0: no intervals (default: 1000)")  # fmt: skip
     parser.set_defaults(run=run)
@@ -104,7 +100,7 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
         attributes, groups_by_split, told = joined(attributes, {labelled.split: group_NA})
         group_NA, notes = groups_by_split[labelled.split], [*notes, *told]
     mark_N = np.zeros(len(labelled.part), np.uint64)
-    prob_NC = np.stack(list(_probabilities(classifier, labelled, mark_N)))
+    prob_NC = _probabilities(classifier, labelled, mark_N, notes)
     notes += repeat_notes(labelled, mark_N, home, trained, options.allow_duplicates)
     metrics = read(Metrics, evaluate_predictions(
         prob_NC, labelled.part.label_N, group_NA, classifier.classes, attributes,
@@ -182,22 +178,32 @@ def completed(options: argparse.Namespace, trained: dict[str, Any]) -> dict[str,
     return asked | {"model": str(options.model), "out": str(options.out)}
 
 
-def _probabilities(classifier: Classifier, labelled: Labelled, mark_N: np.ndarray) -> Iterator[np.ndarray]:
-    """Each picture's (C,) probabilities; its mark is written into mark_N. Raises UserError that names the row of an unreadable one."""
+def _probabilities(classifier: Classifier, labelled: Labelled, mark_N: np.ndarray, notes: list[str]) -> np.ndarray:
+    """(N, C); each picture's mark is written into mark_N, a line on colour for a grey model into `notes`.
+
+    Raises UserError that names the row of an unreadable one.
+    """
+    import numpy as np
+
     from supernet.bars import bar
     from supernet.data.decode import mark
     from supernet.data.grouped import ImageFile
+    from supernet.prediction import colour_words
+
+    strange: list[str] = []
 
     def opened() -> Iterator[Image.Image]:
         for number, image in enumerate(labelled.part.images):
             picture = _picture(classifier, image)
             if isinstance(image, ImageFile):
                 mark_N[number] = mark(picture)
+                strange.extend([image.row] * classifier.is_strange(picture))
             yield picture
 
-    for prob_C in bar(classifier.predict(opened()), desc="evaluate", total=len(labelled.part), leave=False):
-        assert not isinstance(prob_C, UserError), "opened before"
-        yield prob_C
+    found = bar(classifier.predict(opened()), desc="evaluate", total=len(labelled.part), leave=False)
+    prob_NC = np.stack([prob_C for prob_C in found if not isinstance(prob_C, UserError)])
+    notes += filter(None, [colour_words(strange, len(prob_NC))])
+    return prob_NC
 
 
 def _picture(classifier: Classifier, image: ImageFile | np.ndarray) -> Image.Image:
@@ -228,16 +234,9 @@ def predictions_table(classifier: Classifier, labelled: Labelled, prob_NC: np.nd
             for names, code in zip(attributes.values(), part.group_NA[number], strict=True)
         ]
         best = int(prob_C.argmax())
-        rows.append(
-            [
-                Path(image.path).name if isinstance(image, ImageFile) else str(number),
-                classifier.classes[part.label_N[number]],
-                classifier.classes[best],
-                f"{prob_C[best]:.6f}",
-                *groups,
-                *(f"{value:.6f}" for value in prob_C),
-            ]
-        )
+        file = Path(image.path).name if isinstance(image, ImageFile) else str(number)
+        told = [file, classifier.classes[part.label_N[number]], classifier.classes[best], f"{prob_C[best]:.6f}"]
+        rows.append([*told, *groups, *(f"{value:.6f}" for value in prob_C)])
     return csv_text(rows)
 
 

@@ -110,7 +110,8 @@ def update_report(folder: Path, exported: Exported) -> None:
     content = read_json(folder / "report.json", "report", {"type": "object"})
     if content.pop(PENDING, False):
         content["files"] = {}
-    content["files"] = {**(content.get("files") or {}), **exported.files}
+    before = content.get("files")
+    content["files"] = {**(before if isinstance(before, dict) else {}), **exported.files}
     if exported.int8 is not None:
         content["int8"] = exported.int8
     try:

@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """Raises UserError where nothing could be read."""
     from latency_luts.files import write_whole
-    from supernet.prediction import find_pictures, load_classifier, predict_all
+    from supernet.prediction import colour_words, find_pictures, load_classifier, predict_all
 
     if options.out.exists():
         raise UserError(f"{options.out} is there already: choose another --out.")
@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> None:
     write_whole(options.out, found.csv(options.all_classes).encode())
     lost = sum(name in found.unreadable for name in found.names)
     print(f"{options.out}: {len(pictures) - lost:,} pictures")
+    if told := colour_words(found.strange, len(pictures)):
+        print(f"Note: {told}")
     for line in list(found.unreadable.values())[:NAMED]:
         print(f"Warning: no prediction: {line}")
     if len(found.unreadable) > NAMED:

@@ -185,6 +185,9 @@ def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> s
         budget = "" if arch.budget_ms is None else f" of {arch.budget_ms:g} ms"
         how, spread = ("Estimated", f" (± {arch.predicted_error:.0%})") if arch.estimated else ("Predicted", "")
         lines.append(f"{how} latency {arch.predicted_ms:.4g} ms{spread}{budget} on {arch.device}.")
+    elif arch.budget_ms is not None:
+        why = f": {arch.estimated}" if arch.estimated else "."
+        lines.append(f"Its latency is unknown, and so whether it keeps {arch.budget_ms:g} ms{why}")
     lines += cap
     lines += comparison_words(facts.baseline, notion) if facts.baseline else []
     if facts.teacher:
