@@ -7,7 +7,7 @@ measured on paths that were left out, in five folds. Shapes: N paths, L layers, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,15 +20,17 @@ from torch.nn import functional as F
 from supernet.alpha.relaxation import one_hot
 from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
+from supernet.costs.factors import Cost
 from supernet.data import Batch, Batches
 from supernet.data.grouped import Split
+from supernet.derive import broadest_alpha
 from supernet.problem import Problem
 from supernet.quality import QUALITY, SUPERNET, Quality
 from supernet.scoring import compared_images, members_GV, present_groups
 
 IMAGES = 128  # of search-val, and more where a group would have few
-FEWEST_PATHS, PATHS_A_NUMBER = 96, 1.5  # paths: at least so many, and so many for each number of the table
-TILT = 1.5  # how much smaller or larger operations are preferred, from path to path
+FEWEST_PATHS, PATHS_A_NUMBER = 96, 1.0  # paths: at least so many, and so many for each number of the table
+BEYOND = 1.25  # times the budget: the largest paths
 LEAST_LOSS = 1e-4
 
 Logits = Callable[[Batch, Tensor], Tensor]
@@ -47,7 +49,9 @@ def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quali
     member_GV, attributes = members_GV(groups, shown.group_NA), tuple(one.attribute for one in groups)
     numbers = 1 + int((space.valid_LK.sum(axis=1) - 1).sum())
     number = max(FEWEST_PATHS, int(PATHS_A_NUMBER * numbers))
-    index_NL = tilted_paths(space.valid_LK, problem.costs["macs"].marginal_DK(space.valid_LK), number, config.seed)
+    regions = [(one.latency, one.limit_ms) for one in problem.regions]
+    regions = regions or [(problem.costs["latency"], problem.budgets["latency"])]
+    index_NL = spread_paths(space.valid_LK, regions, number, config.seed)
     like_LK = torch.zeros(space.valid_LK.shape)
     loss_NG = np.empty((number, len(groups)))
     with torch.no_grad():
@@ -80,14 +84,22 @@ def quality_notes(quality: Quality) -> tuple[str, ...]:
     )
 
 
-def tilted_paths(valid_LK: np.ndarray, size_LK: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """(N, L) random paths from small to large: each layer's p is the softmax of a tilt times its standardised sizes."""
-    rng = np.random.default_rng(seed)
-    masked_LK = np.where(valid_LK, size_LK, np.nan)
-    spread_L1 = np.nanstd(masked_LK, axis=1, keepdims=True)
-    z_LK = (masked_LK - np.nanmean(masked_LK, axis=1, keepdims=True)) / np.where(spread_L1 > 0, spread_L1, 1.0)
-    score_NLK = np.linspace(-TILT, TILT, number)[:, None, None] * np.nan_to_num(z_LK) + rng.gumbel(size=(number, *valid_LK.shape))  # fmt: skip
-    return np.where(valid_LK, score_NLK, -np.inf).argmax(axis=2)
+def spread_paths(valid_LK: np.ndarray, regions: Sequence[tuple[Cost, float]], number: int, seed: int) -> np.ndarray:
+    """(N, L) random paths of all sizes in turn inside each region (latency, budget in ms), and up to `BEYOND` its budget.
+
+    Each is drawn from the broadest distribution with the wanted latency. What is much larger the supernet was not trained for, and
+    running it would take most of the time.
+    """
+    rng, paths = np.random.default_rng(seed), []
+    for n in range(number):
+        latency, budget_ms = regions[n % len(regions)]
+        fastest, slowest = latency.bounds(valid_LK)
+        share = (n // len(regions) + 0.5) / -(-number // len(regions))
+        wanted_ms = fastest + share * (min(BEYOND * budget_ms, slowest) - fastest)
+        alpha_LK = broadest_alpha(latency, valid_LK, wanted_ms)
+        noisy_LK = alpha_LK + rng.gumbel(size=valid_LK.shape)
+        paths.append(np.where(valid_LK, noisy_LK, -np.inf).argmax(axis=1))
+    return np.array(paths)
 
 
 def fit_table(valid_LK: np.ndarray, index_NL: np.ndarray, loss_NG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from supernet.costs.factors import Cost
 from supernet.errors import UserError
 from supernet.quality import QUALITY, Quality
-from supernet.quality_fit import cross_validated, fit_table, tilted_paths
+from supernet.quality_fit import cross_validated, fit_table, spread_paths
 from supernet.spaces import get_space
 
 SPACE = get_space("micro32")
@@ -69,7 +70,8 @@ def test_a_run_without_one_says_which_runs_have_one(tmp_path: Path) -> None:
 
 def test_the_fit_finds_a_planted_table() -> None:
     quality, rng = example(), np.random.default_rng(1)
-    index_NL = tilted_paths(VALID, np.arange(VALID.size, dtype=float).reshape(VALID.shape), 200, 0)
+    latency = Cost("latency", "ms", 1.0, np.arange(VALID.size, dtype=float).reshape(VALID.shape))
+    index_NL = spread_paths(VALID, [(latency, 1e3)], 200, 0)
     assert VALID[np.arange(5), index_NL].all()
     noise_NG = rng.normal(0, 0.02, (200, 2))
     loss_NG = quality.loss_NG(index_NL) * np.exp(noise_NG)
@@ -83,10 +85,13 @@ def test_the_fit_finds_a_planted_table() -> None:
     assert alone["kendall_gap"] is None, "one group has no gap: unknown, not 0"
 
 
-def test_paths_go_from_small_to_large() -> None:
+def test_paths_are_of_every_size_up_to_a_quarter_beyond_each_regions_budget() -> None:
     size_LK = np.where(VALID, np.arange(VALID.shape[1])[None], 0).astype(float)
-    index_NL = tilted_paths(VALID, size_LK, 300, 0)
-    totals_N = size_LK[np.arange(5), index_NL].sum(axis=1)
-    assert totals_N[-100:].mean() > totals_N[:100].mean() + 3
+    small, large = (Cost("latency", "ms", 1.0, factor * size_LK) for factor in (1.0, 10.0))
+    index_NL = spread_paths(VALID, [(small, 3.0), (large, 1e3)], 600, 0)
+    totals_N = 1 + size_LK[np.arange(5), index_NL].sum(axis=1)
+    tight_N, free_N = totals_N[::2], totals_N[1::2]
+    assert tight_N[:50].mean() < 2 and 3.2 < tight_N[-50:].mean() < 4.3, "a quarter more than 3 ms, on average"
+    assert free_N[-50:].mean() > tight_N[-50:].mean() + 1
     for layer in range(5):
         assert set(index_NL[:, layer]) == set(np.flatnonzero(VALID[layer]))

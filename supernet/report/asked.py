@@ -20,6 +20,13 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     notion, cap, weight, budget = (asked[name] for name in ("fairness", "max_gap", "fairness_weight", "budget_ms"))
     whose = "" if budget else ", by default" if command == "search" else ", the search's"
     taken = "none" if budget_ms is None else f"{budget_ms:g} ms{whose}"
+    several = {
+        "devices": asked.get("devices"),
+        "budgets": asked.get("budgets_ms"),
+        "weights": asked.get("fairness_weights"),
+    }
+    if several["budgets"]:
+        taken = f"each of {several['budgets'].replace(',', ', ')} ms that a device can keep"
     methods = asked.get("fairness_method", "gap").split(",")
     known = [METHODS[name] for name in methods if name in METHODS]
     held = [method.meaning for method in known if not method.penalty]
@@ -32,7 +39,7 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     if asked.get("warmup_epochs"):
         effort += f" after {asked['warmup_epochs']} of warm-up"
     told = {
-        "device": str(asked["device"]),
+        "device": str(several["devices"] or asked["device"]).replace(",", ", "),
         "budget": taken,
         "data": asked["data"] + (f", training mix {asked['group_mix']}" if asked["group_mix"] else ""),
         "fairness": f"{plain(notion)}: {notion_meaning(notion)}",
@@ -58,7 +65,8 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         "differentiable": f"{asked['relaxation']} relaxation" + (", from a teacher" if asked.get("teacher") else ""),
         "blockwise": "from a teacher",
         "uniform": "from a teacher",
-        "one-shot": "one supernet for every device and budget",
+        "one-shot": "one supernet for every device and budget"
+        + (f", weights of the predicted gap {several['weights'].replace(',', ', ')}" if several["weights"] else ""),
         "score": f"{asked.get('score')}, training-free",
     }.get(asked["strategy"], "by ask/tell")
     return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
