@@ -28,7 +28,7 @@ from supernet.problem import Problem
 from supernet.quality import QUALITY, SUPERNET, Quality
 from supernet.scoring import compared_images, members_GV, present_groups
 
-IMAGES = 128  # of search-val, and more where a group would have few
+IMAGES = 128  # of search-val, an eighth of those that networks are compared on, and more where a group would have few
 FEWEST_PATHS, PATHS_A_NUMBER = 96, 1.0  # paths: at least so many, and so many for each number of the table
 BEYOND = 1.25  # times the budget: the largest paths
 LEAST_LOSS = 1e-4
@@ -40,7 +40,7 @@ Logits = Callable[[Batch, Tensor], Tensor]
 def fit_quality(config: SearchConfig, problem: Problem, logits: Logits) -> Quality:
     """The table of a supernet, whose `logits` are in training mode: nothing but running statistics is changed."""
     space, val = problem.space, problem.data.val
-    index_V = compared_images(val.group_NA, min(config.eval_images, IMAGES))
+    index_V = compared_images(val.group_NA, min(config.eval_images // 8, IMAGES))
     shown = Split(val.images_NCHW[index_V], val.label_N[index_V], val.group_NA[index_V])
     (batch,) = Batches(
         shown, len(index_V), shuffle=False, mean=problem.data.mean, std=problem.data.std, device=problem.device
