@@ -21,7 +21,7 @@ QUICK = {
     "accuracy_transfer": "",
     "build_truth": "--folder TMP",
     "depthwise": "",
-    "fairness": "--seeds 1 --processes 1 --parts main --folder TMP",
+    "fairness": "--seeds 1 --processes 1 --parts dim --folder TMP",
     "fairness_estimator": "",
     "fairness_truth": "--processes 1 --folder TMP",
     "gradient_estimators": "",
@@ -47,8 +47,6 @@ MAKERS = {
     "make_tables", "make_transfer_sources", "make_writers", "truth_card", "plot_latency_fidelity", "plot_quality",
     "search_speed_child",
 }  # fmt: skip
-# too long for CI, or not timed on a quiet machine yet: run by name (`python .ci/smoke.py fairness`)
-NOT_TIMED = {"fairness", "main_job", "pretrained", "robustness_runs", "search_speed"}
 NEED_SHARED = {"accuracy_transfer", "latency_interpolation", "latency_transfer", "pretrained"}
 
 
@@ -87,7 +85,7 @@ def main() -> None:
     if wrong := unknown():
         sys.exit(f".ci/smoke.py: put into QUICK or MAKERS, or take out: {', '.join(sorted(wrong))}")
     began, failed = time.monotonic(), []
-    for name in sys.argv[1:] or [name for name in QUICK if name not in NOT_TIMED]:
+    for name in sys.argv[1:] or list(QUICK):
         if lacks := missing(name):
             print(f"{name}: skipped, {lacks} is not here", flush=True)
             continue

@@ -1,7 +1,7 @@
 """The main job as a user runs it: both commands at their defaults, three seeds, wall time, memory, accuracy and gap.
 
     python benchmarks/main_job.py [--seeds 3] [--folder runs/main_job]
-    python benchmarks/main_job.py --quick       # one seed, one budget, all of it with --quick; nothing written
+    python benchmarks/main_job.py --quick       # one seed and one budget on the small space, with --quick; nothing written
 
 Also: the derived architecture's predicted latency over its budget, for budgets from 9 to 30 ms (quick searches: the
 integer programme keeps the budget whatever α is). Resumable: finished runs are read, not run again.
@@ -48,7 +48,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     folder = options.folder.resolve() / ("quick" if options.quick else "")
-    effort = ["--quick"] if options.quick else []
+    effort = ["--quick", "--max-train", "64"] if options.quick else []
+    space = ["--space", "micro32"] if options.quick else []
     records: list[dict[str, Any]] = []
 
     def save() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
             write_results("main_job", summarise(records), records, "python benchmarks/main_job.py")
 
     for seed in range(1 if options.quick else options.seeds):
-        search = run(folder / f"search-{seed}", "search.py", "--device", "rpi4", "--seed", str(seed), *effort)
+        search = run(folder / f"search-{seed}", "search.py", "--device", "rpi4", "--seed", str(seed), *effort, *space)
         arch = folder / f"search-{seed}" / "derived.json"
         train = run(folder / f"train-{seed}", "train.py", "--arch", str(arch), "--seed", str(seed), *effort)
         derived, metrics = search["report"]["derived"], train["report"]["metrics"]
@@ -80,7 +81,7 @@ def main() -> None:
     for budget in BUDGETS[:1] if options.quick else BUDGETS:
         save()
         report = run(
-            folder / f"budget-{budget}", "search.py", "--device", "rpi4", "--quick", "--budget-ms", str(budget)
+            folder / f"budget-{budget}", "search.py", "--device", "rpi4", "--quick", "--budget-ms", str(budget), *space
         )
         derived = report["report"]["derived"]
         records.append({"budget_ms": budget, "predicted_ms": derived["predicted_ms"], "seconds": report["seconds"]})

@@ -1,7 +1,7 @@
 """What a kill, a full disk, a second process and a flipped bit do to a run.
 
     python benchmarks/robustness_runs.py            every write of search, train and the table builder: about 25 minutes of one core
-    python benchmarks/robustness_runs.py --quick    some of them: 3 minutes
+    python benchmarks/robustness_runs.py --quick    some of them: a minute
 
 It goes on where it was stopped (--folder). A full disk is a small tmpfs, which needs root; without, a limit on the size of
 a file stands for it (`full_disk_by`). The runs are as small as runs can be: micro32 on 100 digits.
@@ -353,9 +353,9 @@ def measure(quick: bool, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     records = Records(folder / ("quick.jsonl" if quick else "records.jsonl"))
     all_jobs = jobs(folder)
-    kills(all_jobs, folder, records, 17 if quick else None)
-    full_by = disks(all_jobs, folder, records, number=2 if quick else 8)
-    pairs(all_jobs, folder, records, number=3 if quick else 24)
+    kills(all_jobs, folder, records, 60 if quick else None)
+    full_by = disks(all_jobs, folder, records, number=1 if quick else 8)
+    pairs(all_jobs, folder, records, number=1 if quick else 24)
     flips(folder, records, number=20 if quick else 500)
     found = {kind: records.of(kind) for kind in ("kill", "disk", "pair", "flip")}
     return {

@@ -1,7 +1,7 @@
 """What a search step costs beside one network's step.
 
     python benchmarks/search_speed.py            # the record: some ten minutes on a quiet core; goes on where it was cut
-    python benchmarks/search_speed.py --quick    # the same summary from one path, in a minute or two; writes nothing
+    python benchmarks/search_speed.py --quick    # the same summary from one path at batch 16; writes nothing
 
 Variants, each in a process of its own, in turn path by path on the same images and the same sampled paths: (a) the derived
 timm model of the path, our kernels, channels_last; (b) the supernet's ω step on that path; (c) the bilevel step, ω and α
@@ -156,7 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     if options.quick:
-        record = measure("fbnet32", 64, 1, 1, "abcde")
+        record = measure("fbnet32", 16, 1, 1, "abcde")
         show(record)
         print(json.dumps(summarise(record), indent=1))
         return

@@ -31,7 +31,7 @@ def setting(space: SearchSpace, **options: Any) -> DifferentiableSearch:
     config = SearchConfig(space=space.name, warmup_epochs=0, epochs=1, latency_weight=0.0, **options)
     data = load_data(config.data, resolution=space.resolution, max_train=1024, max_eval=1024)
     costs = {"latency": replace(macs_table(space, data.channels, len(data.classes)), name="latency")}
-    folder = RunFolder(Path(tempfile.gettempdir()), board=False)  # nothing is written
+    folder = RunFolder(Path(tempfile.gettempdir()))  # nothing is written
     asked = {"latency": 1e12}, 1e12, torch.device("cpu"), ()
     return DifferentiableSearch(config, Problem(folder, space, data, load_table("rpi4"), costs, *asked))
 
