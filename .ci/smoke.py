@@ -34,6 +34,7 @@ QUICK = {
     "main_job": "--folder TMP",
     "mutation": "--modules derive",
     "one_search": "--folder TMP",
+    "one_search_nb201": "",
     "pretrained": "",
     "robustness": "",
     "robustness_runs": "--folder TMP",
