@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "search_settings")
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="names of variants")
+    parser.add_argument("--record", default="search_settings", help="name of the result, where --only leaves some out")
     parser.add_argument(
         "--quick", action="store_true", help="one variant, one epoch, few architectures ranked; nothing is written"
     )
@@ -80,7 +81,7 @@ def main() -> None:
                 flush=True,
             )
             if not options.quick:
-                write_results("search_settings", summarise(rows), rows, "python benchmarks/search_settings.py")
+                write_results(options.record, summarise(rows), rows, "python benchmarks/search_settings.py")
 
 
 def summarise(rows: list[Row]) -> Row:

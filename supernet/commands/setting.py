@@ -208,7 +208,7 @@ def check_widths(config: SearchConfig, space: SearchSpace) -> None:
         return
     if config.strategy == "score":
         raise UserError(f"--strategy score has no scores for the widths of {space.name}: leave it out, or take random.")
-    if config.strategy == "differentiable" and config.relaxation in ("gumbel", "softmax"):
+    if config.strategy == "differentiable" and config.relaxation in ("gumbel", "gumbel-top2", "softmax"):
         raise UserError(
             f"--relaxation {config.relaxation} adds outputs, but those of {space.name} differ in width: take score or gumbel-hard."
         )
