@@ -157,7 +157,10 @@ def test_a_reports_probabilities_are_of_operations_whatever_the_width() -> None:
     assert second.probabilities == pytest.approx({"k3_e3": 0.5, "res_k3": 0.2, "skip": 0.3}) and second.c_out == 32
 
 
-@pytest.mark.parametrize("options", [{"strategy": "score"}, {"relaxation": "softmax"}, {"relaxation": "gumbel"}, {"relaxation": "gumbel-top2"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"strategy": "score"}, {"relaxation": "softmax"}, {"relaxation": "gumbel"}, {"relaxation": "gumbel-top2"}],
+)
 def test_ways_to_search_that_widths_do_not_allow_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(UserError, match=r"widths of flex32|differ in width"):
         check_widths(SearchConfig(space="flex32", **options), FLEX32)
