@@ -98,7 +98,7 @@ def make_samples(work: Path) -> dict[str, Kind]:
         "metrics.jsonl": Kind(
             searched / "metrics.jsonl",
             mutants.of_jsonl,
-            lambda path: RunFolder(_placed(path, "metrics.jsonl"), True).rows(),
+            lambda path: RunFolder(_placed(path, "metrics.jsonl")).rows(),
         ),
         "evaluations.jsonl": Kind(
             drawn / "evaluations.jsonl", mutants.of_jsonl, lambda path: read_journal(path, _region())

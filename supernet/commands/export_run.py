@@ -81,7 +81,8 @@ def run_config(folder: Path) -> TrainConfig:
 
     file = config_file(folder)
     if not file.is_file():
-        raise UserError(f"{folder} is no run folder: give that of a finished train run.")
+        what = "is no run folder" if folder.exists() else "does not exist"
+        raise UserError(f"{folder} {what}: give the folder of a finished train run.")
     content = read_json(file, "run config", {"type": "object"})
     if content.get("command") != "train":
         raise UserError(f"{folder} is not a run of train.")
