@@ -114,6 +114,8 @@ def test_an_export_that_kills_the_process_leaves_the_report_and_a_run_that_goes_
 
 def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no run folder: give the folder of a finished train run"):
+        run_config(tmp_path)
+    with pytest.raises(UserError, match="does not exist: give the folder of a finished train run"):
         run_config(tmp_path / "nowhere")
 
 
