@@ -485,6 +485,13 @@ def test_the_names_of_many_operations_stand_upright(number: int, said: bool) -> 
     assert ("vertical-rl" in str(charts.probabilities([layer], ops))) == said
 
 
+def test_layers_may_differ_in_what_they_offer() -> None:
+    """As in the flex spaces: every layer's operations have a column."""
+    content = search_content()
+    content["layers"][3] |= {"probabilities": {"res_k3": 0.4, "skip": 0.6}}
+    assert ">res_k3<" in render(content)
+
+
 def test_class_names_have_the_room_that_few_classes_leave() -> None:
     matrix = str(plots.confusion("x", ["benign", "malignant"], [[3, 1], [2, 4]]))
     assert ">benign<" in matrix and ">malignant<" in matrix and "…" not in matrix

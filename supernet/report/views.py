@@ -66,6 +66,7 @@ def search_view(facts: SearchFacts) -> Content:
     gap, evaluations, from_teacher = words.number_name(asked["fairness"]), facts.evaluations, bool(asked.get("teacher"))
     numbered = list(enumerate(sorted(facts.candidates, key=lambda candidate: candidate.costs["latency"]), 1))
     p_LK = [layer.probabilities for layer in layers]
+    ops = list(dict.fromkeys(op for p_K in p_LK for op in p_K or ()))  # layers may differ in what they offer
     fronts = [_front(numbered, budget_ms, "Error, %", lambda one: 100 * (1 - one.mean_group_accuracy))]
     if all(candidate.gap is not None for candidate in facts.candidates):
         fronts.append(_front(numbered, budget_ms, f"{words.capital(gap)}, points", lambda one: 100 * (one.gap or 0.0)))
@@ -81,7 +82,7 @@ def search_view(facts: SearchFacts) -> Content:
         "distilled": words.counted(asked.get("distil_steps", 0), "step"),
         "by_hand": any(candidate.by_hand for candidate in facts.candidates),
         "shared_weights": not from_teacher and (not evaluations or evaluations["evaluator"] == "supernet"),
-        "probabilities": charts.probabilities(layers, list(p_LK[0] or ())) if all(p_LK) else None,
+        "probabilities": charts.probabilities(layers, ops) if all(p_LK) else None,
         "curves": list(_search_curves(facts.history, budget_ms, gap, from_teacher)),
         "candidates": [(number, c) for number, c in numbered if c.derived or number <= MOST_CANDIDATES],
         "candidates_all": len(numbered),
