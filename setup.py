@@ -26,7 +26,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE", "supernet/data/LICENSE-writers.txt"],
-    python_requires=">=3.10",
+    python_requires=">=3.11",
+    classifiers=["Programming Language :: Python :: 3.11"],  # what CI tests
     packages=find_packages(include=["supernet*", "latency_luts*"]),
     package_data={
         "supernet": ["data/*.npz", "data/LICENSE-*", "report/*.html", "report/*.css", "kernels/*.c", "py.typed"],
