@@ -48,8 +48,6 @@ MAKERS = {
     "make_tables", "make_transfer_sources", "make_writers", "truth_card", "plot_latency_fidelity", "plot_quality",
     "search_speed_child",
 }  # fmt: skip
-# its quick form was not seen to end since it was made smaller: run by name (`python .ci/smoke.py search_speed`)
-NOT_TIMED = {"search_speed"}
 NEED_SHARED = {"accuracy_transfer", "latency_interpolation", "latency_transfer", "pretrained"}
 
 
@@ -88,7 +86,7 @@ def main() -> None:
     if wrong := unknown():
         sys.exit(f".ci/smoke.py: put into QUICK or MAKERS, or take out: {', '.join(sorted(wrong))}")
     began, failed = time.monotonic(), []
-    for name in sys.argv[1:] or [name for name in QUICK if name not in NOT_TIMED]:
+    for name in sys.argv[1:] or QUICK:
         if lacks := missing(name):
             print(f"{name}: skipped, {lacks} is not here", flush=True)
             continue
