@@ -45,25 +45,25 @@ def regions(config: SearchConfig, space: SearchSpace) -> tuple[tuple[Region, ...
         copy = f"latency_table{number or ''}.json"
         files[copy] = run_input(config.resume, copy, table_path(name))
         table, told = device_table(config, space, files[copy])
-        kept, why = [], None
+        latency = table.cost(space)
+        kept: list[Region] = []
+        left_out: list[UserError] = []
         for budget_ms in asked:
             try:
-                ms, limit_ms, words = latency_budget(
-                    replace(config, budget_ms=budget_ms), space, table, table.cost(space)
-                )
+                ms, limit_ms, words = latency_budget(replace(config, budget_ms=budget_ms), space, table, latency)
             except UserError as error:
-                why = error
+                left_out.append(error)
                 continue
-            kept.append(Region(name, table, table.cost(space), ms, limit_ms))
+            kept.append(Region(name, table, latency, ms, limit_ms))
             told += words
-            if limit_ms >= table.cost(space).bounds(space.valid_LK)[1] and budget_ms != asked[-1]:
+            if limit_ms >= latency.bounds(space.valid_LK)[1] and budget_ms != asked[-1]:
                 told.append(
                     f"{ms:g} ms hold every architecture of {space.name} on {table.device}: larger budgets are left out."
                 )
                 break
-        if why is not None and not kept:
-            raise why
-        notes += [*told, *([] if why is None else [f"Left out: {why}"])]
+        if not kept:
+            raise left_out[-1]
+        notes += [*told, *(f"Left out: {why}" for why in left_out)]
         found += kept
     if len(formats := {region.table.dtype for region in found}) > 1:
         raise UserError(

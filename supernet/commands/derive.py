@@ -26,7 +26,7 @@ examples:
   supernet derive --run runs/search --device rpi4 --budget-ms 12 --worst-group --k 5
 
 Minimised is the mean over groups of the predicted loss on search-val, in nats of cross-entropy. The run's quality.json
-foretells it. The gap is between groups' predicted losses, in the same unit. The budget is held exactly. docs/one_search.md has how well it foretells.
+foretells it. The gap is between groups' predicted losses, in the same unit; of one that a supernet foretells a tenth counts. The budget is held exactly. docs/one_search.md has how well it foretells.
 """
 ANSWERED, ANSWERS = "answers", "answers.json"  # folder in a search's run; file in each of its folders
 

@@ -36,7 +36,7 @@ def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> 
         return f"It was derived for the greatest {config.score}, before anything was trained. Look at the others, too."
     if config.strategy == "one-shot":
         weight = config.answered_weights[0]
-        weighed = f" + {weight:g} · gap" if weight else ""
+        weighed = f" + {weight:g} · a tenth of the gap" if weight else ""
         return f"It was derived for the smallest loss{weighed} that quality.json foretells. Look at the others, too."
     merits = [one.merit for one in better if one.merit is not None]
     if best.merit is not None and merits:

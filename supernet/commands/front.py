@@ -17,7 +17,7 @@ examples:
   supernet front --run runs/search --device rpi4
   supernet front --run runs/search --device ./new-board.json --budgets-ms 8,10,14
 
-Each budget is answered for the least mean loss, for loss + gap, and for the worst group. Files: front-DEVICE.json has them with every
+Each budget is answered for the least mean loss, for loss + gap, and for the worst group. Of a gap that a supernet foretells a tenth counts. Files: front-DEVICE.json has them with every
 figure, front-DEVICE.html the pictures. Hypervolume: 0 at the space's median architecture, 1 at the least of each figure that was found.
 """
 BUDGETS = 8  # where none are given
