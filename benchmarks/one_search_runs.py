@@ -112,11 +112,14 @@ def separate(truth: Truth, device: str, budget_ms: float, weight: float, seed: i
 
 def every_run(truth: Truth, budgets: Mapping[str, Sequence[float]], weights: Sequence[float], seeds: int, folder: Path, effort: Row) -> dict[str, list[Row]]:  # fmt: skip
     """All runs by chooser; the separate ones of the first seed alone, for the least and the greatest weight (with `effort`: two)."""
-    found: dict[str, list[Row]] = {"one_shot": [], "generator": [], "separate": []}
+    found: dict[str, list[Row]] = {"one_shot": [], "one_shot_full_gap": [], "generator": [], "separate": []}
     for seed in range(seeds):
         asked, keep = (truth, budgets, weights, seed, effort), folder / f"one-shot-quality-{seed}.json"
         spent = kept(folder / f"one-shot-{seed}.json", one_shot, truth, budgets, seed, effort, keep)
-        found["one_shot"].append({**spent, "answers": answered(truth, Quality.load(keep), budgets, weights)})
+        quality = Quality.load(keep)
+        found["one_shot"].append({**spent, "answers": answered(truth, quality, budgets, weights)})
+        believed = replace(quality, fit={})  # as if its gaps were of trained networks: they count fully
+        found["one_shot_full_gap"].append({**spent, "answers": answered(truth, believed, budgets, weights)})
         found["generator"].append(kept(folder / f"generator-{seed}.json", generator, *asked, "gumbel-top2"))
         print(f"seed {seed}: one-shot, generator", flush=True)
     for device, number in product(SEPARATE, range(len(budgets[SEPARATE[0]]))[:: 6 if effort else 1]):

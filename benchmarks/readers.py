@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import mutants
 import numpy as np
 import torch
+from few_digits import few_digits
 from PIL import Image
 
 from latency_luts.manifest import read_manifest
-from supernet.arrays import read_npz
 from supernet.command_line import from_options, with_file
 from supernet.commands import lut, sweep
 from supernet.commands.budgets import latency_budget
@@ -57,22 +57,9 @@ class Kind(NamedTuple):
     binary: bool = False
 
 
-def small_data(path: Path) -> str:
-    """`writers` with two images of each class and group in train, one in val and test; how --data names it."""
-    arrays = {}
-    whole = read_npz(Path(str(resources.files("supernet.data") / "writers.npz")), "images")
-    for split, each in (("train", 2), ("val", 1), ("test", 2)):
-        label_N, student_N = whole[f"{split}_labels"], whole[f"{split}_student"]
-        cells = [np.flatnonzero((label_N == c) & (student_N == s))[:each] for c in range(10) for s in (0, 1)]
-        index_N = np.concatenate(cells)
-        arrays |= {f"{split}_{what}": whole[f"{split}_{what}"][index_N] for what in ("images", "labels", "student")}
-    np.savez_compressed(path, **arrays)
-    return f"writers:{path}"
-
-
 def make_samples(work: Path) -> dict[str, Kind]:
     """Runs a search, an ask/tell search and a training on 40 digits under `work`, where they are not there yet."""
-    data = small_data(work / "digits.npz")
+    data = few_digits(work / "digits.npz", train=2, val=1, test=2)
     small = ["--threads", "1", "--batch-size", "20", "--data", data]
     search = ["search", *small, "--space", "micro32", "--budget-ms", "10", "--epochs", "1", "--warmup-epochs", "1", "--eval-images", "20"]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

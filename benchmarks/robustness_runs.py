@@ -21,12 +21,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from few_digits import few_digits
 from kill_points import run, start, supernet, wait
 from results_io import write_results
 
@@ -50,19 +50,6 @@ class Job:
     command: Callable[[], object]
     again: Callable[[], object]
     same: Callable[[Path], dict[str, str]]
-
-
-def small_data(path: Path) -> str:
-    """`writers` with two images of each class and group in train, one in val and test; how --data names it."""
-    arrays = {}
-    with np.load(str(resources.files("supernet.data") / "writers.npz")) as whole:
-        for split, each in (("train", 2), ("val", 1), ("test", 2)):
-            label_N, student_N = whole[f"{split}_labels"], whole[f"{split}_student"]
-            cells = [np.flatnonzero((label_N == c) & (student_N == s))[:each] for c in range(10) for s in (0, 1)]
-            index_N = np.concatenate(cells)
-            arrays |= {f"{split}_{what}": whole[f"{split}_{what}"][index_N] for what in ("images", "labels", "student")}
-    np.savez_compressed(path, **arrays)
-    return f"writers:{path}"
 
 
 def search_words(data: str, out: bool = True, seed: int = 0) -> list[str]:
@@ -116,7 +103,7 @@ def table_files(folder: Path) -> dict[str, str]:
 
 def jobs(folder: Path) -> dict[str, Job]:
     """The commands, and what they need: small data, a search to train from, a bundle."""
-    data = small_data(folder / "digits.npz")
+    data = few_digits(folder / "digits.npz", train=2, val=1, test=2)
     searched = folder / "searched"
     if not (searched / "run" / "report.json").exists():
         shutil.rmtree(searched, ignore_errors=True)
