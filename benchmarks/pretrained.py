@@ -19,21 +19,20 @@ longer measured time is worth, by the slope between their two shares.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import json
-import tarfile
+import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
-from PIL import Image
+from onnx_time import milliseconds
+from public_sets import SHARED, cifar10, fashion, write_table
 from results_io import write_results
 from scipy import stats
+from t_interval import t_interval
 from torch.nn import functional as F
 
 from supernet.commands.main import main as supernet
@@ -41,7 +40,6 @@ from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
 from supernet.costs.latency import load_table
 from supernet.derive import best_first
-from supernet.export import to_onnx
 from supernet.models import create_network, read_model
 from supernet.quality import Quality
 from supernet.spaces import get_space
@@ -50,46 +48,9 @@ from supernet.strategies.assembled import compared, material
 from supernet.strategies.blockwise import depth_order
 from supernet.transfer.kernel_model import table_for
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TEACHER = "tf_efficientnet_lite0"
 SMALL = ("mobilenetv3_small_050", "mobilenetv3_small_075", "mobilenetv3_small_100", "lcnet_035", "lcnet_050", "lcnet_075", "lcnet_100")  # fmt: skip
-ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
-CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 SPLITS = (("train", 2000), ("val", 500), ("test", 1000))
-
-
-def cifar10(folder: Path) -> list[list[str]]:
-    """Rows of a table of CIFAR-10's pictures, equally many of each class; a group is animals or vehicles."""
-    with tarfile.open(next((SHARED / "cifar10").glob("*.tar.xz"))) as archive:
-        archive.extractall(folder, filter="data")
-    rows, first = [], 0
-    for split, number in SPLITS:
-        source = "test" if split == "test" else "train"
-        for place in sorted(path for path in folder.rglob(f"{source}/*") if path.is_dir()):
-            start = 0 if split == "test" else first
-            files = sorted(place.iterdir())[start : start + number // 10]
-            group = "animal" if place.name in ANIMALS else "vehicle"
-            rows += [[str(file.relative_to(folder)), place.name, group, split] for file in files]
-        first += number // 10
-    return rows
-
-
-def fashion(folder: Path, source: Path) -> list[list[str]]:
-    """The same of Fashion-MNIST; a group is what is worn on the body, or shoes and bags."""
-    rows, first = [], 0
-    for split, number in SPLITS:
-        part = "t10k" if split == "test" else "train"
-        image_NHW = np.frombuffer(gzip.decompress((source / f"{part}-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)  # fmt: skip
-        label_N = np.frombuffer(
-            gzip.decompress((source / f"{part}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
-        )
-        start = 0 if split == "test" else first
-        for n in range(start, start + number):
-            name, label = f"{split}{n}.png", CLOTHES[label_N[n]]
-            Image.fromarray(image_NHW[n]).save(folder / name)
-            rows.append([name, label, "other" if label in ("sandal", "sneaker", "bag", "boot") else "body", split])
-        first += number
-    return rows
 
 
 def data_options(name: str, folder: Path, source: Path) -> list[str]:
@@ -98,15 +59,14 @@ def data_options(name: str, folder: Path, source: Path) -> list[str]:
         return ["--data", str(SHARED / "pad_ufes"), "--group-cols", "sex", "--cluster-col", "patient"]
     if not (folder / "metadata.csv").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        rows = cifar10(folder) if name == "cifar10" else fashion(folder, source)
-        with (folder / "metadata.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["file_name", "label", "group", "split"], *rows])
+        write_table(folder, cifar10(folder, SPLITS) if name == "cifar10" else fashion(folder, source, SPLITS))
     return ["--data", str(folder), "--channels", "3"]
 
 
 def run(out: Path, *arguments: str) -> dict[str, Any]:
-    """The report of a command's run, with its seconds; one that is there already is read."""
+    """The report of a command's run, with its seconds; one that is there already is read, an unfinished one begins again."""
     if not (out / "seconds.json").exists():
+        shutil.rmtree(out, ignore_errors=True)
         started = time.monotonic()
         supernet([*arguments, "--out", str(out)])
         (out / "seconds.json").write_text(json.dumps(time.monotonic() - started))
@@ -125,24 +85,6 @@ def trained(name: str, share: float, out: Path, *arguments: str) -> dict[str, An
 def train_images(folder: Path, data: list[str], quick: bool) -> int:
     """Training images of a data set: PAD-UFES holds out its own search-val."""
     return 60 if quick else 485 if folder.name == "pad_ufes" else dict(SPLITS)["train"]
-
-
-def milliseconds(models: list[Any], shape: tuple[int, ...], rounds: int = 40) -> list[float]:
-    """Median time of each by onnxruntime, one thread, in turn; the fastest quarter of the rounds, since other jobs only slow it."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = [onnxruntime.InferenceSession(to_onnx(model, shape).SerializeToString(), options) for model in models]
-    feed = {sessions[0].get_inputs()[0].name: np.zeros(shape, np.float32)}
-    times = np.zeros((rounds, len(sessions)))
-    for row in times:
-        for n, session in enumerate(sessions):
-            own = []
-            for _ in range(12):
-                started = time.perf_counter()
-                session.run(None, feed)
-                own.append(time.perf_counter() - started)
-            row[n] = 1e3 * float(np.median(own[2:]))
-    return [float(np.quantile(column, 0.25)) for column in times.T]
 
 
 def nearest_small(folder: Path, whole: Any, spec: Any, shares: list[float]) -> dict[float, str]:
@@ -203,15 +145,6 @@ def with_times(place: Path, rows: list[dict[str, Any]], spec: Any) -> list[dict[
     return [{key: value for key, value in row.items() if key != "run"} | {"ms": ms} for row, ms in zip(rows, times, strict=True)]  # fmt: skip
 
 
-def interval(values: list[float]) -> tuple[float, float | None, float | None]:
-    """Mean and 95% t-interval; no interval of one value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, None, None
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-    return mean, mean - half, mean + half
-
-
 def summary(rows: list[dict[str, Any]], shares: list[float]) -> dict[str, Any]:
     """Points of accuracy between networks of one set and seed."""
     by = {(row["set"], row["seed"], row["network"], row["share"]): row for row in rows}
@@ -234,7 +167,7 @@ def summary(rows: list[dict[str, Any]], shares: list[float]) -> dict[str, Any]:
     def points(name: str, a: tuple[str, float], b: tuple[str, float], figure: str = "accuracy") -> None:
         values = differences(a, b, figure)
         if together := [value for own in values.values() for value in own]:
-            mean, low, high = interval(together)
+            mean, low, high = t_interval(together)
             found.update({name: mean, f"{name}_low": low, f"{name}_high": high})
             found.update({f"{name}_{one}": float(np.mean(own)) for one, own in values.items() if own})
 

@@ -27,8 +27,9 @@ from supernet.commands.budgets import latency_budget
 from supernet.commands.comparison import FILE, read_baseline
 from supernet.commands.inherited import inherit
 from supernet.commands.main import main
+from supernet.commands.opening import check
 from supernet.commands.promise import other_data, priced
-from supernet.commands.setting import check, read_data
+from supernet.commands.setting import read_data
 from supernet.commands.sweep_front import join
 from supernet.config import SearchConfig, TrainConfig
 from supernet.costs.latency import load_table, require_good

@@ -37,9 +37,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fairness weight 5": {"fairness_weight": 5.0},
     "alpha_lr 0.03": {"alpha_lr": 0.03},
     "alpha_lr 0.3": {"alpha_lr": 0.3},
-    "4 paths": {"paths": 4},
+    "score, 4 paths": {"relaxation": "score", "paths": 4},
+    "score (two paths)": {"relaxation": "score"},
     "gumbel (all operations)": {"relaxation": "gumbel"},
-    "gumbel-top2 (two operations)": {"relaxation": "gumbel-top2"},
     "softmax (all operations)": {"relaxation": "softmax"},
 }
 FIGURES = ("kendall_loss_all", "kendall_loss_top10", "kendall_loss_gap", "kendall_all", "kendall_gap", "seconds")

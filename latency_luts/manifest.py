@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 500_000_000
 DTYPES = ("float32", "float16", "int8")
 MOST = {"c_in": 65536, "c_out": 65536, "stride": 2, "resolution": 4096}  # as in schema.json
 FORMATS = ("onnx", "tflite", "pte", "pt2")
-ROLES = ("stem", "head", "op", "network", "extra")
+ROLES = ("stem", "head", "op", "call", "network", "extra")
 NAME_IS = "a name of one line and at most 100 characters, without backticks"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
 _KEY = ("op", "c_in", "c_out", "stride", "resolution")
@@ -31,11 +31,12 @@ _KEY = ("op", "c_in", "c_out", "stride", "resolution")
 
 @dataclass(frozen=True)
 class Item:
-    """One file to measure: a piece of the space (stem, head, op), a whole network that the table is validated on
-    (network), or one that is only measured (extra).
+    """One file to measure: a piece of the space (stem, head, op), a graph that computes next to nothing, whose time is the runtime's own for a
+    call (call), a whole network that the table is validated on (network), or one that is only measured (extra).
 
     `key` is the operation's op, c_in, c_out, stride, resolution; `ops` a network's option of each layer. `entries`: the keys of its
-    operations, where its shapes are decided with them; else the manifest's layers say the shapes.
+    operations, where its shapes are decided with them; else the manifest's layers say the shapes. `whole_picture`: this operation
+    takes what it needs of the whole picture, so the stem is a part of it.
 
     name: for messages.  role: as above.  sha256: of the file.
     """
@@ -47,6 +48,7 @@ class Item:
     key: dict[str, Any]
     ops: tuple[str, ...]
     entries: tuple[dict[str, Any], ...] = ()
+    whole_picture: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,14 @@ def read_manifest(folder: Path) -> Manifest:
     names = [item.name for item in items]
     for number, name in enumerate(names):
         _demand(name not in names[:number], f"items[{number}].name", f"unique; {name} stands twice")
-    for role in ("stem", "head") if any(item.role == "op" for item in items) else ():
+    fixed = ("head",) if any(item.whole_picture for item in items) else ("stem", "head")
+    for role in fixed if any(item.role == "op" for item in items) else ():
         _demand(sum(item.role == role for item in items) == 1, "items", f"a list with exactly one {role}")
+    if fixed == ("head",):
+        _demand(
+            all(item.role != "stem" for item in items), "items", "a list without a stem: it is a part of operations"
+        )
+    _demand(sum(item.role == "call" for item in items) <= 1, "items", "a list with one call at most")
     _demand(len(items) > 0, "items", "a list with at least one item")
     for number, key in enumerate(content["identities"]):
         _check_key(f"identities[{number}]", key)
@@ -167,7 +175,11 @@ def _item(where: str, item: Any) -> Item:
     _demand(isinstance(entries, list), f"{where}.entries", "a list of operations with their shapes")
     for number, entry in enumerate(entries):
         _check_key(f"{where}.entries[{number}]", entry)
-    return Item(item["name"], item["role"], item["file"], item["sha256"], key, tuple(ops), tuple(entries))
+    whole = item.get("whole_picture", False)
+    _demand(
+        isinstance(whole, bool) and (item["role"] == "op" or not whole), f"{where}.whole_picture", "true of an op only"
+    )
+    return Item(item["name"], item["role"], item["file"], item["sha256"], key, tuple(ops), tuple(entries), whole)
 
 
 def _check_key(where: str, key: Any) -> None:

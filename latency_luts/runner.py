@@ -151,11 +151,12 @@ def _check_shapes(manifest: Manifest, item: Item, before: tuple[int, ...], after
     """Raises BundleError for a file that takes or gives other shapes than the manifest says; () is not known."""
     if item.role == "op":
         hw, out = item.key["resolution"], -(-item.key["resolution"] // item.key["stride"])
+        taken = (*before[1:2], *[manifest.resolution] * 2) if item.whole_picture else (item.key["c_in"], hw, hw)
         wanted: tuple[tuple[int, ...], tuple[int, ...]] = (
-            (1, item.key["c_in"], hw, hw),
+            (1, *taken),
             (1, item.key["c_out"], out, out),
         )
-    elif item.role == "head":
+    elif item.role in ("head", "call"):
         return
     else:
         wanted = ((*before[:2], manifest.resolution, manifest.resolution), after)

@@ -77,6 +77,8 @@ def tell(measured: Measured, budget_ms: float | None) -> None:
         print(f"predicted  {predicted_ms:.4g} ms ({spread})")
     print(f"measured   {time.median_ms:.4g} ms (iqr {time.iqr_ms:.2g}, n {time.n}) end to end on {here}, "
           f"{measured.runtime}, {measured.threads} thread(s)")  # fmt: skip
+    if "bits" in metadata:
+        print("           This file computes layers of few bits in float32: a runtime that executed their bits would take another time.")  # fmt: skip
     if budget_ms is None:
         return
     verdict = "met" if time.median_ms <= budget_ms else f"MISSED by {time.median_ms / budget_ms - 1:.1%}"

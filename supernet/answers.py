@@ -72,7 +72,7 @@ def _programmed(
     quality: Quality, costs: Sequence[Cost], budgets: Mapping[str, float], wish: Wish, number: int
 ) -> list[Answer]:
     """The best, and what was met on the way to it."""
-    programme = Programme(quality.space.valid_LK, [edge for cost in costs for edge in cost.pairs])
+    programme = Programme(quality.space.valid_LK, [cost.pairs for cost in costs])
     for cost in costs:
         if budgets.get(cost.name, np.inf) < np.inf:
             cost.constraints(programme, budgets[cost.name])

@@ -57,13 +57,13 @@ def load_data(data: str | Path = "writers", *, resolution: int = 32, **options: 
 
 def search(
     data: str | Path | Data = "writers",
-    device: str | Path | Table = "rpi4",
+    device: str | Path | Table | None = None,
     *,
     out: str | Path | None = None,
     quick: bool = False,
     **options: Unpack[SearchOptions],
 ) -> SearchResult:
-    """Searches as `supernet search` does. Without `out` the run's folder is removed together with the result."""
+    """Searches as `supernet search` does, whose default device is rpi4. Without `out` the run's folder is removed together with the result."""
     from supernet.commands.search import run
 
     given = _given(SearchConfig, options, data=data, device=device)
@@ -116,6 +116,7 @@ def evaluate(
     fairness: str | None = None,
     allow_duplicates: bool = False,
     images: bool = True,
+    corruptions: int | None = None,
     bootstrap: int = 1000,
     out: str | Path | None = None,
 ) -> Measured:
@@ -127,7 +128,7 @@ def evaluate(
         Namespace(
             model=_path(model), data=str(data), split=split, label_col=label_col, group_cols=group_cols, file_col=file_col,
             cluster_col=cluster_col, intersections=intersections, fairness=fairness, allow_duplicates=allow_duplicates,
-            no_images=not images, bootstrap=bootstrap, out=folder.path,
+            no_images=not images, corruptions=corruptions, bootstrap=bootstrap, out=folder.path,
         )
     )  # fmt: skip
     return Measured(folder)

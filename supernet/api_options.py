@@ -19,6 +19,7 @@ class DataOptions(TypedDict, total=False):
     channels: int | None
     allow_duplicates: bool
     group_mix: str | None
+    class_mix: str | None
     max_train: int | None
     intersections: bool
     seed: int
@@ -27,6 +28,10 @@ class DataOptions(TypedDict, total=False):
 class CommonOptions(DataOptions, total=False):
     """What a search and a training share."""
 
+    task: str
+    noise_sigma: float
+    mask_col: str | None
+    mask_classes: str | None
     fairness: str
     fairness_method: str
     fairness_weight: float
@@ -51,30 +56,45 @@ class SearchOptions(CommonOptions, total=False):
     fairness_weights: str | None
     max_params: float | None
     max_macs: float | None
+    max_bops: float | None
+    bits: str | None
     dtype: str | None
+    max_flash_kb: float | None
     max_sram_kb: float | None
+    max_input_kb: float | None
+    max_mj: float | None
     latency_weight: float | None
     latency_quantile: float | None
     accept_poor_table: bool
     teacher: str | None
     quality: str | None
     strategy: str
+    trained: int | None
     score: str
     evaluations: int
     max_seconds: float | None
     evaluator: str
     objectives: str
     storage: str | None
+    llm_url: str | None
+    llm_model: str | None
+    llm_timeout: float
+    max_calls: int
+    tune: str | None
     relaxation: str
     paths: int
     epochs: int | None
     warmup_epochs: int | None
     anchor: float | None
     lr: float | None
+    ssl_epochs: int | None
+    sam: float | None
+    sam_adaptive: bool
     alpha_lr: float
     temperature: float
     temperature_end: float
     candidates: int
+    finalists: int | None
     distil_steps: int
     eval_images: int
 
@@ -91,8 +111,13 @@ class TrainOptions(CommonOptions, total=False):
     pretrained: str | None
     resolution: int | None
     teacher: str | None
+    feature_weight: float
     from_scratch: bool
     lr: float | None
+    ssl_epochs: int | None
+    qat_epochs: int | None
+    sam: float | None
+    sam_adaptive: bool
     layer_decay: float | None
     head_steps: int | None
     augmentation: str | None
@@ -104,9 +129,12 @@ class TrainOptions(CommonOptions, total=False):
     patience: int | None
     train_on_val: bool
     refit_classifier: bool
+    exits: int | None
+    exit_weight: float
     export: str
     images: bool
     drop: float
     drop_path: float
     margin: float | None
+    corruptions: int | None
     bootstrap: int

@@ -6,7 +6,7 @@ Shapes: D decisions (of a plain space, its layers) and K options (its operations
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
 from supernet.choices import draw
-from supernet.costs.factors import Cost, least_text
+from supernet.costs.factors import Cost, leading, least_text
 from supernet.errors import UserError
 from supernet.programme import Pairs, Programme
 from supernet.spaces import SearchSpace
@@ -50,12 +50,12 @@ def best_first(
     assert set(budgets) <= {cost.name for cost in costs}, "a budget without its cost would be ignored"
     assert not np.isnan(list(budgets.values())).any(), "NaN would be no budget at all"
     limited = [(cost, budgets[cost.name]) for cost in costs if budgets.get(cost.name, np.inf) < np.inf]
-    programme = Programme(valid_DK, [*(score_pairs or {}), *chain.from_iterable(cost.pairs for cost, _ in limited)])
+    programme = Programme(valid_DK, [score_pairs or {}, *(cost.pairs for cost, _ in limited)])
     for cost, limit in limited:
         least, _ = cost.bounds(valid_DK)
         if least > limit:
             raise UserError(
-                f"No architecture has a {cost.name} of {limit:g} {cost.unit} or less; "
+                f"No architecture has {cost.name} of {limit:g} {cost.unit} or less; "
                 f"the least possible is {least_text(least)} {cost.unit}."
             )
         cost.constraints(programme, limit)
@@ -170,13 +170,16 @@ def broadest_alpha(cost: Cost, valid_DK: np.ndarray, budget: float) -> np.ndarra
 
 def hand_made(space: SearchSpace, costs: Mapping[str, Cost], budgets: Mapping[str, float]) -> np.ndarray:
     """(L,) what one would build without a search: the layer's middle operation by latency (of seven, the fourth) in as many
-    layers as the budgets hold, a stage's first layer rather than another, and the fastest operation in the rest.
+    layers as the budgets hold, a stage's first layer rather than another, and the fastest operation in the rest. Where the space
+    names its plain networks: the slowest of these inside the budgets (or, without a latency, that of the greatest first cost).
 
     Raises UserError where nothing fits.
     """
-    order_LK = np.where(space.valid_LK, costs["latency"].marginal_DK(space.valid_LK), np.inf).argsort(
-        axis=1, kind="stable"
-    )
+    sized = costs[leading(costs)]
+    plain = [index_D for ops in space.plain if inside(index_D := space.index_L(ops), [*costs.values()], budgets)]
+    if plain:
+        return max(plain, key=sized.total)
+    order_LK = np.where(space.valid_LK, sized.marginal_DK(space.valid_LK), np.inf).argsort(axis=1, kind="stable")
     layers = np.arange(len(order_LK))
     first_L = np.diff([layer.stage for layer in space.layers], prepend=-1) > 0
     wish_LK = np.zeros(order_LK.shape)

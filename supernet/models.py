@@ -23,6 +23,7 @@ from supernet.network import build_network
 from supernet.preprocessing import JSON_SCHEMA as INPUT_SCHEMA
 from supernet.preprocessing import Preprocessing
 from supernet.schema import read_json, write_json
+from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 
 DERIVED = "supernet_derived"
@@ -158,10 +159,10 @@ class SavedModel(NamedTuple):
     arch: Architecture | None
 
 
-def read_model(path: Path, pretrained: bool = True) -> SavedModel:
+def read_model(path: Path, pretrained: bool = True, dense: bool = False) -> SavedModel:
     """From a model.json, with its weights if `pretrained`.
 
-    Raises UserError if model.json, derived.json or the weights cannot be read or do not belong together.
+    dense: it may be a denoiser. Raises UserError where it is one and may not, and if model.json, derived.json or the weights cannot be read or do not belong together.
     """
     content = read_json(path, "model", _SCHEMA)
     classes = tuple(content["classes"])
@@ -174,6 +175,8 @@ def read_model(path: Path, pretrained: bool = True) -> SavedModel:
     else:
         arch = Architecture.load(path.parent / content["derived"])
         _check_belongs(path, classes, spec, arch)
+        if get_space(arch.space).dense and not dense:
+            raise UserError(f"model {path} gives pictures (--task denoise or segment): this is for classifiers.")
         network = build_network(arch)
     if pretrained:
         weights = path.parent / content["weights"]
@@ -189,7 +192,7 @@ def read_model(path: Path, pretrained: bool = True) -> SavedModel:
 
 def load_model(model_json: str, pretrained: bool = False) -> nn.Module:
     """As `read_model`, the network alone, with a `pretrained_cfg`. timm calls it for "supernet_derived" (timm_entry.py)."""
-    model = read_model(Path(model_json), pretrained)
+    model = read_model(Path(model_json), pretrained, dense=True)
     model.network.pretrained_cfg = {  # type: ignore[assignment]
         "architecture": model.name,
         "num_classes": len(model.classes),

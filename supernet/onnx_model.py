@@ -1,8 +1,9 @@
-"""An exported ONNX file as something that can be asked: what it is fed, its classes, its outputs."""
+"""An exported file as something that can be asked: what it is fed, its classes, its outputs. Here ONNX; LiteRT is in litert_model.py."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,28 +15,16 @@ from supernet.export import require
 from supernet.preprocessing import Preprocessing
 
 
-class OnnxModel:
-    """A model.onnx in onnxruntime, on the CPU. `metadata` is what the file says of itself."""
+class ExportedModel(ABC):
+    """A file in its runtime.
 
-    def __init__(self, model: Path | bytes, name: str = "model") -> None:
-        """From a file or its content; `name` is for messages. Raises UserError if onnxruntime cannot load it."""
-        require("onnxruntime")
-        import onnxruntime
+    name: for messages.  metadata: what the file says of itself.  shape_CHW: of the image it is fed.  outputs: numbers it answers with
+    """
 
-        self.name = str(model) if isinstance(model, Path) else name
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"]
-            )
-            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
-        except Exception as error:  # onnxruntime has a class of its own for each kind, all of them plain exceptions
-            raise UserError(
-                f"{self.name} does not load in onnxruntime ({str(error).splitlines()[0][:200]})."
-            ) from error
-        (first, *others) = self._session.get_inputs()
-        if others or len(first.shape) != 4 or len(self._session.get_outputs()) != 1:
-            raise UserError(f"{self.name} is not an image classifier with one input and one output.")
-        self._input, self.shape_CHW = first.name, tuple(first.shape[1:])
+    name: str
+    metadata: dict[str, str]
+    shape_CHW: tuple[int, ...]
+    outputs: int
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -59,15 +48,42 @@ class OnnxModel:
                 raise ValueError("not a list of names")
         except (KeyError, ValueError) as error:
             raise UserError(f"{self.name} does not name its classes ({error}).") from error
-        outputs = self._session.get_outputs()[0].shape[-1]
-        if len(names) != outputs:
-            raise UserError(f"{self.name} names {len(names)} classes and has {outputs} outputs.")
+        if len(names) != self.outputs:
+            raise UserError(f"{self.name} names {len(names)} classes and has {self.outputs} outputs.")
         return tuple(names)
 
     def probabilities(self, image_NCHW: Iterable[np.ndarray]) -> np.ndarray:
         """(N, C) of preprocessed images."""
         return softmax(self.logits(image_NCHW).astype(np.float64), axis=1)
 
+    @abstractmethod
     def logits(self, image_NCHW: Iterable[np.ndarray]) -> np.ndarray:
         """(N, C) of preprocessed images, one at a time, as on the device: the file has batch 1."""
+
+
+class OnnxModel(ExportedModel):
+    """A model.onnx in onnxruntime, on the CPU."""
+
+    def __init__(self, model: Path | bytes, name: str = "model") -> None:
+        """From a file or its content; `name` is for messages. Raises UserError if onnxruntime cannot load it."""
+        require("onnxruntime")
+        import onnxruntime
+
+        self.name = str(model) if isinstance(model, Path) else name
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"]
+            )
+            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        except Exception as error:  # onnxruntime has a class of its own for each kind, all of them plain exceptions
+            raise UserError(
+                f"{self.name} does not load in onnxruntime ({str(error).splitlines()[0][:200]})."
+            ) from error
+        (first, *others) = self._session.get_inputs()
+        if others or len(first.shape) != 4 or len(self._session.get_outputs()) != 1:
+            raise UserError(f"{self.name} is not an image classifier with one input and one output.")
+        self._input, self.shape_CHW = first.name, tuple(first.shape[1:])
+        self.outputs = [0, *self._session.get_outputs()[0].shape][-1]
+
+    def logits(self, image_NCHW: Iterable[np.ndarray]) -> np.ndarray:
         return np.concatenate([self._session.run(None, {self._input: image[None]})[0] for image in image_NCHW])

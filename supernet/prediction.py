@@ -18,6 +18,7 @@ from supernet.data.tables import read_table
 from supernet.data.trees import pictures_below
 from supernet.data.unpack import unpacked
 from supernet.errors import UserError
+from supernet.litert import LitertModel
 from supernet.models import read_model
 from supernet.onnx_model import OnnxModel
 from supernet.preprocessing import Preprocessing
@@ -25,6 +26,7 @@ from supernet.schema import printable
 
 TABLES = (".csv", ".tsv", ".txt", ".jsonl")
 BATCH = 64
+RUNTIMES = {".onnx": OnnxModel, ".tflite": LitertModel}
 
 
 class Classifier(NamedTuple):
@@ -69,15 +71,15 @@ class Classifier(NamedTuple):
 
 
 def load_classifier(path: Path) -> Classifier:
-    """From a train run's folder or its model.json (torch), or an ONNX file (onnxruntime).
+    """From a train run's folder or its model.json (torch), an ONNX file (onnxruntime), or a LiteRT file (its interpreter).
 
     Raises UserError for a file that is missing, damaged, or does not say how pictures are prepared.
     """
-    if path.suffix == ".onnx":
+    if path.suffix in RUNTIMES:
         if not path.is_file():
             raise UserError(f"model {path} does not exist.")
-        onnx = OnnxModel(path)
-        return Classifier(onnx.classes, onnx.preprocessing, onnx.probabilities)
+        file = RUNTIMES[path.suffix](path)
+        return Classifier(file.classes, file.preprocessing, file.probabilities)
     model = read_model(path / "model.json" if path.is_dir() else path)
     network = model.network.eval()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from supernet.costs.factors import Cost
+from supernet.costs.factors import Cost, leading
 from supernet.costs.latency import LatencyTable
 from supernet.data import GroupedData
 from supernet.engine.runs import RunFolder
@@ -42,21 +42,23 @@ class Problem:
     `budget_ms` is the latency budget as asked; with a quantile, the one in `budgets` is tighter. `task`: classification of the
     data's classes if None. `teacher`: the trained network that the space is made around. `regions`: where one search answers
     several devices and budgets, all of them; `table`, `costs`, `budgets` and `budget_ms` are those of the first.
-    `folder` is the run's, `device` where it is computed.
+    Where nothing has a latency (spaces/bits.py), `table` and `budget_ms` are None, and `costs` begins with what stands in its place.
+    `folder` is the run's, `device` where it is computed. `strategy`: how it is searched, as asked or by default.
     """
 
     folder: RunFolder
     space: SearchSpace
     data: GroupedData
-    table: LatencyTable
+    table: LatencyTable | None
     costs: dict[str, Cost]
     budgets: dict[str, float]
-    budget_ms: float
+    budget_ms: float | None
     device: torch.device
     notes: tuple[str, ...]
     task: Task | None = None
     teacher: Teacher | None = None
     regions: tuple[Region, ...] = ()
+    strategy: str = "differentiable"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Candidate:
     worst over the attributes; `gaps` has that of each, by name, where there are several. `non_dominated`: no other candidate
     is as good in error, gap and latency, and better in one. `by_hand`: it is what one would build without a search
     (`derive.hand_made`).
-    `ops` names the option of each layer, `costs` each cost in its unit. `accuracy` and `mean_group_accuracy` are shares.
+    `ops` names the option of each layer, `costs` each cost in its unit, `options` those training options that were chosen with it. `accuracy` and `mean_group_accuracy` are shares.
     """
 
     ops: tuple[str, ...]
@@ -84,6 +86,12 @@ class Candidate:
     by_hand: bool = False
     gaps: dict[str, float | None] = field(default_factory=dict)
     distance: float | None = None
+    options: dict[str, float | bool] = field(default_factory=dict)
+
+    @property
+    def sized_by(self) -> str:
+        """The name of the cost that it is sized by."""
+        return leading(self.costs)
 
     @property
     def merit(self) -> float | None:

@@ -22,7 +22,7 @@ from supernet.schema import read_json, write_json
 from supernet.spaces import SearchSpace, get_space
 
 QUALITY = "quality.json"
-SUPERNET = "paths of a supernet, shared weights"  # source of a table
+SUPERNET, TRAINED = "paths of a supernet, shared weights", "networks trained alone"  # sources of a table
 GAP_TRUST = 0.1  # how much a gap that a supernet foretells counts: fully counted it made the trained networks' gaps larger (one_search.json)
 Link = Literal["log", "identity"]
 UNITS: dict[Link, str] = {

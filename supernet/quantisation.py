@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from supernet.errors import UserError
 from supernet.export import require
 from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions
-from supernet.onnx_model import OnnxModel
+from supernet.onnx_model import ExportedModel, OnnxModel
 
 if TYPE_CHECKING:
     import onnx
@@ -90,48 +90,70 @@ def quantise(model: onnx.ModelProto, images_BCHW: np.ndarray, setting: Setting |
         return onnx.load(str(out))
 
 
-def quantise_best(source: Path, path: Path, data: GroupedData, notion: str) -> dict[str, Any]:
-    """Writes `path`, the int8 form of the float32 model `source`, and returns what it costs.
+class Form(NamedTuple):
+    """An int8 form of a network.
 
-    Calibrated on search-train. The settings are tried in turn, until one loses little on search-val (see `warnings`); else the
-    one that agrees most often with float32 is kept. The file's metadata is that of `source`, and its setting.
-    Returns `setting`, `tried`, `val` and `test` (see `compare`), and `warnings`, of search-val.
+    setting: how it was made, in words.  weight_bits: 7 or 8.  content: the file's.  model: the same, to be asked
+    """
+
+    setting: str
+    weight_bits: int
+    content: bytes
+    model: ExportedModel
+
+
+def quantise_best(source: Path, path: Path, data: GroupedData, notion: str) -> dict[str, Any]:
+    """Writes `path`, the int8 form of the float32 model `source`, and returns what it costs (see `judge`).
+
+    Calibrated on search-train, by each of the settings in turn. The file's metadata is that of `source`, and its setting.
     """
     require("onnx", "onnxruntime")
     import onnx
 
     model, float32 = onnx.load(str(source)), OnnxModel(source)
     calibration = calibration_images(float32, data)
+
+    def forms() -> Iterator[Form]:
+        for setting in SETTINGS:
+            quantised = quantise(model, calibration, setting)
+            stated = {"dtype": "int8", "quantisation": setting.words()}
+            onnx.helper.set_model_props(quantised, {p.key: p.value for p in model.metadata_props} | stated)
+            content = quantised.SerializeToString()
+            yield Form(setting.words(), setting.weight_bits, content, OnnxModel(content))
+
+    content, told = judge(float32, forms(), data, notion)
+    write_whole(path, content)
+    return told
+
+
+def judge(
+    float32: ExportedModel, forms: Iterable[Form], data: GroupedData, notion: str
+) -> tuple[bytes, dict[str, Any]]:
+    """(content of the form that is kept, what it costs).
+
+    The forms are tried in turn, until one loses little on search-val (see `warnings`); else the one that agrees most often with
+    float32 is kept. What it costs: `setting`, `tried`, `val` and `test` (see `compare`), and `warnings`, of search-val.
+    """
     judged = _some(data.val)
     float_prob_VC = float32.probabilities(_prepared(data, judged))
-    found: list[tuple[Setting, bytes, dict[str, Any]]] = []
-    for setting in SETTINGS:
-        quantised = quantise(model, calibration, setting)
-        stated = {"dtype": "int8", "quantisation": setting.words()}
-        onnx.helper.set_model_props(quantised, {p.key: p.value for p in model.metadata_props} | stated)
-        content = quantised.SerializeToString()
-        int8_prob_VC = OnnxModel(content).probabilities(_prepared(data, judged))
-        compared = compare(float_prob_VC, int8_prob_VC, judged, data, notion)
-        found.append((setting, content, compared))
+    found: list[tuple[Form, dict[str, Any]]] = []
+    for form in forms:
+        compared = compare(float_prob_VC, form.model.probabilities(_prepared(data, judged)), judged, data, notion)
+        found.append((form, compared))
         if not warnings(compared, "search-val"):
             break
-    setting, content, compared = max(
-        found, key=lambda item: item[2]["agreement"] - EIGHT_BITS * (item[0].weight_bits == 8)
-    )
-    write_whole(path, content)
-    float_prob_NC, int8_prob_NC = (
-        model.probabilities(_prepared(data, data.test)) for model in (float32, OnnxModel(content))
-    )
-    return {
-        "setting": setting.words(),
-        "tried": {tried.words(): result["agreement"] for tried, _, result in found},
+    form, compared = max(found, key=lambda item: item[1]["agreement"] - EIGHT_BITS * (item[0].weight_bits == 8))
+    float_prob_NC, int8_prob_NC = (model.probabilities(_prepared(data, data.test)) for model in (float32, form.model))
+    return form.content, {
+        "setting": form.setting,
+        "tried": {tried.setting: result["agreement"] for tried, result in found},
         "val": compared,
         "test": compare(float_prob_NC, int8_prob_NC, data.test, data, notion),
         "warnings": warnings(compared, "search-val"),
     }
 
 
-def calibration_images(model: OnnxModel, data: GroupedData) -> np.ndarray:
+def calibration_images(model: ExportedModel, data: GroupedData) -> np.ndarray:
     """Preprocessed images of search-train. Raises UserError where they are not what the model is fed."""
     spec = data.preprocessing
     if (spec.channels, spec.size, spec.size) != model.shape_CHW:

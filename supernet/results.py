@@ -93,7 +93,9 @@ class SearchResult(Result):
         found = self.report["derived"]
         rows = [
             ("operations", " ".join(self.derived.ops)),
-            ("predicted latency", f"{found['predicted_ms']:.2f} ms of {found['budget_ms']:g} ms on {self.derived.device}"),
+            ("bit operations", words.bops_words(found["bops"], self.derived.config["max_bops"]))
+            if found["predicted_ms"] is None
+            else ("predicted latency", f"{found['predicted_ms']:.2f} ms of {found['budget_ms']:g} ms on {self.derived.device}"),
             ("multiply-adds", f"{found['macs'] / 1e6:.1f} M"),
             ("parameters", f"{found['params'] / 1e6:.2f} M"),
             ("candidates compared", str(len(self.front))),

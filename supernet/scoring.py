@@ -21,6 +21,7 @@ from supernet.problem import Candidate, Problem
 
 CALIBRATION_BATCHES = 10
 EVAL_BATCH = 256
+TOLD_MODEL = ("unfairness", "equal_opportunity", "equalized_odds")  # notions that FL-NAS' model is told: U, EOPP, EODD
 FEWEST = 16  # images of a group among those that architectures are compared on, where it has as many
 
 
@@ -31,8 +32,9 @@ def val_scores(config: SearchConfig, problem: Problem) -> Callable[[nn.Module], 
     chosen = Split(val.images_NCHW[index_N], val.label_N[index_N], val.group_NA[index_N])
     shown = Batches(chosen, EVAL_BATCH, shuffle=False, mean=data.mean, std=data.std, device=problem.device)
     batches = list(shown.epoch())
+    others = TOLD_MODEL if config.strategy == "llm" else ()
     return lambda network: brief_scores(
-        predict(network, batches), chosen.label_N, chosen.group_NA, data, config.fairness
+        predict(network, batches), chosen.label_N, chosen.group_NA, data, config.fairness, others
     )
 
 
@@ -143,8 +145,8 @@ def compare(
 
 
 def marked(rows: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates with `non_dominated` as it is among them: in error, gap and latency, or without a gap that is unknown."""
-    columns = [[1 - row.mean_group_accuracy for row in rows], [row.costs["latency"] for row in rows]]
+    """The candidates with `non_dominated` as it is among them: in error, gap and latency (or what stands for it), or without a gap that is unknown."""
+    columns = [[1 - row.mean_group_accuracy for row in rows], [row.costs[row.sized_by] for row in rows]]
     gaps = [row.gap for row in rows if row.gap is not None]
     if len(gaps) == len(rows):
         columns.append(gaps)

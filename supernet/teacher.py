@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -93,18 +94,40 @@ def distillation(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
     return TEMPERATURE**2 * F.kl_div(log_student_BC, probability_BC, reduction="none").sum(-1)
 
 
+def with_features(network: EfficientNet, image_BCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """(B, classes) logits, and what the last block at each picture size gives: (B, C, H, W) each."""
+    x, features = network.forward_intermediates(image_BCHW)
+    return cast(Tensor, network.forward_head(x)), cast(list[Tensor], features)
+
+
+def feature_distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """(B,) 1 − cosine of the channels at each pixel, the mean over pixels and over the features whose shapes agree.
+
+    The hidden-state loss of Puzzle (Bercovich et al., ICML 2025, section 4).
+    """
+    pairs = [(s, t) for s, t in zip(student, teacher, strict=True) if s.shape == t.shape]
+    assert pairs, "the space keeps the widths of its stages"
+    apart = [1 - F.cosine_similarity(s.float(), t.float(), dim=1).mean((1, 2)) for s, t in pairs]
+    return torch.stack(apart).mean(0)
+
+
 class Distance:
-    """(N, B) distances of N networks' logits to the teacher's for the same images; None without a teacher."""
+    """(N, B) distances of N networks' logits to the teacher's for the same images; None without a teacher.
 
-    def __init__(self, teacher: Teacher | None, device: torch.device) -> None:
+    Where hidden features of the networks are given, too, theirs is added with `feature_weight`.
+    """
+
+    def __init__(self, teacher: Teacher | None, device: torch.device, feature_weight: float = 0.0) -> None:
         self.network = None if teacher is None else teacher.network.to(device)
+        self.feature_weight = feature_weight
 
-    def __call__(self, logits_NBC: Tensor, image_BCHW: Tensor) -> Tensor | None:
+    def __call__(self, logits_NBC: Tensor, image_BCHW: Tensor, features: Sequence[Tensor] = ()) -> Tensor | None:
         if self.network is None:
             return None
         with torch.no_grad():
-            wanted_BC = self.network(image_BCHW)
-        return distillation(logits_NBC.float(), wanted_BC.float().expand_as(logits_NBC))
+            wanted_BC, wanted = with_features(self.network, image_BCHW) if features else (self.network(image_BCHW), [])
+        distance_NB = distillation(logits_NBC.float(), wanted_BC.float().expand_as(logits_NBC))
+        return distance_NB + self.feature_weight * feature_distance(features, wanted) if features else distance_NB
 
 
 def distil(network: nn.Module, teacher: Teacher, batches: list[Tensor], rate: float) -> None:

@@ -31,3 +31,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> str:
     """--data: `writers` with few images of each class and group (4 in train, 15 in val and in test), so that runs are quick."""
     return few_digits(tmp_path_factory.mktemp("digits") / "few.npz", train=4, val=15, test=15)
+
+
+@pytest.fixture
+def image_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Decoded pictures are kept in a folder of the test's own: this one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "supernet" / "images"
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """(photos, a run of the teacher on them)."""
+    from taught import taught_run
+
+    return taught_run(tmp_path_factory.mktemp("taught"))

@@ -50,8 +50,10 @@ def search_steps(folder: str, config: SearchConfig) -> dict[str, Any]:
 
 
 def train_steps(folder: str) -> dict[str, Any]:
-    """An epoch of retraining in float32, by SGD: Adam would make a step of what is rounding."""
-    config = TrainConfig(max_train=68, batch_size=17, epochs=1, opt="sgd", lr=0.05, warmup_steps=1, out=folder)
+    """An epoch of retraining in float32, sharpness-aware, by SGD: Adam would make a step of what is rounding."""
+    config = TrainConfig(
+        max_train=68, batch_size=17, epochs=1, opt="sgd", lr=0.05, warmup_steps=1, sam=0.05, out=folder
+    )
     space, data = get_space("micro32"), read_data(config, 32)
     torch.manual_seed(0)
     network = build_efficientnet(

@@ -64,12 +64,13 @@ def test_search_leaves_what_it_promises(searched: Path) -> None:
 
 def test_several_budgets_are_held_at_once(tmp_path: Path, digits: str) -> None:
     main([*SEARCH, "--data", digits, "--budget-ms", "20", "--max-params", "8e5", "--max-macs", "12e6", "--max-sram-kb", "60",
-          "--out", str(tmp_path / "run")])  # fmt: skip
+          "--max-flash-kb", "3000",          "--out", str(tmp_path / "run")])  # fmt: skip
     front = json.loads((tmp_path / "run" / "front.json").read_text())
     costs, arch = front[0]["costs"], Architecture.load(tmp_path / "run" / "derived.json")
     assert costs["latency"] <= 20 and costs["params"] <= 8e5 and costs["macs"] <= 12e6
     assert all(one["costs"]["peak_memory"] <= 60 for one in front), "no candidate is over it"
     network = build_network(arch)
+    assert costs["weights"] == 4 * sum(one.numel() for one in network.parameters()) / 1024 <= 3000
     assert arch.peak_activation_bytes == peak_activation_bytes(network, 1, 32) == 1024 * costs["peak_memory"]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["derived"]["peak_activation_bytes"] == arch.peak_activation_bytes
@@ -115,7 +116,9 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--budget-ms", "3"], ["3 ms", "7.799 ms"]),
         (["--budget-ms", "nan"], ["budget-ms"]),
         (["--max-params", "1e3"], ["params", "1000", "least possible"]),
+        (["--max-flash-kb", "40"], ["weights of 40 KiB", "the least possible is"]),
         (["--max-sram-kb", "40"], ["peak_memory of 40 KiB", "the least possible is 48 KiB"]),
+        (["--max-mj", "50"], ["rpi4", "states no power", "--max-mj", "power_watts"]),
         (["--fairness", "acuracy_parity"], ["accuracy_parity"]),
         (["--fairness-method", "minmax"], ["minimax"]),
         (["--fairness-method", "dro", "--max-gap", "0.1"], ["--max-gap", "dro"]),
@@ -213,7 +216,7 @@ def test_a_training_takes_over_the_searchs_cap_unless_told_otherwise(
     given: dict[str, Any], cap: float | None, weight: float
 ) -> None:
     searched = SimpleNamespace(
-        space="fbnet32", config={"max_gap": 0.02, "fairness_weight": 1.0, "fairness_method": "gap"}
+        space="fbnet32", training={}, config={"max_gap": 0.02, "fairness_weight": 1.0, "fairness_method": "gap"}
     )
     found = inherit(TrainConfig(**given), searched, set(given), quick=False)
     assert (found.max_gap, found.fairness_weight) == (cap, weight)

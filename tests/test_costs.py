@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.choices import draw
-from supernet.costs.analytic import count, macs_table, params_table, weight_bytes
+from supernet.costs.analytic import bits_of, bops_table, count, macs_table, params_table, weight_bytes
 from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import load_table
 from supernet.costs.memory import KIB, path_peak_bytes, peak_activation_bytes, peak_table
@@ -131,6 +131,51 @@ def test_counts_of_one_operation_by_hand() -> None:
     assert (macs.name, macs.unit, params.name, params.unit) == ("macs", "MACs", "params", "parameters")
 
 
+def counted_bops(network: nn.Module, channels: int, size: int, weights: int, activations: int) -> float:
+    """Karbachevsky et al.'s formula, m n k² (b_w b_a + b_w + b_a + log2(n k²)) a pixel, from each layer's own attributes and output."""
+    found: list[float] = []
+
+    def listen(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            terms = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+        else:
+            assert isinstance(module, nn.Linear)
+            terms = module.in_features
+        found.append(output.numel() * terms * (weights * activations + weights + activations + np.log2(terms)))
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(listen)
+    with torch.no_grad():
+        network(torch.zeros(1, channels, size, size))
+    return sum(found)
+
+
+@pytest.mark.parametrize(
+    ("space", "bits"),
+    [("fbnet32", "8/8"), ("fbnet32", "2/4"), ("micro32", "32/32"), ("flex32", "1/1"), ("dense32", "8/4")],
+)
+def test_bit_operations_are_those_of_the_derived_network(space: str, bits: str) -> None:
+    of = get_space(space)
+    rng = np.random.default_rng(3)
+    index_L = np.array([rng.choice(np.flatnonzero(row)) for row in of.valid_LK])
+    weights, activations = map(int, bits.split("/"))
+    network = build_path(of, of.names(index_L), 5, 3).eval()
+    counted = counted_bops(network, 3, of.resolution, weights, activations)
+    assert bops_table(of, 3, 5, bits).total(index_L) == pytest.approx(counted, rel=1e-12)
+
+
+def test_bit_operations_by_hand_and_their_bits() -> None:
+    row = next(row for row, layer in enumerate(FBNET32.layers) if layer.block_type == "24x32s2@32")
+    assert bops_table(FBNET32, 3, 10, "4/8").unary_DK[row, -1] == pytest.approx(
+        24 * 32 * 16**2 * (32 + 4 + 8 + np.log2(24))
+    )
+    assert [bits_of(dtype) for dtype in ("float32", "float16", "int8")] == ["32/32", "16/16", "8/8"]
+    for wrong in ("8", "0/8", "33/8", "8/8/8", "a/b", ""):
+        with pytest.raises(UserError, match="1 to 32 each"):
+            bops_table(FBNET32, 3, 10, wrong)
+
+
 def test_counting_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(3)
     before = torch.rand(4)
@@ -173,6 +218,19 @@ class TestPeakMemory:
 
         assert peak_activation_bytes(Gated(), 1, 2, "int8") == 4 * (4 + 4 + 4)
 
+    def test_a_strided_convolution_reads_a_padded_copy_where_litert_needs_one(self) -> None:
+        """Its own padding is as torch's where the size is odd, and where the stride is 1."""
+        conv = nn.Conv2d(2, 3, 3, stride=2, padding=1)
+        assert peak_activation_bytes(conv, 2, 8, "int8") == 2 * (64 + 100)
+        assert peak_activation_bytes(conv, 2, 7, "int8") == 2 * 49 + 3 * 16
+        assert peak_activation_bytes(nn.Conv2d(2, 3, 3, padding=1), 2, 8, "int8") == 64 * (2 + 3)
+        assert peak_activation_bytes(nn.Conv2d(2, 30, 3, stride=2, padding=1), 2, 8, "int8") == 2 * 100 + 30 * 16
+
+    def test_other_functions_than_relu_write_a_tensor_of_their_own(self) -> None:
+        for function, tensors in ((nn.ReLU(), 1), (nn.ReLU6(), 1), (nn.Hardswish(), 2), (nn.Sigmoid(), 2)):
+            network = nn.Sequential(nn.Conv2d(1, 8, 1), function)
+            assert peak_activation_bytes(network, 1, 4, "int8") == 16 * max(1 + 8, 8 * tensors), function
+
     def test_downsampling_frees_what_was_read(self) -> None:
         network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 2, stride=2), nn.Flatten(), nn.Linear(8, 100))
         assert peak_activation_bytes(network, 1, 4, "int8") == max(16 + 32, 32 + 8, 8 + 100)
@@ -186,7 +244,7 @@ class TestPeakMemory:
         assert network.training
 
 
-SPACES_OF_MEMORY = ("micro32", "fbnet32", "lite64", "flex24")
+SPACES_OF_MEMORY = ("micro32", "fbnet32", "lite64", "slim64", "flex24", "sensor32-grey")
 
 
 @pytest.mark.parametrize("name", SPACES_OF_MEMORY)
@@ -200,7 +258,7 @@ def test_peak_memory_is_a_maximum_over_the_table_of_layers_and_operations(name: 
         network = derived(space, ops)
         assert KIB * table.total(index_L) == peak_activation_bytes(network, 3, space.resolution)
         assert KIB * table.total(index_L) == path_peak_bytes(space, ops, 3, 10)
-        if name != "flex24":  # the hooks know no squeeze-excite
+        if name not in ("flex24", "sensor32-grey"):  # the hooks know no squeeze-excite, and no view
             assert KIB * table.total(index_L) == 4 * peak_by_hooks(network, space.resolution)
 
 
@@ -250,9 +308,11 @@ def peak_by_hooks(network: nn.Module, size: int) -> int:
 
     def after_leaf(leaf: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         taken, shortcut = inputs[0].numel(), sum(one.numel() for one in kept if one is not inputs[0])
-        if type(leaf).__name__ == "Conv2dSame":
+        if isinstance(leaf, nn.Conv2d):
             (kernel, _), (stride, _), hw = leaf.kernel_size, leaf.stride, inputs[0].shape[-1]
             more = max((-(-hw // stride) - 1) * stride + kernel - hw, 0)
+            if type(leaf).__name__ != "Conv2dSame":
+                more = 0 if more == 2 * leaf.padding[0] else 2 * leaf.padding[0]
             if more:
                 padded = taken // hw**2 * (hw + more) ** 2
                 moments.append(shortcut + taken + padded)
@@ -273,7 +333,9 @@ def peak_by_hooks(network: nn.Module, size: int) -> int:
 def peak_by_shapes(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int) -> int:
     """Values alive at once: written from the blocks' shapes alone, without a network."""
     stem_hw = space.resolution // space.stem_stride
-    moments = [in_chans * space.resolution**2 + space.stem_channels * stem_hw**2]
+    picture, stem = in_chans * space.resolution**2, space.stem_channels * stem_hw**2
+    padded = picture if space.stem_stride == 1 else in_chans * (space.resolution + 2) ** 2
+    moments = [picture + stem] if space.stem_stride == 1 else [picture + padded, padded + stem]
     for op, layer in zip(ops, space.layers, strict=True):
         values_in = layer.c_in * layer.resolution**2
         values_out = layer.c_out * (layer.resolution // layer.stride) ** 2
@@ -282,7 +344,9 @@ def peak_by_shapes(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_
             hidden = layer.c_in * int(op[-1])
             wide, narrow = hidden * layer.resolution**2, hidden * (layer.resolution // layer.stride) ** 2
             kept = values_in if same else 0
-            moments += [values_in + wide, kept + wide + narrow, kept + narrow + values_out]
+            padded = wide if layer.stride == 1 else hidden * (layer.resolution + int(op[1]) - 1) ** 2
+            moments += [kept + wide + padded] if layer.stride > 1 else []
+            moments += [values_in + wide, kept + padded + narrow, kept + narrow + values_out]
             moments += [kept + 2 * values_out] if same else []
         elif not same:
             moments.append(values_in + values_out)

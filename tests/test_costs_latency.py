@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from make_mcu_table import macs_K, mobilenet_v1, mobilenet_v2, published, resnet_v1
 
+from supernet.choices import draw
 from supernet.costs.latency import load_table, require_good, shipped_devices
 from supernet.errors import UserError
 from supernet.spaces import SPACES, get_space
+from supernet.transfer.kernel_model import table_for
 
 FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")
 
@@ -247,3 +250,54 @@ def test_a_poor_table_needs_consent(tmp_path: Path) -> None:
         require_good(table, accept_poor=False)
     require_good(table, accept_poor=True)
     require_good(load_table("rpi4"), accept_poor=False)
+
+
+def test_the_microcontrollers_table_is_linear_in_operations_by_type() -> None:
+    """Its entries are three prices times multiply-adds, counted here by hand; the error of other networks is told with it."""
+    table = load_table("cortex-m7")
+    assert (table.provenance, table.dtype) == ("estimated", "int8")
+    assert table.error == table.content["cross_validation"]["mape"] < 0.1 and table.content["validation"] is None
+    skip = table.entries["skip", 16, 24, 1, 32] / (16 * 24 * 32**2)  # a pointwise convolution alone: ms a multiply-add
+    pointwise, depthwise = (24 * 144 + 144 * 32 / 4) * 32**2, 9 * 144 * 16**2
+    price = (table.entries["k3_e6", 24, 32, 2, 32] - skip * pointwise) / depthwise
+    assert 400e3 * skip == pytest.approx(0.84, abs=0.01) and 400e3 * price == pytest.approx(9.09, abs=0.01)  # cycles
+    five = skip * (24 * 72 + 72 * 32 / 4) * 32**2 + price * 25 * 72 * 16**2
+    assert table.entries["k5_e3", 24, 32, 2, 32] == pytest.approx(five, rel=1e-5)
+    assert table.entries["skip", 24, 24, 1, 32] == 0
+
+
+def test_the_published_networks_have_their_published_multiply_adds() -> None:
+    """MobileNets' papers: 41, 149 and 59 million (v1 0.25, v1 0.5, v2 0.35 at 224 px); MLPerf Tiny's ResNet v1 8: 12.5."""
+    found = [mobilenet_v1(0.25, 224, 3, 1000), mobilenet_v1(0.5, 224, 3, 1000), mobilenet_v2(0.35, 224, 1000), resnet_v1(8, 10)]  # fmt: skip
+    assert [macs_K(kernels).sum() for kernels in found] == pytest.approx([41.0, 149.5, 59.3, 12.5], abs=0.05)
+    assert len(list(published())) == 17
+
+
+@pytest.mark.parametrize("name", ["fbnet32", "micro32"])
+def test_energy_is_power_times_latency(name: str) -> None:
+    """HW-NAS-Bench's FPGA draws 7 W in every published sample."""
+    space = get_space(name)
+    table, _ = table_for(load_table("fpga"), space)
+    latency, energy = table.cost(space), table.energy(space)
+    assert (energy.name, energy.unit, table.power_watts) == ("energy", "mJ", 7)
+    for index_L in draw(space.valid_LK, 5, np.random.default_rng(0)):
+        assert energy.total(index_L) == pytest.approx(7 * latency.total(index_L), rel=1e-12)
+
+
+def test_a_tables_own_power_counts_and_one_without_is_named(tmp_path: Path) -> None:
+    content = load_table("systolic-16x16").content | {"power_watts": 0.25}
+    (tmp_path / "npu.json").write_text(json.dumps(content))
+    table = load_table(str(tmp_path / "npu.json"))
+    space = get_space("flex32")
+    other, _ = table_for(table, space)  # modelled anew for it
+    assert other.power_watts == table.power_watts == 0.25
+    latency, energy = other.cost(space), other.energy(space)
+    assert energy.pairs
+    for index_L in draw(space.valid_LK, 5, np.random.default_rng(0)):
+        assert energy.total(index_L) == pytest.approx(0.25 * latency.total(index_L), rel=1e-12)
+    with pytest.raises(UserError, match="The table of rpi4 states no power, so energy is unknown"):
+        load_table("rpi4").energy(get_space("fbnet32"))
+    for wrong in (0, -1, "7"):
+        (tmp_path / "npu.json").write_text(json.dumps(content | {"power_watts": wrong}))
+        with pytest.raises(UserError, match="power_watts"):
+            load_table(str(tmp_path / "npu.json"))

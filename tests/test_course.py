@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from stop_at import StopAt
 from torch import nn
 
 from supernet.commands.main import main
@@ -84,22 +84,6 @@ def test_where_classes_weigh_the_same_the_rare_ones_decide() -> None:
 @pytest.fixture(scope="module")
 def data() -> GroupedData:
     return load_data(max_train=64, max_eval=100, progress=False)
-
-
-class StopAt:
-    """In place of a signal: comes at the given step."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def __enter__(self) -> StopAt:
-        return self
-
-    def reached(self) -> bool:
-        self.left -= 1
-        return self.left == 0
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 def train(config: TrainConfig, data: GroupedData, folder: Path) -> tuple[nn.Module, list[dict[str, Any]]]:

@@ -21,7 +21,7 @@ def data() -> GroupedData:
 def searched(data: GroupedData, **options: object) -> SimpleNamespace:
     """What `build` and `inherit` read of derived.json."""
     config = {**vars(SearchConfig(space="micro32")), **options}
-    return SimpleNamespace(config=config, space="micro32", classes=data.classes, input=data.preprocessing)
+    return SimpleNamespace(training={}, config=config, space="micro32", classes=data.classes, input=data.preprocessing)
 
 
 def test_train_takes_over_how_the_pictures_are_read(data: GroupedData) -> None:

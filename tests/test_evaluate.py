@@ -14,6 +14,8 @@ from test_preprocessing import folder, photo
 
 from supernet.commands.main import main
 
+FEW_CORRUPTIONS = ("contrast", "motion_blur")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -21,7 +23,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("evaluate")
     photos = folder(path / "photos", photo(60, 50), per_split=24)
     options = ["--data", str(photos), "--resolution", "32", "--batch-size", "8", "--threads", "1", "--bootstrap", "20"]
-    main(["train", "--quick", "--arch", "mobilenetv3_small_050", *options, "--export", "onnx", "--out", str(path / "run")])  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("supernet.corrupted.NAMES", FEW_CORRUPTIONS)
+        main(["train", "--quick", "--arch", "mobilenetv3_small_050", *options, "--corruptions", "--export", "onnx", "--out", str(path / "run")])  # fmt: skip
     return path / "run"
 
 
@@ -56,6 +60,30 @@ def test_the_test_split_has_the_figures_of_the_training(trained: Path, tmp_path:
         rows = list(csv.DictReader(file))
     right = sum(row["label"] == row["predicted"] for row in rows)
     assert right / 24 == pytest.approx(before["accuracy"]["value"]) and {row["group"] for row in rows} == {"u", "v"}
+
+
+def test_corrupted_pictures_are_those_of_the_training(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All 24, the same corruptions, by torch and by onnxruntime; the page and the card have them."""
+    monkeypatch.setattr("supernet.corrupted.NAMES", FEW_CORRUPTIONS)
+    before = json.loads((trained / "report.json").read_text(encoding="utf-8"))
+    photos = trained.parent / "photos"
+    found = evaluated(trained / "model.onnx", photos, tmp_path / "run", "--corruptions", "24")
+    assert found["corruptions"] == before["corruptions"]
+    own = found["corruptions"]
+    assert own["images"] == 24 and own["clean"]["accuracy"] == before["metrics"]["accuracy"]["value"]
+    assert [row["name"] for row in own["rows"]] == list(FEW_CORRUPTIONS)
+    told = capsys.readouterr().out
+    assert "2 at 5 severities on 24 test images. That is 264 forward passes" in told and "mean error" in told
+    for page in (trained / "report.html", tmp_path / "run" / "report.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "Under corruptions" in text and "motion blur *" in text and "filter, written anew" in text
+    assert "Under corruptions" in (trained / "model_card.md").read_text(encoding="utf-8")
+    told = error(
+        capsys, "evaluate", "--model", trained, "--data", photos, "--corruptions", "9", "--out", tmp_path / "b"
+    )
+    assert "at least 10" in told and not (tmp_path / "b").exists()
 
 
 def test_pictures_that_were_trained_on_are_refused(

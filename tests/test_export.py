@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -97,23 +96,6 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore")  # its own
-def test_litert_computes_the_same(model: nn.Module, tmp_path: Path) -> None:
-    pytest.importorskip("litert_torch")
-    interpreter_module = pytest.importorskip("ai_edge_litert.interpreter")
-    export.export_litert(model, tmp_path / "m.tflite", SPEC)
-    interpreter = interpreter_module.Interpreter(str(tmp_path / "m.tflite"))
-    interpreter.allocate_tensors()
-    x = np.random.default_rng(0).normal(size=(1, 1, 32, 32)).astype(np.float32)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x.transpose(0, 2, 3, 1))
-    interpreter.invoke()
-    with torch.no_grad():
-        expected = model.eval()(torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(
-        interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), expected, atol=1e-4
-    )
-
-
-@pytest.mark.filterwarnings("ignore")  # its own
 def test_executorch_computes_the_same(model: nn.Module, tmp_path: Path) -> None:
     runtime = pytest.importorskip("executorch.runtime")
     export.export_executorch(model, tmp_path / "m.pte", SPEC)
@@ -121,12 +103,6 @@ def test_executorch_computes_the_same(model: nn.Module, tmp_path: Path) -> None:
     found = runtime.Runtime.get().load_program(tmp_path / "m.pte").load_method("forward").execute([x])[0]
     with torch.no_grad():
         torch.testing.assert_close(found, model.eval()(x), atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.skipif(find_spec("litert_torch") is not None, reason="installed here")
-def test_a_missing_extra_is_named(model: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"pip install 'supernet\[litert\]'"):
-        export.export_litert(model, tmp_path / "m.tflite", SPEC)
 
 
 def test_verify_measures_and_judges(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

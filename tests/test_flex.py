@@ -152,7 +152,7 @@ def test_a_reports_probabilities_are_of_operations_whatever_the_width() -> None:
     p_LK = np.array(
         [[0.1, 0.2, 0.3, 0.4, 0.0], [0.5, 0.2, 0.0, 0.0, 0.3], [1.0, 0, 0, 0, 0], [1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1.0]]
     )
-    first, second, *_ = layer_facts(SMALL, latency, ["res_k3_w32", "skip", "k3_e3_w32", "k3_e3", "skip"], p_LK)
+    first, second, *_ = layer_facts(SMALL, latency, ["res_k3_w32", "skip", "k3_e3_w32", "k3_e3", "skip"], p_LK, None)
     assert first.probabilities == pytest.approx({"k3_e3": 0.4, "res_k3": 0.6, "skip": 0.0}) and first.op == "res_k3"
     assert second.probabilities == pytest.approx({"k3_e3": 0.5, "res_k3": 0.2, "skip": 0.3}) and second.c_out == 32
 

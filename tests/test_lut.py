@@ -62,6 +62,18 @@ def test_a_broken_table_is_named_with_its_field_and_ends_with_2(
     assert stop.value.code == 2 and says in error and error.count("\n") == 1
 
 
+def test_less_than_a_call_may_be_as_small_as_it_likes(tmp_path: Path) -> None:
+    """It is a difference of two measurements: what a call costs was taken off. A unit is seen by what is more than that."""
+
+    def tiny(table: dict[str, Any], ms: float) -> None:
+        table["protocol"] = {"call_ms": 1e-5}
+        table["entries"][2]["median_ms"] = ms
+
+    assert 1e-6 in load_table(changed(tmp_path, lambda t: tiny(t, 1e-6))).entries.values()
+    with pytest.raises(UserError, match="mixed units"):
+        load_table(changed(tmp_path, lambda t: tiny(t, 2e-5)))
+
+
 def test_files_that_are_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = (ROOT / "latency_luts" / "rpi4.json").read_bytes()
     (tmp_path / "cut.json").write_bytes(whole[: len(whole) // 2])

@@ -159,3 +159,17 @@ def test_a_changed_model_json_is_refused(run: Path, field: str, value: Any, mess
     (run / "model.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         load(run)
+
+
+@pytest.mark.parametrize("name, layers", [("supernet_resnet8", 7), ("supernet_resnet14", 13)])
+def test_small_resnets_are_timm_models(name: str, layers: int) -> None:
+    network = timm.create_model(name, num_classes=5, in_chans=1, drop_rate=0.5).eval()
+    kernels = [module.kernel_size for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert kernels.count((3, 3)) == layers and kernels.count((1, 1)) == 2
+    image = torch.randn(3, 1, 32, 32)
+    features = network.forward_features(image)
+    assert features.shape == (3, 64, 4, 4) and network(image).shape == (3, 5)
+    pooled = network.forward_head(features, pre_logits=True)
+    torch.testing.assert_close(network.get_classifier()(pooled), network(image))
+    with pytest.raises(RuntimeError, match="No pretrained weights"):
+        timm.create_model(name, pretrained=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +21,12 @@ from supernet.costs.latency import load_table, table_path
 from supernet.engine import loop
 from supernet.engine.loop import train
 from supernet.engine.stopping import Interrupted, StopSignal
+from supernet.errors import UserError
+from supernet.problem import Problem
 from supernet.quality import Quality
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
+from supernet.strategies import trained_table
 from supernet.strategies.one_shot import RegionTrainer
 
 SEARCH = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--threads", "1"]
@@ -65,6 +72,16 @@ def test_what_a_device_cannot_keep_or_need_not_keep_is_said(searched: Path) -> N
     assert "9 ms hold every architecture of micro32 on pixel3: larger budgets are left out." in notes
     page = (searched / "report.html").read_text()
     assert "What this one search answers" in page and "answers/pixel3-3.2ms-weight2" in page
+    assert "rpi4: mean predicted loss" in page and "pixel3: mean predicted loss" in page
+
+
+def test_the_one_script_of_a_page_is_the_one_that_its_policy_allows(searched: Path) -> None:
+    main(["front", "--run", str(searched), "--device", "rpi4", "--budgets-ms", "9,10"])
+    for name in ("report.html", "front-rpi4.html"):
+        page = (searched / name).read_text()
+        (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in html.unescape(page) and 'class="sortable"' in page
 
 
 def test_an_answer_is_trained_like_any_derived_network(searched: Path, tmp_path: Path) -> None:
@@ -172,3 +189,51 @@ def test_a_number_format_is_the_tables_own(tmp_path: Path, capsys: pytest.Captur
         peaks[arch.config["dtype"]] = arch.peak_activation_bytes
         assert ("The table is of int8" in capsys.readouterr().out) == (device == table)
     assert peaks["float32"] == 4 * (peaks["int8"] or 0) > 0
+
+
+def test_a_table_of_networks_trained_alone(tmp_path: Path, digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after some networks and resumed, it is the same table; a gap counts fully, since no weights were shared."""
+    asked = [
+        *SEARCH,
+        "--devices",
+        "rpi4",
+        "--budgets-ms",
+        "9,12",
+        "--fairness-weights",
+        "0,1",
+        "--trained",
+        "12",
+        "--data",
+        digits,
+    ]
+    main([*asked, "--out", str(tmp_path / "whole")])
+
+    trained, seen = trained_table.alone, []
+
+    def dies(config: SearchConfig, problem: Problem) -> object:
+        train = trained(config, problem)
+
+        def one(index_L: np.ndarray) -> torch.nn.Module:
+            seen.append(index_L)
+            if len(seen) == 5:
+                raise KeyboardInterrupt
+            return train(index_L)
+
+        return one
+
+    with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, SystemExit)):
+        patched.setattr(trained_table, "alone", dies)
+        main([*asked, "--out", str(tmp_path / "run")])
+    rows = tmp_path / "run" / trained_table.ROWS
+    kept = rows.read_text()
+    assert len(kept.splitlines()) == 4
+    rows.write_text(kept + '{"index_L": [0')  # cut off
+    main(["search", "--resume", str(tmp_path / "run")])
+    assert rows.read_text().startswith(kept) and len(rows.read_text().splitlines()) == 12
+    whole, quality = Quality.load(tmp_path / "whole"), Quality.load(tmp_path / "run")
+    assert np.array_equal(whole.added_LKG, quality.added_LKG) and whole.gap_trust == quality.gap_trust == 1
+    told = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert told["evaluations"]["networks"] == 12 and any(one["by_hand"] for one in told["candidates"])
+    rows.write_text(kept.replace("[", "[9,", 1))
+    with pytest.raises(UserError, match="row 1 is not what this run trains there"):
+        trained_table.read_losses(rows, np.zeros((12, 5), int), 2)

@@ -15,12 +15,13 @@ from supernet.lut.pieces import pieces
 from supernet.network import Supernet
 from supernet.report.charts import architecture
 from supernet.report.facts.runs import Layer
-from supernet.spaces import SPACES, LayerSpec, SearchSpace, get_space
+from supernet.spaces import BITS, SPACES, LayerSpec, SearchSpace, get_space
 from supernet.spaces.flex import FLEX_OPS
+from supernet.spaces.sensor import VIEWS
 
 SHAPES = [
     pytest.param(space, op, layer, id=f"{space.name}-{op}-{layer.block_type}")
-    for space in SPACES.values()
+    for space in (*SPACES.values(), *BITS.values())
     for layer in dict.fromkeys(space.layers)
     for op in layer.ops
     if layer == next(other for other in space.layers if other.block_type == layer.block_type)
@@ -42,7 +43,8 @@ def test_forward_and_backward_at_each_shape(space: SearchSpace, op: str, layer: 
 
 @pytest.mark.parametrize("op", OPS)
 def test_each_operation_has_a_column_somewhere(op: str) -> None:
-    assert any(op in space.ops for space in (*SPACES.values(), get_space("lite96"))) or op in FLEX_OPS
+    spaces = (*SPACES.values(), *BITS.values(), get_space("lite96"))
+    assert any(op in space.ops for space in spaces) or op in (*FLEX_OPS, *VIEWS)
 
 
 def test_skip_is_an_identity_where_it_can_be_and_a_convolution_elsewhere() -> None:
@@ -127,6 +129,6 @@ def test_a_new_operation_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
             supernet(images, torch.tensor([[1.0, 0.0]])), standalone(supernet, ["sep3"]).eval()(images)
         )
     assert macs_table(space, 1, 3).unary_DK[0, 0] == sum(p.macs for p in sep.primitives(*space.layers[0].shape, 8))
-    assert [piece.name for piece in pieces(space, 1, 3)][2:] == ["sep3_8x16s2_8", "k3_e3_8x16s2_8"]
+    assert [piece.name for piece in pieces(space, 1, 3)][2:] == ["sep3_8x16s2_8", "k3_e3_8x16s2_8", "call"]
     row = Layer(layer=0, stage=0, c_in=8, c_out=16, stride=2, resolution=8, op="sep3", ms=1.0)
     assert "separable 3×3" in architecture([row])

@@ -16,7 +16,7 @@ from supernet import bars
 from supernet.command_line import described, from_options, to_file, with_file
 from supernet.commands.inherited import inherit
 from supernet.commands.main import main
-from supernet.commands.setting import check
+from supernet.commands.opening import check
 from supernet.config import ASK_TELL, INHERITED, PENALTIES, SearchConfig, TrainConfig
 from supernet.errors import UserError
 from supernet.fairness import METHODS
@@ -100,7 +100,7 @@ def test_what_no_command_can_take_is_one_line(capsys: pytest.CaptureFixture[str]
     "argv",
     [*(f"search {o}" for o in ("--evaluations 9", "--max-seconds 9", "--evaluator supernet", "--objectives gap", "--storage x")),
      *(f"search --strategy nsga2 {o}" for o in ("--relaxation score", "--paths 3", "--alpha-lr 1", "--candidates 3", "--latency-weight 1")),
-     "search --temperature 2", "search --temperature-end 2", "search --relaxation softmax --paths 3", "search --strategy evolution --storage x",
+     "search --relaxation score --temperature 2", "search --relaxation score --temperature-end 2", "search --paths 3", "search --strategy evolution --storage x",
      "search --strategy random --evaluator scratch --lr 1", "search --strategy random --evaluator scratch --anchor 1",
      "search --fairness-weight 2 --max-gap .1", "search --fairness-weight 2 --fairness-method dro", "search --max-gap .1 --fairness-method dro,balance",
      "search --file-col x", "search --data mnist:x --file-col x"],
@@ -111,7 +111,7 @@ def test_an_option_without_effect_is_refused(capsys: pytest.CaptureFixture[str],
 
 @pytest.mark.parametrize(
     "given",
-    [{"strategy": "nsga2", "storage": "x", "evaluations": 3}, {"relaxation": "softmax", "temperature": 2.0}, {"paths": 4, "lr": 0.1},
+    [{"strategy": "nsga2", "storage": "x", "evaluations": 3}, {"relaxation": "softmax", "temperature": 2.0}, {"relaxation": "score", "paths": 4, "lr": 0.1}, {"space": "flex32", "paths": 4},
      {"fairness_weight": 2.0, "fairness_method": "balance, gap"}, {"fairness_method": "minimax,hsic", "max_gap": 0.1}, {"data": "photos.csv", "file_col": "x"}],
 )  # fmt: skip
 def test_an_option_with_effect_passes(given: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ def test_bootstrap_is_of_training_only(capsys: pytest.CaptureFixture[str]) -> No
 def test_names_that_config_repeats_are_those_of_the_registries() -> None:
     choices = {name: item.metadata["choices"] for name, item in SearchConfig.__dataclass_fields__.items()}
     assert set(choices["strategy"]) == {"", *STRATEGIES} and set(ASK_TELL) == set(ASK_TELL_STRATEGIES)
-    assert set(choices["relaxation"]) == set(RELAXATIONS) and set(choices["evaluator"]) == set(EVALUATORS)
+    assert set(choices["relaxation"]) == {"", *RELAXATIONS} and set(choices["evaluator"]) == set(EVALUATORS)
     assert set(PENALTIES) == {name for name, method in METHODS.items() if method.penalty}
     assert set(INHERITED) <= {item.name for item in fields(SearchConfig)} & {item.name for item in fields(TrainConfig)}
 

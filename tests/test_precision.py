@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from supernet.alpha.relaxation import one_hot
-from supernet.commands.setting import check, prepare
+from supernet.commands.opening import check
+from supernet.commands.setting import prepare
 from supernet.config import SearchConfig
 from supernet.engine import supernet_trainer
 from supernet.engine.supernet_trainer import SupernetTrainer
@@ -48,7 +49,9 @@ def test_a_step_waits_for_the_device_only_for_the_losses_of_alpha(tmp_path: Path
 
     monkeypatch.setattr(supernet_trainer, "create_optimizer_v2", without_fused)
     monkeypatch.setattr(torch, "autocast", lambda *arguments, **named: nullcontext())  # does not know "meta"
-    running = search(tmp_path / "run", "meta")
+    running = search(
+        tmp_path / "run", "meta", relaxation="score"
+    )  # of a path through Gumbel-softmax weights α waits for its gradient
     monkeypatch.setattr(Tensor, "cpu", cpu)
     for step in range(2):
         parts = (

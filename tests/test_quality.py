@@ -95,3 +95,22 @@ def test_paths_are_of_every_size_up_to_a_quarter_beyond_each_regions_budget() ->
     assert free_N[-50:].mean() > tight_N[-50:].mean() + 1
     for layer in range(5):
         assert set(index_NL[:, layer]) == set(np.flatnonzero(VALID[layer]))
+
+
+def test_few_networks_correct_a_prior() -> None:
+    """Ten networks cannot tell a table of 12 numbers, but they can tell how a score goes with each group's loss, up or down."""
+    rng, layers = np.random.default_rng(1), np.arange(5)
+    score_LK = np.where(VALID, rng.normal(size=VALID.shape), 0.0)
+    every_NL = np.array(np.meshgrid(*(np.flatnonzero(valid_K) for valid_K in VALID))).reshape(5, -1).T
+    true_NG = -0.5 * score_LK[layers, every_NL].sum(axis=1)[:, None] * [1.0, 2.0]
+    shown = rng.choice(len(every_NL), 10, replace=False)
+
+    def off(prior_LK: np.ndarray | None) -> float:
+        base_G, added_LKG = fit_table(VALID, every_NL[shown], np.exp(true_NG[shown]), prior_LK)
+        return float(np.abs(base_G + added_LKG[layers, every_NL].sum(axis=1) - true_NG).max())
+
+    assert off(score_LK) < 1e-6 < 0.05 < off(None)
+    assert off(-3 * score_LK) < 1e-6, "neither its sign nor its unit matters"
+    assert off(np.zeros(VALID.shape)) == off(None)
+    wrong_LK = np.where(VALID, rng.normal(size=VALID.shape), 0.0)
+    assert off(wrong_LK) < 3 * off(None), "a score that says nothing does little harm"

@@ -20,7 +20,7 @@ import torch
 from latency_luts import files
 from latency_luts.files import remove_partials, write_whole
 from supernet.commands.main import main
-from supernet.commands.setting import check
+from supernet.commands.opening import check
 from supernet.config import SearchConfig
 from supernet.costs.latency import table_path
 from supernet.engine import board, claim, runs, trackers

@@ -41,9 +41,10 @@ def test_the_inner_part_is_leading_channels_and_the_middle_of_the_kernel(
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_shared_block_is_the_block_with_these_weights(stride: int, training: bool) -> None:
-    ops, _ = layer(*OPS, stride=stride)
+    names = [name for name, op in OPS.items() if op.view is None]  # stems that take a view: test_sensor.py
+    ops, _ = layer(*names, stride=stride)
     x = torch.randn(4, 8, 8, 8)
-    for name, op in zip(OPS, ops, strict=True):
+    for name, op in zip(names, ops, strict=True):
         alone = build_op(name, 8, 16, stride)
         alone.load_state_dict(op.block_state() if isinstance(op, SharedBlock) else op.state_dict())
         op.train(training)

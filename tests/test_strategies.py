@@ -16,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from supernet.choices import Choices, Decision
 from supernet.costs.factors import Cost
 from supernet.engine.stopping import Interrupted
 from supernet.errors import UserError
 from supernet.front import hypervolume, non_dominated
 from supernet.strategies import ASK_TELL
+from supernet.strategies.diffusion import Diffusion
 from supernet.strategies.driver import Run, Setting, drive, reference_point
 from supernet.strategies.evaluators import table
+from supernet.strategies.joint import VALUES, JointRegion
 from supernet.strategies.optuna_samplers import OptunaStrategy
 from supernet.strategies.region import ListedRegion, Region
 
@@ -30,6 +33,7 @@ L, K = 6, 4
 EVERY = np.array(list(itertools.product(range(K), repeat=L)))
 VALID_LK = np.ones((L, K), dtype=bool)
 BOTH = ("error", "gap")
+ALONE = sorted(set(ASK_TELL) - {"llm", "gp"})  # quick ones that ask nobody; the others have tests of their own
 
 
 def additive(seed: int) -> dict[str, np.ndarray]:
@@ -89,7 +93,7 @@ def test_a_region_gives_nothing_outside_the_budgets(region: Region, seed: int) -
     assert {tuple(n) for n in region.neighbours(drawn_L)} == {t for t in every if (np.array(t) != drawn_L).sum() == 1}
 
 
-@pytest.mark.parametrize("name", sorted(ASK_TELL))
+@pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("share", [0.0005, 0.3])
 def test_budgets_are_never_exceeded(name: str, share: float) -> None:
     region = budgeted(share)
@@ -139,7 +143,7 @@ def test_exhaustive_says_how_many_are_too_many() -> None:
         ASK_TELL["exhaustive"](Setting(Region(np.ones((10, 4), dtype=bool), {}, {}), BOTH))
 
 
-@pytest.mark.parametrize("name", sorted(set(ASK_TELL) - {"random", "exhaustive"}))
+@pytest.mark.parametrize("name", sorted(set(ALONE) - {"random", "exhaustive"}))
 def test_every_strategy_beats_random_on_an_easy_table(name: str) -> None:
     """Nearly the best of 4,096 within 150 evaluations (one objective), and the larger hypervolume within 80 (two)."""
     region, regret, volume, bar = budgeted(0.5), [], [], []
@@ -186,7 +190,7 @@ def test_seconds_are_a_budget_too() -> None:
     assert found.ended == "seconds" and len(found.records) == 4 and found.seconds == 40
 
 
-@pytest.mark.parametrize("name", sorted(ASK_TELL))
+@pytest.mark.parametrize("name", ALONE)
 def test_resumed_is_the_same_run(name: str, tmp_path: Path) -> None:
     region, known, calls = budgeted(0.5), table(EVERY, {**additive(0), "seconds": np.ones(len(EVERY))}), []
     whole = run(name, region, evaluate=known, journal=tmp_path / "whole.jsonl")
@@ -224,6 +228,50 @@ def test_a_broken_journal_is_named(tmp_path: Path, change: dict[str, Any], words
     journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match=words):
         run("random", budgeted(1), journal=journal)
+
+
+def test_a_gaussian_process_keeps_the_budget_and_is_resumed_as_the_same_run(tmp_path: Path) -> None:
+    """Its first 10 are at random; each later one costs a fit."""
+    region, known, calls = budgeted(0.3), table(EVERY, {**additive(0), "seconds": np.ones(len(EVERY))}), []
+    whole = run("gp", region, evaluate=known, journal=tmp_path / "whole.jsonl", max_evaluations=14)
+    assert all(region.keeps(np.array(record.index_L)) for record in whole.records)
+
+    def stopped(index_L: np.ndarray) -> dict[str, float]:
+        calls.append(index_L)
+        if len(calls) == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return known(index_L)
+
+    with pytest.raises(Interrupted, match="12 of 14"):
+        run("gp", region, evaluate=stopped, journal=tmp_path / "parts.jsonl", max_evaluations=14)
+    assert run("gp", region, evaluate=stopped, journal=tmp_path / "parts.jsonl", max_evaluations=14) == whole
+
+
+def test_options_are_decisions_that_cost_nothing() -> None:
+    plain = budgeted(0.3)
+    pairs = {(0, 1): np.arange(K * K, dtype=float).reshape(K, K) / 100}
+    costs = {name: Cost(name, "ms", cost.base, cost.unary_DK, pairs) for name, cost in plain.costs.items()}
+    joint, rng = JointRegion(VALID_LK, costs, plain.budgets, ("augment", "lr")), np.random.default_rng(0)
+    assert joint.valid_LK.shape == (L + 2, 5) and joint.count() == plain.count() * 2 * 5
+    for _ in range(20):
+        index_D = joint.random(rng)
+        assert joint.measured(index_D) == pytest.approx(Region(VALID_LK, costs, plain.budgets).measured(index_D[:L]))
+        assert joint.options(index_D) == {"augment": [True, False][index_D[L]], "lr": VALUES["lr"][index_D[L + 1]]}
+    wish_D = np.array([*[K - 1] * L, 1, 4])
+    assert joint.keeps(joint.repair(wish_D, rng)) and joint.repair(wish_D, rng)[L:].tolist() == [1, 4]
+    own = Choices("toy", tuple(Decision(f"ops[{n}]", tuple("abcd")) for n in range(L)))
+    named = joint.choices(own)
+    assert named.names(wish_D)[L:] == ("False", "0.02") and np.array_equal(named.valid_DK, joint.valid_LK)
+    assert JointRegion(VALID_LK, plain.costs, plain.budgets, ()).options(wish_D[:L]) == {}
+
+
+def test_the_generator_draws_what_it_has_seen_and_follows_its_guide() -> None:
+    region = budgeted(0.1)
+    made = Diffusion(Setting(region, ("error",), 0))
+    inside = [region.keeps(index_L) for index_L in made.sample(200)]
+    assert np.mean(inside) > 0.3  # of architectures drawn evenly, a tenth
+    worse_LK = np.tile(np.arange(K, dtype=float), (L, 1))
+    assert made.sample(200, worse_LK).mean() < made.sample(200).mean() - 0.3 < made.sample(200, -worse_LK).mean() - 0.6
 
 
 def test_another_runs_journal_is_refused(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from supernet.commands.inherited import inherit, tuned_notes
 from supernet.commands.main import main
-from supernet.config import SearchConfig
+from supernet.config import SearchConfig, TrainConfig
 from supernet.errors import UserError
 from supernet.spaces.architecture import Architecture
 from supernet.strategies.asktell import merit, parse_objectives
+from supernet.strategies.joint import VALUES
 
 SEARCH = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--batch-size", "32", "--threads", "1"]
 BRIEF = [*SEARCH, "--eval-images", "256", "--evaluations", "4"]
@@ -76,6 +78,36 @@ def test_random_with_networks_trained_from_scratch(tmp_path: Path) -> None:
     assert "each trained alone" in (folder / "report.html").read_text()
 
 
+def test_training_options_are_chosen_with_the_network(tmp_path: Path, digits: str) -> None:
+    folder = tmp_path / "run"
+    main([*SEARCH, "--data", digits, "--eval-images", "64", "--max-train", "32", "--strategy", "gp", "--evaluator", "scratch", "--tune", "lr,augment",
+          "--evaluations", "3", "--out", str(folder)])  # fmt: skip
+    before = rows(folder)
+    for row in before:
+        lr, augment = row["index_L"][-2:]
+        assert len(row["index_L"]) == 7 and row["options"] == {
+            "lr": VALUES["lr"][lr],
+            "augment": VALUES["augment"][augment],
+        }
+    arch, front = Architecture.load(folder), json.loads((folder / "front.json").read_text())
+    assert (
+        arch.training == front[0]["options"] and "training of the derived one" in (folder / "report.html").read_text()
+    )
+    journal = folder / "evaluations.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:1]))
+    main(["search", "--resume", str(folder)])
+    assert rows(folder) == before
+    config = inherit(TrainConfig(arch=str(folder), weight_decay=0.5), arch, {"weight_decay"}, quick=False)
+    assert (config.lr, config.augment, config.weight_decay) == (arch.training["lr"], arch.training["augment"], 0.5)
+    assert tuned_notes(config, arch)[0].endswith(f"augment {arch.training['augment']}.")
+    other = inherit(TrainConfig(arch=str(folder), lr=0.3), arch, {"lr"}, quick=False)
+    assert other.lr == 0.3 and "Given otherwise: --lr" in tuned_notes(other, arch)[0]
+    row = json.loads(journal.read_text().splitlines()[0])
+    journal.write_text(json.dumps(row | {"options": {**row["options"], "lr": 0.5}}) + "\n")
+    with pytest.raises(SystemExit):
+        main(["search", "--resume", str(folder)])
+
+
 def test_two_runs_share_a_database(tmp_path: Path, digits: str) -> None:
     import optuna
 
@@ -107,6 +139,16 @@ def test_two_runs_share_a_database(tmp_path: Path, digits: str) -> None:
         (["--strategy", "nsga2", "--storage", "nonsense"], ["--storage", "Optuna"]),
         (["--strategy", "exhaustive", "--space", "fbnet32"], ["architectures", "--strategy"]),
         (["--strategy", "exhaustive"], ["--evaluations"]),
+        (["--strategy", "gp", "--tune", "lr"], ["--tune", "--evaluator scratch"]),
+        (["--tune", "lr"], ["--tune", "--strategy"]),
+        (["--strategy", "gp", "--evaluator", "scratch", "--tune", "lr,lr"], ["twice"]),
+        (["--strategy", "gp", "--evaluator", "scratch", "--tune", "lr,epochs"], ["epochs"]),
+        (
+            ["--strategy", "gp", "--evaluator", "scratch", "--tune", "weight_decay", "--weight-decay", "1"],
+            ["--weight-decay", "leave one"],
+        ),
+        (["--strategy", "llm"], ["--llm-url", "--llm-model"]),
+        (["--strategy", "random", "--llm-url", "http://127.0.0.1/v1"], ["--llm-url", "--strategy llm"]),
     ],
 )
 def test_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], words: list[str]) -> None:

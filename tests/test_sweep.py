@@ -168,3 +168,29 @@ def test_ray_runs_the_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main(["sweep", "--config", str(file)])
     rows = json.loads((tmp_path / "out" / "front.json").read_text())
     assert [row["trial"] for row in rows] == ["rpi4-10ms-fair1-seed0"] and rows[0]["predicted_ms"] <= 10
+
+
+def test_one_search_on_a_cluster_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for options, words in (
+        (["--ray-workers", "2"], r"pip install 'supernet[ray]'"),
+        (["--ray-address", "auto"], "--ray-workers N"),
+        (["--ray-workers", "0"], "from 1 to 10000"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["search", "--device", "rpi4", *options, "--out", str(tmp_path / "run")])
+        assert stopped.value.code == 2 and words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_workers_of_a_cluster_are_one_process(tmp_path: Path, digits: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    pytest.importorskip("ray")
+    asked = ["search", "--quick", "--space", "micro32", "--max-train", "64", "--threads", "1", "--data", digits]
+    main([*asked, "--out", str(tmp_path / "one")])
+    main([*asked, "--out", str(tmp_path / "two"), "--ray-workers", "2"])
+    one, two = (json.loads((tmp_path / name / "derived.json").read_text()) for name in ("one", "two"))
+    assert one["ops"] == two["ops"] and one["predicted_ms"] == two["predicted_ms"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*asked, "--budget-ms", "1", "--out", str(tmp_path / "three"), "--ray-workers", "2"])
+    assert stopped.value.code == 2 and "fastest possible" in capsys.readouterr().err

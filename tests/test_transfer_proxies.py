@@ -26,8 +26,9 @@ X, Y = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torc
 def test_a_proxy_is_finite_repeatable_and_leaves_the_model_alone(name: str) -> None:
     model = network()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    first, second = PROXIES[name](model, X, Y), PROXIES[name](model, X, Y)
-    assert math.isfinite(first) and first == second
+    first, mode = PROXIES[name](model, X, Y), model.training
+    second = PROXIES[name](model.eval(), X, Y)
+    assert math.isfinite(first) and first == second and mode and not model.training
     for key, value in model.state_dict().items():
         assert value.dtype == before[key].dtype and torch.equal(value, before[key])
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import signal
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -15,31 +12,26 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from taught import CLASSES, random_teacher
 from timm.models.efficientnet import EfficientNet
-from torch import nn
 from torch.nn import functional as F
 
 from supernet.alpha.relaxation import one_hot
-from supernet.commands.main import main
 from supernet.costs.analytic import macs_table
 from supernet.costs.factors import Cost
 from supernet.costs.latency import load_table
 from supernet.data.grouped import Split
 from supernet.derive import best_first, uniform
 from supernet.errors import UserError
-from supernet.models import create_network
 from supernet.network import Supernet, build_path
 from supernet.preprocessing import Preprocessing
 from supernet.spaces import get_space
-from supernet.spaces.architecture import Architecture
-from supernet.spaces.lite import LITE_SIZES, TEACHER, scaled, uniform_sizes
+from supernet.spaces.lite import LITE_SIZES, scaled, uniform_sizes
 from supernet.strategies.assembled import controls
 from supernet.strategies.blockwise import depth_order, pool
-from supernet.strategies.differentiable import DifferentiableSearch
 from supernet.strategies.shown import Shown
 from supernet.strategies.uniform import no_control
-from supernet.teacher import Teacher, check_input, distillation, read_teacher
+from supernet.teacher import Distance, Teacher, check_input, distillation, feature_distance, read_teacher, with_features
 from supernet.transfer.kernel_model import table_for
 from supernet.transplant import (
     assemble,
@@ -54,24 +46,12 @@ from supernet.transplant import (
 )
 
 SPACE = get_space("lite64")
-CLASSES = ("a", "b", "c")
 WHOLE = tuple("ds_k3" if "ds_k3" in x.ops else f"k{5 if 'k5_e6' in x.ops else 3}_e6" for x in SPACE.layers)
 
 
 @pytest.fixture(scope="module")
 def teacher() -> EfficientNet:
-    """Random weights with random batch statistics, so that nothing is trivially alike."""
-    torch.manual_seed(0)
-    network = cast(EfficientNet, create_network(TEACHER, CLASSES, Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3)))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.3)
-    network.train()
-    with torch.no_grad():
-        for _ in range(3):
-            network(torch.randn(16, 3, 64, 64))
-    return network.eval().requires_grad_(False)
+    return random_teacher()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +72,9 @@ def test_the_teacher_is_the_largest_path_of_its_space(size: int, teacher: Effici
 def test_a_whole_block_transplanted_is_the_teachers(teacher: EfficientNet, images: torch.Tensor) -> None:
     for layer, (block, x) in enumerate(zip(blocks_of(teacher), block_inputs(teacher, images), strict=False)):
         order = channel_order(block, x) if hasattr(block, "conv_pwl") else torch.arange(0)
-        torch.testing.assert_close(smaller(SPACE, layer, WHOLE[layer], block, order)(x), block(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            smaller(SPACE.place(layer, WHOLE[layer]), SPACE.style, block, order)(x), block(x), atol=1e-4, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize(("layer", "op"), [(1, "k3_e3"), (3, "k3_e6"), (4, "k5_e2"), (6, "k3_e1")])
@@ -101,7 +83,7 @@ def test_a_fitted_block_is_nearer_to_the_teachers_than_a_cut_one(
 ) -> None:
     inputs = list(block_inputs(teacher, images))
     block, x, target = blocks_of(teacher)[layer], inputs[layer], inputs[layer + 1]
-    made = smaller(SPACE, layer, op, block, channel_order(block, x))
+    made = smaller(SPACE.place(layer, op), SPACE.style, block, channel_order(block, x))
     before = F.mse_loss(made(x), target)
     fit(made, x, target)
     assert F.mse_loss(made(x), target) < 0.7 * before
@@ -113,10 +95,10 @@ def test_a_fitted_block_is_nearer_to_the_teachers_than_a_cut_one(
 def test_an_assembled_network_of_whole_blocks_is_the_teacher(teacher: EfficientNet, images: torch.Tensor) -> None:
     orders = [channel_order(b, x) if hasattr(b, "conv_pwl") else None
               for b, x in zip(blocks_of(teacher), block_inputs(teacher, images), strict=False)]  # fmt: skip
-    network = assemble(SPACE, WHOLE, teacher, orders, images, build_path(SPACE, WHOLE, 3, 3))
+    network = assemble(SPACE, WHOLE, teacher, orders, images, build_path(SPACE, WHOLE, 3, 3), {})
     torch.testing.assert_close(network(images), teacher(images), atol=0.05, rtol=0.05)
     cut = tuple("skip" if layer in (4, 7, 13) else op for layer, op in enumerate(WHOLE))
-    shallow = assemble(SPACE, cut, teacher, orders, images, build_path(SPACE, cut, 3, 3))
+    shallow = assemble(SPACE, cut, teacher, orders, images, build_path(SPACE, cut, 3, 3), {})
     assert len(blocks_of(shallow)) == len(WHOLE) - 3 and torch.isfinite(shallow(images)).all()
 
 
@@ -206,158 +188,6 @@ def test_a_table_of_another_space_prices_kernels_and_says_so() -> None:
     assert same.provenance == "published" and nothing == []
 
 
-def photos(folder: Path) -> None:
-    from PIL import Image
-
-    rng, rows = np.random.default_rng(0), ["file_name,label,group,split"]
-    for split, number in (("train", 48), ("val", 24), ("test", 24)):
-        for i in range(number):
-            label, group = "xy"[i % 2], "uv"[i // 2 % 2]
-            picture = rng.integers(0, 90, (64, 64, 3))
-            picture[:, (0 if label == "x" else 32) :][:, :32] += 120
-            Image.fromarray(picture.astype(np.uint8)).save(folder / f"{split}{i}.png")
-            rows.append(f"{split}{i}.png,{label},{group},{split}")
-    (folder / "metadata.csv").write_text("\n".join(rows))
-
-
-TRAINING = ["--batch-size", "16", "--threads", "1", "--epochs", "1", "--export", "none", "--bootstrap", "10"]
-
-
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """(photos, a run of the teacher on them)."""
-    folder = tmp_path_factory.mktemp("taught")
-    data, run = folder / "photos", folder / "teacher"
-    data.mkdir()
-    photos(data)
-    main(["train", "--arch", TEACHER, "--resolution", "64", "--data", str(data), *TRAINING, "--out", str(run)])
-    return str(data), str(run)
-
-
-def test_an_interrupted_search_from_a_teacher_goes_on_as_the_same_search(
-    tmp_path: Path, taught: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, run = taught
-    options = ["search", "--device", "rpi4", "--teacher", run, "--strategy", "differentiable",
-               "--batch-size", "16", "--threads", "1", "--epochs", "1", "--warmup-epochs", "1", "--candidates", "1",
-               "--distil-steps", "1", "--eval-images", "16"]  # fmt: skip
-    main([*options, "--out", str(tmp_path / "whole")])
-    assert Architecture.load(tmp_path / "whole").config["data"] == data, "the teacher's, where none is given"
-    one_step = DifferentiableSearch.one_step
-
-    def interrupted(self: DifferentiableSearch, step: int) -> Any:
-        if step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return one_step(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DifferentiableSearch, "one_step", interrupted)
-        with pytest.raises(SystemExit):
-            main([*options, "--out", str(tmp_path / "parts")])
-    assert not (tmp_path / "parts" / "derived.json").exists()
-    main(["search", "--resume", str(tmp_path / "parts")])
-    for name in ("front.json", "inherited.safetensors"):
-        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    report = json.loads((tmp_path / "whole" / "report.json").read_text())
-    page = (tmp_path / "whole" / "report.html").read_text()
-    assert "Distance to the teacher" in page and ">Cross-entropy<" not in page, "the curve is of distances"
-    assert report["layers"][1]["probabilities"] is not None and any(row["by_hand"] for row in report["candidates"])
-    assert report["derived"]["predicted_ms"] <= report["derived"]["budget_ms"]
-    weights = Path(run) / "model.safetensors"
-    kept = weights.read_bytes()
-    weights.write_bytes(kept[:-4] + b"\0\0\0\1")
-    (tmp_path / "parts" / "report.json").unlink()
-    capsys.readouterr()
-    with pytest.raises(SystemExit):
-        main(["search", "--resume", str(tmp_path / "parts")])
-    assert "error: " in capsys.readouterr().err, "two halves of a run have one teacher"
-    weights.write_bytes(kept)
-
-
-def test_from_a_teacher_to_a_product(
-    tmp_path: Path, taught: tuple[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, run_of_teacher = taught
-    common = ["--data", data, "--batch-size", "16", "--threads", "1"]
-    training = ["--data", data, *TRAINING]
-    run = {"teacher": run_of_teacher, **{name: str(tmp_path / name) for name in ("search", "student", "control")}}
-    teacher = read_teacher(run["teacher"])
-    whole = table_for(load_table("rpi4"), SPACE)[0].cost(SPACE).total(SPACE.index_L(WHOLE))
-    main(["search", "--device", "rpi4", "--teacher", run["teacher"], *common, "--budget-ms", f"{0.5 * whole:.3f}",
-          "--candidates", "2", "--distil-steps", "1", "--eval-images", "24", "--out", run["search"]])  # fmt: skip
-    arch = Architecture.load(run["search"])
-    assert arch.space == "lite64" and arch.predicted_ms is not None and arch.predicted_ms <= 0.5 * whole
-    assert arch.input == teacher.spec and (tmp_path / "search" / "inherited.safetensors").exists()
-    quality = json.loads((tmp_path / "search" / "quality.json").read_text())
-    assert quality["groups"] == ["group: u", "group: v"] and np.array(quality["added_LKG"]).shape == (
-        16,
-        len(SPACE.ops),
-        2,
-    )
-    added_LKG = np.array(quality["added_LKG"])
-    whole_L = SPACE.index_L(WHOLE)
-    assert added_LKG.min() >= 0 and added_LKG[np.arange(16), whole_L].max() == 0 and added_LKG[1:].max() > 0
-    front = json.loads((tmp_path / "search" / "front.json").read_text())
-    merits = [row["distance"] + row["cross_entropy"] for row in front]
-    assert merits == sorted(merits)
-    (control,) = [row for row in front if row["by_hand"]]  # the uniform control is always compared
-    if control is not front[0]:
-        place = tmp_path / "search" / "control"
-        assert list(Architecture.load(place).ops) == control["ops"] and f"--arch {place}" in capsys.readouterr().out
-        main(["train", "--arch", str(place), *training, "--out", str(tmp_path / "trained-control")])
-        assert "the weights that the search left" in capsys.readouterr().out
-    assert (tmp_path / "search" / "control").exists() == (control is not front[0])
-    tighter = ["--budget-ms", f"{0.4 * whole:.3f}", "--candidates", "1", "--distil-steps", "0", "--eval-images", "24"]
-    again = ["search", "--device", "rpi4", "--teacher", run["teacher"], *common, *tighter, "--quality"]
-    main([*again, run["search"], "--out", str(tmp_path / "again")])
-    assert json.loads((tmp_path / "again" / "quality.json").read_text()) == quality
-    assert (Architecture.load(tmp_path / "again").predicted_ms or 1e9) <= 0.4 * whole
-    (tmp_path / "wrong.json").write_text(json.dumps(quality | {"teacher_sha256": "0"}))
-    with pytest.raises(SystemExit):
-        main([*again, str(tmp_path / "wrong.json"), "--out", str(tmp_path / "refused")])
-    assert "teacher_sha256: it is of another run's" in capsys.readouterr().err
-    main(["train", "--arch", run["search"], *training, "--out", run["student"]])
-    told = capsys.readouterr().out
-    assert "the weights that the search left" in told and "teacher's outputs are learned" in told
-    assert "Estimated latency" in told and "(± 30%)" in told
-    report = json.loads((tmp_path / "student" / "report.json").read_text())
-    beside, of_teacher = report["teacher"], json.loads((Path(run["teacher"]) / "report.json").read_text())["metrics"]
-    assert beside["predicted_ms"] == pytest.approx(whole)
-    assert beside["accuracy_of_teacher"]["value"] == of_teacher["accuracy"]["value"]
-    assert (
-        beside["gaps_of_teacher"]["group"]["value"]
-        == of_teacher["attributes"]["group"]["gaps"]["accuracy_parity"]["value"]
-    )
-    lost = report["metrics"]["accuracy"]["value"] - of_teacher["accuracy"]["value"]
-    assert beside["accuracy"]["value"] == pytest.approx(lost) and "The teacher itself: accuracy" in told
-    assert "What the teacher lost" in (tmp_path / "student" / "report.html").read_text()
-    assert sum(layer["ms"] for layer in report["layers"]) + report["base_ms"] == pytest.approx(arch.predicted_ms)
-    assert report["table"]["provenance"] == "estimated"
-    main(["lut", "predict", "--device", "rpi4", "--arch", run["search"]])
-    told = capsys.readouterr().out
-    assert f"{arch.predicted_ms:.4f} ms (estimated, may be off by 30%)" in told
-    weights = tmp_path / "search" / "inherited.safetensors"
-    for damage, words in ((lambda: weights.write_bytes(b"other"), "is not what"), (weights.unlink, "is missing")):
-        whole_file = weights.read_bytes()
-        damage()
-        with pytest.raises(SystemExit):
-            main(["train", "--arch", run["search"], *training, "--out", str(tmp_path / "refused")])
-        assert words in capsys.readouterr().err
-        weights.write_bytes(whole_file)
-    with pytest.raises(SystemExit):
-        main(["train", "--arch", run["search"], *training, "--smoothing", "0.2", "--out", str(tmp_path / "refused")])
-    assert "--smoothing has no effect" in capsys.readouterr().err
-    main(["train", "--arch", run["search"], *training, "--from-scratch", "--out", run["control"]])
-    assert "weights that the search left" not in capsys.readouterr().out
-    inherited = load_file(tmp_path / "search" / "inherited.safetensors")
-    distance = {}
-    for name in ("student", "control"):
-        weights = load_file(Path(run[name]) / "model.safetensors")
-        assert weights.keys() == inherited.keys()
-        distance[name] = float((weights["conv_stem.weight"] - inherited["conv_stem.weight"]).abs().mean())
-    assert distance["student"] < 0.1 * distance["control"]
-
-
 def test_a_teacher_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--teacher .*missing does not exist"):
         read_teacher(str(tmp_path / "missing"))
@@ -398,11 +228,26 @@ def test_a_supernet_begins_as_the_teacher_and_its_paths_as_the_cut_blocks(
     x = teacher.bn1(teacher.conv_stem(images))
     for layer, (op, block, order) in enumerate(zip(cut, blocks_of(teacher), orders, strict=True)):
         if op != "skip":
-            x = smaller(SPACE, layer, op, block, torch.arange(0) if order is None else order)(x)
+            x = smaller(SPACE.place(layer, op), SPACE.style, block, torch.arange(0) if order is None else order)(x)
     torch.testing.assert_close(output(cut), head(teacher, x), atol=1e-3, rtol=1e-3)
     derived = build_path(SPACE, cut, 3, 3)
     supernet.copy_weights(cut, derived)
     torch.testing.assert_close(derived.eval()(images), output(cut), atol=1e-4, rtol=1e-4)
+
+
+def test_features_are_compared_where_their_shapes_agree(teacher: EfficientNet, images: torch.Tensor) -> None:
+    logits, features = with_features(teacher, images)
+    torch.testing.assert_close(logits, teacher(images))
+    assert [x.shape[1] for x in features] == [16, 24, 40, 112, 320]
+    assert feature_distance(features, features).abs().max() < 1e-5
+    turned = [features[0], -features[1], *features[2:]]
+    torch.testing.assert_close(feature_distance(turned, features), torch.full((8,), 2 / 5), atol=1e-4, rtol=0)
+    narrow = [features[0], features[1][:, :16], *features[2:]]
+    assert feature_distance(narrow, features).abs().max() < 1e-5, "a narrower stage has nothing to compare"
+    distance = Distance(Teacher(teacher, CLASSES, Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3), Path("teacher"), "0"), torch.device("cpu"), 10.0)  # fmt: skip
+    plain, more = distance(logits[None], images), distance(logits[None], images, turned)
+    assert plain is not None and more is not None
+    torch.testing.assert_close(more - plain, torch.full((1, 8), 4.0), atol=1e-3, rtol=0)
 
 
 def test_a_distance_is_the_expected_loss_that_a_network_adds_for_each_group(teacher: EfficientNet) -> None:

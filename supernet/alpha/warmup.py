@@ -16,7 +16,7 @@ from torch import Tensor
 from supernet.alpha.generator import FreeAlpha
 from supernet.alpha.relaxation import balanced_paths, one_hot
 from supernet.config import SearchConfig
-from supernet.costs.factors import Cost
+from supernet.costs.factors import Cost, leading
 from supernet.derive import broadest_alpha, hand_made
 from supernet.spaces import SearchSpace
 
@@ -37,19 +37,25 @@ class Start(NamedTuple):
     anchor_D: Tensor | None
     expected: Mapping[str, Callable[[Tensor], Tensor]]
 
+    @property
+    def sized_by(self) -> str:
+        """The name of the cost that networks are sized by."""
+        return leading(self.expected)
+
 
 def begin(config: SearchConfig, space: SearchSpace, costs: Mapping[str, Cost], budgets: Mapping[str, float]) -> Start:
     """The start that the options ask for. Raises UserError where nothing keeps the budgets."""
     assert config.anchor is not None, "known by the space"
     hand_made_D = hand_made(space, costs, budgets)
     anchor_D, valid_DK = torch.from_numpy(hand_made_D), torch.from_numpy(space.valid_LK)
-    budget = budgets["latency"] if config.latency_weight is None else None
-    alpha = FreeAlpha(valid_DK, start(valid_DK, costs["latency"], budget, anchor_D, config.anchor))
+    sized = leading(costs)
+    budget = budgets[sized] if config.latency_weight is None else None
+    alpha = FreeAlpha(valid_DK, start(valid_DK, costs[sized], budget, anchor_D, config.anchor))
     expected = {name: cost.expected for name, cost in costs.items() if cost.expectable}
     return Start(alpha, hand_made_D, anchor_D if config.anchor else None, expected)
 
 
-def start(valid_LK: Tensor, latency: Cost, budget: float | None, anchor_L: Tensor, anchor: float) -> Tensor:
+def start(valid_LK: Tensor, cost: Cost, budget: float | None, anchor_L: Tensor, anchor: float) -> Tensor:
     """logits_LK to start with: the broadest distribution inside the budget, and `anchor` more on the anchor's logits.
 
     1.8 is six times the odds: a path of seven operations a layer then differs from it in some 15% (tight budgets) to 40% of
@@ -57,7 +63,7 @@ def start(valid_LK: Tensor, latency: Cost, budget: float | None, anchor_L: Tenso
     """
     if budget is None:
         return torch.zeros(valid_LK.shape)
-    logits_LK = torch.from_numpy(broadest_alpha(latency, valid_LK.numpy(), budget)).float()
+    logits_LK = torch.from_numpy(broadest_alpha(cost, valid_LK.numpy(), budget)).float()
     return logits_LK + anchor * one_hot(anchor_L, logits_LK)
 
 

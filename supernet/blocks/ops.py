@@ -8,19 +8,24 @@ both built from it, so they cannot differ. Blocks: Sandler et al., "MobileNetV2"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
-from timm.models._efficientnet_blocks import EdgeResidual, InvertedResidual, SqueezeExcite, UniversalInvertedResidual
+from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import EfficientNetBuilder, decode_arch_def, efficientnet_init_weights
 from torch import nn
 
 from supernet.blocks import primitives
+from supernet.blocks.fresh import zero_init_residual
 from supernet.blocks.primitives import BlockPrimitives
+from supernet.blocks.rounding import round_block
+from supernet.blocks.sensing import SensingConv2d
 from supernet.errors import UserError, nearest
-from supernet.spaces import PLAIN, SearchSpace, Style
+from supernet.spaces import PLAIN, Bits, SearchSpace, Style, View
+from supernet.spaces.bits import OPTIONS
+from supernet.spaces.sensor import VIEWS
 
 
 class Label(NamedTuple):
@@ -40,6 +45,8 @@ class Op:
     label: (c_in, c_out, stride) → how a picture shows it.
     family, size: operations of one family differ in size alone, so a larger one should not be faster.
     name: as in tables and derived.json.
+    view: of a first operation that decides what is taken of the picture; it is the network's stem, and no block of it.
+    bits: of its weights and activations; None where they are float32.
     """
 
     name: str
@@ -48,6 +55,8 @@ class Op:
     label: Callable[[int, int, int], Label]
     family: str = ""
     size: float = 0.0
+    view: View | None = None
+    bits: Bits | None = None
 
 
 def _inverted_residual(kernel: int, expansion: int) -> Op:
@@ -134,6 +143,26 @@ def _separable() -> Op:
     )
 
 
+def _stem(name: str, view: View) -> Op:
+    """What a sensor delivers, and the first convolution on it."""
+    lines = (f"{view.size} px", "grey" if view.grey else "rgb", *(("crop",) if view.crop else ()))
+    return Op(
+        name,
+        arch=lambda c_in, c_out, stride: None,
+        primitives=primitives.stem,
+        label=lambda c_in, c_out, stride: Label(view.words, lines, "low"),
+        view=view,
+    )
+
+
+def _rounded(bits: Bits) -> Op:
+    """The basic block with these bits."""
+    words = f"res_k3, weights {bits.weights} bits, activations {bits.activations}"
+    weight = {8: "high", 4: "middle"}.get(bits.weights, "low")
+    label = Label(words, ("res", f"w{bits.weights}", f"a{bits.activations}"), weight)
+    return replace(_basic(), name=bits.name, label=lambda *shape: label, bits=bits)
+
+
 _ENTRIES = (
     *(_inverted_residual(kernel, expansion) for kernel in (3, 5) for expansion in (1, 2, 3, 4, 6)),
     _separable(),
@@ -143,6 +172,8 @@ _ENTRIES = (
     _universal(3, 0, 3),
     _universal(3, 3, 3),
     _skip(),
+    *(_stem(name, view) for name, view in VIEWS.items()),
+    *map(_rounded, OPTIONS.values()),
 )
 OPS: dict[str, Op] = {op.name: op for op in _ENTRIES}
 
@@ -166,9 +197,21 @@ def arch_string(op: str, c_in: int, c_out: int, stride: int) -> str | None:
 
 
 def build_op(op: str, c_in: int, c_out: int, stride: int, style: Style = PLAIN) -> nn.Module:
-    """The operation as a module: (B, c_in, H, W) → (B, c_out, H/stride, W/stride)."""
-    string = arch_string(op, c_in, c_out, stride)
-    return nn.Identity() if string is None else build_block(string, c_in, style)
+    """The operation as a module: (B, c_in, H, W) → (B, c_out, H/stride, W/stride); one with a view takes the whole picture."""
+    if (view := get_op(op).view) is not None:
+        stem = build_block(f"cn_r1_k3_s{stride}_c{c_out}", c_in, style)
+        stem.conv = SensingConv2d(view, cast(nn.Conv2d, stem.conv))
+        return stem
+    string, bits = arch_string(op, c_in, c_out, stride), get_op(op).bits
+    if string is None:
+        return nn.Identity()
+    block = build_block(string, c_in, style)
+    return block if bits is None else round_block(block, bits)
+
+
+def computes(op: str, c_in: int, c_out: int, stride: int) -> bool:
+    """Whether the operation does anything there; an identity does not."""
+    return get_op(op).view is not None or arch_string(op, c_in, c_out, stride) is not None
 
 
 def style_arguments(style: Style) -> dict[str, Any]:
@@ -191,23 +234,8 @@ def build_block(string: str, c_in: int, style: Style = PLAIN) -> nn.Module:
     return block
 
 
-def zero_init_residual(network: nn.Module) -> None:
-    """Residual blocks begin as the identity: scale 0 in their last batch norm (Goyal et al. 2017, section 5.1).
-
-    A supernet needs it: the operations of a layer begin alike, so that what follows learns from all of them.
-    """
-    for block in network.modules():
-        if isinstance(block, InvertedResidual | EdgeResidual | UniversalInvertedResidual) and block.has_skip:
-            nn.init.zeros_(_last_norm(block).weight)
-
-
-def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
-    """The batch norm before a residual block's addition."""
-    return cast(nn.BatchNorm2d, [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)][-1])
-
-
 def arch_strings(space: SearchSpace, ops: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """timm architecture strings by stage; identities and stages of identities only are left out."""
+    """timm architecture strings by stage; identities, the stem and stages without a block are left out."""
     stages: dict[int, list[str]] = {}
     for op, layer in space.placed(ops):
         string = arch_string(op, *layer.shape)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supernet.command_line import ranged
 from supernet.config import LIMITS, limits_of
 from supernet.errors import UserError
-from supernet.options import flag
+from supernet.options import flag, numbers
 from supernet.schema import printable
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Asked:
 
     run: the search's folder.  quality: its table of losses.  arch: what it derived.  table: the device's.
     costs: by name, each in its unit.  limits: the most of those that have a budget, in the same units.
+    bits: that a budget of bit operations counts; None: the table's.
     """
 
     run: Path
@@ -37,6 +38,7 @@ class Asked:
     costs: dict[str, Cost]
     limits: dict[str, float]
     notes: tuple[str, ...]
+    bits: str | None = None
 
     def answers(self, budget_ms: float, wish: Wish, number: int) -> list[Answer]:
         """The best inside the budget. Raises UserError where there is none."""
@@ -65,7 +67,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-params", type=ranged(float, "(0, 1e12]"), metavar="X", help="budget of parameters, too")
     parser.add_argument("--max-macs", type=ranged(float, "(0, 1e15]"), metavar="X", help="budget of MACs, too")
     parser.add_argument(
+        "--max-bops", type=ranged(float, "(0, 1e18]"), metavar="X", help="budget of bit operations, too"
+    )
+    parser.add_argument(
+        "--bits", metavar="W/A", help="bits of weights/activations for --max-bops (default: the table's)"
+    )
+    parser.add_argument(
+        "--max-flash-kb", type=ranged(float, "(0, 1e9]"), metavar="X", help="budget of the weights' size, KiB, too"
+    )
+    parser.add_argument(
         "--max-sram-kb", type=ranged(float, "(0, 1e9]"), metavar="X", help="budget of peak activation memory, KiB, too"
+    )
+    parser.add_argument(
+        "--max-input-kb",
+        type=ranged(float, "(0, 1e9]"),
+        metavar="X",
+        help="budget of what the sensor delivers, KiB, too",
+    )
+    parser.add_argument(
+        "--max-mj",
+        type=ranged(float, "(0, 1e9]"),
+        metavar="X",
+        help="budget of energy, mJ, where the table has a power",
     )
     parser.add_argument("--accept-poor-table", action="store_true", help="with a table that failed its own validation")
 
@@ -75,12 +98,17 @@ def asked_of(options: argparse.Namespace) -> Asked:
     from supernet.commands.budgets import costs_of
     from supernet.costs.latency import load_table, require_good
     from supernet.quality import Quality
+    from supernet.spaces import get_space
     from supernet.spaces.architecture import Architecture
     from supernet.strategies.blockwise import depth_order
     from supernet.transfer.kernel_model import table_for
 
-    quality = Quality.load(options.folder)
+    if options.bits is not None and options.max_bops is None:
+        raise UserError("--bits is for --max-bops: leave it out, or give a budget of bit operations.")
     arch = Architecture.load(options.folder)
+    if get_space(arch.space).bits:
+        raise UserError(f"{options.folder} searched the bits of {arch.space}, which have no latency: search again with another --max-bops.")  # fmt: skip
+    quality = Quality.load(options.folder)
     space = quality.space
     if arch.space != space.name or arch.data.get("fingerprint") != quality.fingerprint:
         raise UserError(f"{options.folder}: quality.json and derived.json are not of one search.")
@@ -89,7 +117,7 @@ def asked_of(options: argparse.Namespace) -> Asked:
     table, notes = table_for(table, space)
     channels, classes = arch.input.channels, len(arch.classes)
     limits = limits_of(options)
-    costs = {"latency": table.cost(space)} | costs_of(space, channels, classes, limits, table.dtype)
+    costs = {"latency": table.cost(space)} | costs_of(space, channels, classes, limits, table, options.bits)
     if quality.link == "identity":  # blocks replaced in a teacher: depth is cut as the search itself cuts it
         costs["depth_order"], limits["depth_order"] = depth_order(space), 0.0
         notes.append(
@@ -99,7 +127,33 @@ def asked_of(options: argparse.Namespace) -> Asked:
     if few := quality.few():
         told = ", ".join(f"{printable(name)} ({number})" for name, number in few.items())
         notes.append(f"Losses and gaps of groups with too few images of search-val are hardly known: {told}.")
-    return Asked(options.folder, quality, arch, table, costs, limits, tuple(notes))
+    return Asked(options.folder, quality, arch, table, costs, limits, tuple(notes), options.bits)
+
+
+def with_devices(asked: Asked, also: Sequence[str]) -> Asked:
+    """The same with latency budgets on other devices, too, each as `DEVICE=MS`; its cost is called `latency on DEVICE`.
+
+    Raises UserError for what is no budget, for a device that is named twice, and as `asked_of`.
+    """
+    from supernet.costs.latency import load_table, require_good
+    from supernet.transfer.kernel_model import table_for
+
+    costs, limits, notes = dict(asked.costs), dict(asked.limits), list(asked.notes)
+    for text in also:
+        device, _, ms = text.rpartition("=")
+        if not device or "," in ms:
+            raise UserError(f"--also {text[:60]}: a device and its budget in ms are needed, such as pixel3=3.2.")
+        (budget_ms,) = numbers(ms, "also", "(0, 1e6]")
+        table = load_table(device)
+        require_good(table, False)
+        table, told = table_for(table, asked.quality.space)
+        name = f"latency on {table.device}"
+        if name in costs or table.device == asked.table.device:
+            raise UserError(f"--also {text[:60]}: {table.device} has a budget already.")
+        costs[name] = replace(table.cost(asked.quality.space), name=name)
+        limits[name] = budget_ms
+        notes += told
+    return replace(asked, costs=costs, limits=limits, notes=tuple(notes))
 
 
 def _left_out(arch: Architecture, limits: Mapping[str, float]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from supernet.config import SearchConfig
-from supernet.costs.analytic import macs_table, params_table
+from supernet.costs.analytic import bits_of, bops_table, input_table, macs_table, params_table, weights_table
 from supernet.costs.factors import Cost, least_text
 from supernet.costs.latency import LatencyTable, load_table, require_good, table_path
 from supernet.costs.memory import peak_table
@@ -20,6 +20,7 @@ from supernet.errors import UserError
 from supernet.options import numbers
 from supernet.problem import Region
 from supernet.spaces import SearchSpace
+from supernet.spaces.bits import ENDS
 from supernet.transfer.adapt import quantile_margin_ms
 from supernet.transfer.kernel_model import table_for
 
@@ -80,6 +81,8 @@ def device_table(config: SearchConfig, space: SearchSpace, file: Path) -> tuple[
     """A device's table for the space, and lines for the person. Raises UserError for a poor one that was not accepted."""
     table = load_table(str(file))
     require_format(table, config.dtype, space)
+    if config.max_mj is not None:
+        _ = table.power_watts  # one without is said now
     require_good(table, config.accept_poor_table)
     if config.accept_poor_table and table.content["validation"] is None:
         raise UserError(
@@ -94,25 +97,41 @@ def device_table(config: SearchConfig, space: SearchSpace, file: Path) -> tuple[
 def require_format(table: LatencyTable, dtype: str | None, space: SearchSpace) -> None:
     """Raises UserError where the table's latencies are of another number format than the one that was asked for."""
     if dtype is not None and table.dtype != dtype:
-        raise UserError(
-            f"The table of {table.device} holds {table.dtype} latencies, not {dtype}. Measure these on the device: "
-            f"supernet lut build --space {space.name} --dtype {dtype} --device {table.device}"
-        )
+        way = f"Measure these on the device: supernet lut build --space {space.name} --dtype {dtype} --device {table.device}"
+        if (array := table.array) is not None:
+            way = (f"It is modelled: supernet lut model --rows {array.rows} --columns {array.columns} --clock-mhz {array.clock_mhz:g} "
+                   f"--space {space.name} --dtype {dtype}")  # fmt: skip
+        raise UserError(f"The table of {table.device} holds {table.dtype} latencies, not {dtype}. {way}")
 
 
 def costs_of(
-    space: SearchSpace, channels: int, classes: int, limits: Collection[str], dtype: str = "float32"
+    space: SearchSpace,
+    channels: int,
+    classes: int,
+    limits: Collection[str],
+    table: LatencyTable | None,
+    bits: str | None = None,
 ) -> dict[str, Cost]:
-    """The costs beside latency. Peak memory only where it has a limit: in a large space its table takes seconds."""
+    """The costs beside latency. table: its number format counts, and its power; without one it is float32. bits: that bit operations are counted at; by default the table's, or of the ends where layers have their own. Peak memory only where it has a limit: in a large space its table takes seconds."""
+    dtype = "float32" if table is None else table.dtype
     costs = {"macs": macs_table(space, channels, classes), "params": params_table(space, channels, classes)}
+    if "weights" in limits:
+        costs["weights"] = weights_table(costs["params"], dtype)
+    if "bops" in limits:
+        costs["bops"] = bops_table(space, channels, classes, bits or (ENDS.text if space.bits else bits_of(dtype)))
+    if "input" in limits or space.inputs:
+        costs["input"] = input_table(space, channels)
     if "peak_memory" in limits:
         costs["peak_memory"] = peak_table(space, channels, classes, dtype)
+    if "energy" in limits:
+        assert table is not None  # bits.py refuses --max-mj
+        costs["energy"] = table.energy(space)
     return costs
 
 
-def half_way_ms(space: SearchSpace, latency: Cost) -> float:
-    """Half way from the fastest to the median architecture: the default budget, before it is rounded."""
-    return (latency.bounds(space.valid_LK)[0] + latency.median(space.valid_LK)) / 2
+def half_way(space: SearchSpace, cost: Cost) -> float:
+    """Half way from the fastest (or cheapest) to the median architecture: the default budget, before it is rounded."""
+    return (cost.bounds(space.valid_LK)[0] + cost.median(space.valid_LK)) / 2
 
 
 def latency_budget(
@@ -125,16 +144,16 @@ def latency_budget(
     fastest, slowest = latency.bounds(space.valid_LK)
     notes = [
         f"{space.name} on {table.device}: predicted from {least_text(fastest)} ms (fastest) to {slowest:.4g} ms (slowest); "
-        f"{latency.base:.4g} ms of each are fixed (stem, head, classifier)."
+        f"{latency.base:.4g} ms of each are fixed ({'classifier' if space.inputs else 'stem, head, classifier'})."
     ]
     margin_ms = 0.0
     if config.latency_quantile is not None:
         margin_ms = quantile_margin_ms(table.content, config.latency_quantile)
     budget_ms = config.budget_ms
     if budget_ms is None:
-        half_way = half_way_ms(space, latency)
-        digits = max(1, 1 - math.floor(math.log10(half_way))) if half_way > 0 else 1
-        budget_ms = max(round(half_way, digits), float(least_text(fastest + margin_ms)))
+        middle = half_way(space, latency)
+        digits = max(1, 1 - math.floor(math.log10(middle))) if middle > 0 else 1
+        budget_ms = max(round(middle, digits), float(least_text(fastest + margin_ms)))
         notes.append(
             f"No --budget-ms was given: {budget_ms:g} ms was taken, half way from the fastest to the median "
             f"architecture of {space.name}."

@@ -94,6 +94,7 @@ def finished(folder: Path) -> TrainFacts:
 def _facts(folder: Path, report: TrainFacts, notion: str) -> dict[str, Any]:
     """What one run's row shows; a gap that its report does not have is None."""
     from supernet.report.facts.reading import to_json
+    from supernet.report.words import EACH_BITS
 
     metrics, arch, int8 = report.metrics, report.arch, report.int8
     return {
@@ -111,6 +112,7 @@ def _facts(folder: Path, report: TrainFacts, notion: str) -> dict[str, Any]:
             if own.worst_group in own.groups
         },
         **{key: getattr(arch, key) for key in ("predicted_ms", "predicted_error", "device", "estimated", "budget_ms", "macs", "params")},
+        "bops": arch.bops if arch.bits == EACH_BITS else None,
         "int8_accuracy": None if int8 is None else int8.test.int8.accuracy,
         **_on_val(report),
     }  # fmt: skip
@@ -170,7 +172,7 @@ def _paired(first: Path, one: TrainFacts, folder: Path, other: TrainFacts, notio
 def lines(content: dict[str, Any]) -> list[str]:
     """For the terminal: a line a run."""
     from supernet.report.facts import AgainstFirst, CompareFacts, Verdict, facts_of
-    from supernet.report.words import always, estimate, number_name, told
+    from supernet.report.words import always, amount, estimate, number_name, told
 
     facts = facts_of(content)
     assert isinstance(facts, CompareFacts)
@@ -178,7 +180,8 @@ def lines(content: dict[str, Any]) -> list[str]:
     rows = []
     for found in facts.runs:
         gaps = ", ".join(f"{number_name(facts.fairness)} by {name} {told(gap.value) if gap else 'not told'}" for name, gap in found.gaps.items())  # fmt: skip
-        ms = "latency unknown" if found.predicted_ms is None else f"{found.predicted_ms:.4g} ms on {found.device}"
+        unknown = "latency unknown" if found.bops is None else f"{amount(found.bops)} bit operations and no latency"
+        ms = unknown if found.predicted_ms is None else f"{found.predicted_ms:.4g} ms on {found.device}"
         against, paired = found.against_first, ""
         if isinstance(against, AgainstFirst) and against.accuracy.low is not None:
             paired = (

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from supernet.config import SearchConfig
 from supernet.problem import Candidate, Outcome
+from supernet.report.words import COSTS
 
 Figures = Callable[[Candidate], list[float]]
 
@@ -16,10 +17,11 @@ def dominated_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
     if best.non_dominated:
         return []
     known = all(candidate.gap is not None for candidate in outcome.candidates)
-    compared = "error, gap and latency" if known else "error and latency"
+    sized = best.sized_by
+    compared = f"error, gap and {COSTS[sized]}" if known else f"error and {COSTS[sized]}"
 
     def figures(one: Candidate) -> list[float]:
-        return [1 - one.mean_group_accuracy, *([one.gap or 0.0] if known else []), one.costs["latency"]]
+        return [1 - one.mean_group_accuracy, *([one.gap or 0.0] if known else []), one.costs[sized]]
 
     better = [one for one in others if all(a <= b for a, b in zip(figures(one), figures(best), strict=True))]
     better = [one for one in better if figures(one) != figures(best)]
@@ -38,6 +40,8 @@ def _reason(config: SearchConfig, outcome: Outcome, better: list[Candidate]) -> 
         weight = config.answered_weights[0]
         weighed = f" + {weight:g} · a tenth of the gap" if weight else ""
         return f"It was derived for the smallest loss{weighed} that quality.json foretells. Look at the others, too."
+    if config.finalists is not None and config.strategy == "differentiable":
+        return "It did best when it was trained alone. Look at the others, too."
     merits = [one.merit for one in better if one.merit is not None]
     if best.merit is not None and merits:
         what = "cross-entropy" if best.distance is None else "cross-entropy + distance to the teacher"

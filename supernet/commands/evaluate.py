@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from supernet.data.grouped import Columns, ImageFile
     from supernet.data.labelled import Labelled
     from supernet.prediction import Classifier
-    from supernet.report.facts import EvaluateFacts
+    from supernet.report.facts import Evaluated, EvaluateFacts
 
 EPILOG = """\
 examples:
@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=Help,
     )
-    parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
+    parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx or .tflite file")
     parser.add_argument("--data", required=True, help="as in train: a folder, a CSV file, or a data set's name")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
     parser.add_argument("--split", choices=("train", "val", "test"), help="default: test, or all of data without splits")  # fmt: skip
@@ -56,6 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-images", action="store_true", help="no pictures of mistakes in the report: for private data")  # fmt: skip
     parser.add_argument("--allow-duplicates", action="store_true", help="accept pictures that the model was trained on, with a note")  # fmt: skip
     parser.add_argument("--bootstrap", type=ranged(int, "[0, 1000000]"), default=1000, metavar="N", help="bootstrap draws; 0: no intervals (default: 1000)")  # fmt: skip
+    parser.add_argument("--corruptions", type=ranged(int, "[10, 1000000000]"), nargs="?", const=1000, metavar="N", help="on corrupted pictures, too (15 kinds, 5 severities): 1,000 of them, or N")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -78,7 +79,9 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     import numpy as np
 
     from supernet.commands.look import closer_facts
+    from supernet.commands.predictions_table import predictions_table
     from supernet.commands.seen import repeat_notes
+    from supernet.commands.under_corruptions import drawn_pictures, of_model
     from supernet.commands.without_groups import notions_of
     from supernet.data.intersections import joined
     from supernet.data.labelled import read_labelled
@@ -86,7 +89,7 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     from supernet.fairness import get_notion
     from supernet.metrics import evaluate_predictions
     from supernet.prediction import load_classifier
-    from supernet.report.facts import Evaluated, EvaluateFacts, Metrics, read
+    from supernet.report.facts import EvaluateFacts, Metrics, read
 
     home = options.model if options.model.is_dir() else options.model.parent
     trained = of_training(home)
@@ -99,6 +102,7 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     if asked["intersections"]:
         attributes, groups_by_split, told = joined(attributes, {labelled.split: group_NA})
         group_NA, notes = groups_by_split[labelled.split], [*notes, *told]
+    chosen = drawn_pictures(labelled, group_NA, options.corruptions)
     mark_N = np.zeros(len(labelled.part), np.uint64)
     prob_NC = _probabilities(classifier, labelled, mark_N, notes)
     notes += repeat_notes(labelled, mark_N, home, trained, options.allow_duplicates)
@@ -117,22 +121,32 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
         name=printable(options.out.resolve().name),
         asked=asked,
         notes=notes,
-        data=Evaluated(
-            name=labelled.source.name,
-            split=labelled.split,
-            classes=classifier.classes,
-            groups=attributes,
-            by_class=labelled.source.by_class,
-            positive=None if trained.get("positive") is None else classifier.classes[1],
-        ),
+        data=data_facts(labelled, classifier, attributes, chosen=trained.get("positive") is not None),
         preprocessing=spec.metadata() | {"words": spec.words()},
         metrics=metrics,
+        corruptions=of_model(classifier, labelled, (attributes, group_NA), asked["fairness"], chosen, pixels),
         closer=closer_facts(
             prob_NC, labelled.part.label_N, group_NA, metrics, attributes, None if options.no_images else pixels
         ),
         **circumstances(),
     )
     return facts, predictions_table(classifier, labelled, prob_NC)
+
+
+def data_facts(
+    labelled: Labelled, classifier: Classifier, attributes: dict[str, tuple[str, ...]], chosen: bool
+) -> Evaluated:
+    """What the pictures are; `chosen`: the training was told which class is the positive one."""
+    from supernet.report.facts import Evaluated
+
+    return Evaluated(
+        name=labelled.source.name,
+        split=labelled.split,
+        classes=classifier.classes,
+        groups=attributes,
+        by_class=labelled.source.by_class,
+        positive=classifier.classes[1] if chosen else None,
+    )
 
 
 def columns_of(asked: dict[str, Any]) -> Columns:
@@ -219,31 +233,12 @@ def _picture(classifier: Classifier, image: ImageFile | np.ndarray) -> Image.Ima
         return classifier.opened(image.path)
 
 
-def predictions_table(classifier: Classifier, labelled: Labelled, prob_NC: np.ndarray) -> str:
-    """CSV: file, label as it is, predicted class, its probability, each group, and the probability of each class."""
-    from latency_luts.sheets import csv_text
-    from supernet.data.grouped import UNKNOWN, ImageFile
-
-    part, attributes = labelled.part, labelled.attributes
-    rows: list[list[str]] = [
-        ["file", "label", "predicted", "probability", *attributes, *(f"probability {n}" for n in classifier.classes)]
-    ]
-    for number, (image, prob_C) in enumerate(zip(part.images, prob_NC, strict=True)):
-        groups = [
-            "unknown" if code == UNKNOWN else names[code]
-            for names, code in zip(attributes.values(), part.group_NA[number], strict=True)
-        ]
-        best = int(prob_C.argmax())
-        file = Path(image.path).name if isinstance(image, ImageFile) else str(number)
-        told = [file, classifier.classes[part.label_N[number]], classifier.classes[best], f"{prob_C[best]:.6f}"]
-        rows.append([*told, *groups, *(f"{value:.6f}" for value in prob_C)])
-    return csv_text(rows)
-
-
 def closing_words(facts: EvaluateFacts, folder: Path) -> str:
     """What the terminal shows at the end."""
+    from supernet.report.corruptions import corruption_words
     from supernet.report.terminal import metric_lines
 
     notes = [f"Note: {note}" for note in facts.notes]
     lines = metric_lines("Accuracy", facts.metrics, facts.data, facts.asked["fairness"])
+    lines += corruption_words(facts.corruptions, facts.asked["fairness"]) if facts.corruptions else []
     return "\n".join([*notes, *lines, f"Report: {folder / 'report.html'}"])

@@ -22,8 +22,8 @@ EPILOG = """\
 examples:
   supernet export runs/train-rpi4-1
       model.onnx and model-int8.onnx
-  supernet export runs/train-rpi4-1 --format onnx,litert
-      other formats
+  supernet export runs/train-rpi4-1 --format litert-int8
+      model-int8.tflite for a microcontroller, and model.tflite (pip install 'supernet[litert]')
 
 The run's report and model card then tell of the new files. int8 needs the data that the run was trained on.
 """
@@ -42,27 +42,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--format",
         default="onnx,int8",
-        help="any of onnx, int8, litert, executorch, joined by commas (default: onnx,int8)",
+        help="any of onnx, int8, litert, litert-int8, executorch, joined by commas (default: onnx,int8)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Reads the run, exports, updates its report. Raises UserError where a file could not be written."""
-    from supernet.commands.exports import FILES, Exportable, export
+    from supernet.commands.exports import FILES, Exportable, export, require_exporters
     from supernet.engine.claim import claim
+    from supernet.exits import read_exits
     from supernet.export import onnx_metadata
     from supernet.models import read_model
 
     for kind in options.format.split(","):
         if kind not in FILES:
             raise UserError(f'--format: unknown format "{kind}".{nearest(kind, FILES)}')
+    require_exporters(options.format)
     config = run_config(options.folder)
     lock = claim(options.folder)  # not while the run itself, or another export, writes there
     model = read_model(options.folder / "model.json")
     metadata = onnx_metadata(model.spec, model.classes, model.arch, config.budget_ms)
+    exits = read_exits(options.folder, model.network, model.spec.channels, model.spec.size)
     exported = export(
-        Exportable(model.network, model.spec, metadata, config.fairness, lambda: same_data(config, model)),
+        Exportable(model.network, model.spec, metadata, config.fairness, lambda: same_data(config, model), exits),
         options.format,
         options.folder,
     )
@@ -113,8 +116,7 @@ def update_report(folder: Path, exported: Exported) -> None:
         content["files"] = {}
     before = content.get("files")
     content["files"] = {**(before if isinstance(before, dict) else {}), **exported.files}
-    if exported.int8 is not None:
-        content["int8"] = exported.int8
+    content |= exported.int8
     try:
         write_report(folder, content)
     except Exception as error:  # facts that another version's pages do not show alike

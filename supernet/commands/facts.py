@@ -1,4 +1,4 @@
-"""What a report says of the data, the device's table and the layers."""
+"""What a report says of the data, the device's table and the layers, and the terminal of energy and utilisation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from supernet.config import CommonConfig
 from supernet.costs.factors import Cost
 from supernet.costs.latency import LatencyTable
+from supernet.costs.systolic import Utilisation
 from supernet.data import GroupedData
 from supernet.report.facts import Data, Layer, Table
+from supernet.report.words import percent
 from supernet.spaces import SearchSpace
 
 LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
@@ -48,9 +50,32 @@ def table_facts(table: LatencyTable) -> Table:
     return Table(**{name: table.content[name] for name in names}, hash=table.hash, error=table.error)
 
 
-def layer_facts(space: SearchSpace, latency: Cost, ops: Sequence[str], p_LK: np.ndarray | None) -> list[Layer]:
-    """Each layer's shapes, operation and milliseconds, and the probability of each operation where there is one."""
-    ms_L = latency.by_decision(space.index_L(ops))
+def energy_mj(table: LatencyTable, ms: float | None) -> float | None:
+    """Of an image that takes so long; None where the table states no power."""
+    power = table.content.get("power_watts")
+    return None if power is None or ms is None else power * ms
+
+
+def energy_words(mj: float | None, limit: float | None) -> str:
+    """A line on the energy of an image, where the device's power is known."""
+    budget = "" if limit is None else f" of {limit:g} mJ"
+    return "" if mj is None else f"Predicted energy of an image: {mj:.4g} mJ{budget} (power × time).\n"
+
+
+def utilisation_words(share: float | None) -> str:
+    """How much of a modelled array a network uses, as a line for the terminal; nothing on another device."""
+    return (
+        ""
+        if share is None
+        else f"Modelled utilisation of the array: {percent(share)} of its cells, over the whole network.\n"
+    )
+
+
+def layer_facts(
+    space: SearchSpace, sized: Cost, ops: Sequence[str], p_LK: np.ndarray | None, used: Utilisation | None
+) -> list[Layer]:
+    """Each layer's shapes, operation and milliseconds (of the other cost, bit operations); the probability of each operation and the use of an array where there is one."""
+    added_L = sized.by_decision(space.index_L(ops))
     return [
         Layer(
             layer=number,
@@ -60,8 +85,10 @@ def layer_facts(space: SearchSpace, latency: Cost, ops: Sequence[str], p_LK: np.
             stride=layer.stride,
             resolution=layer.resolution,
             op=op,
-            ms=float(ms_L[number]),
+            ms=float(added_L[number]) if sized.name == "latency" else None,
+            bops=float(added_L[number]) if sized.name == "bops" else None,
             probabilities=None if p_LK is None else _by_operation(space, number, p_LK[number]),
+            utilisation=None if used is None else used.by_layer[number],
         )
         for number, (op, layer) in enumerate(space.placed(ops))
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from supernet.config import INHERITED, TrainConfig, is_file
 from supernet.errors import UserError
-from supernet.options import check_values
+from supernet.options import check_values, flag
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +44,7 @@ def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], qui
     if "space" in given and config.space != arch.space:
         raise UserError(f"--space {config.space}: {config.arch} is an architecture of {arch.space}: leave --space out.")
     searched = {name: arch.config[name] for name in INHERITED if name in arch.config and name not in given}
+    searched |= {name: value for name, value in arch.training.items() if name not in given}
     check_values(TrainConfig, searched, f"{config.arch}: config")
     methods = parse_methods(
         config.fairness_method
@@ -55,6 +56,15 @@ def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], qui
     if quick:
         searched.pop("max_train", None)
     return replace(config, **searched, space=arch.space)
+
+
+def tuned_notes(config: TrainConfig, arch: Architecture) -> list[str]:
+    """What the search chose for the training, and whether it is taken."""
+    if not arch.training:
+        return []
+    told = ", ".join(f"{name} {value}" for name, value in arch.training.items())
+    other = [flag(name) for name, value in arch.training.items() if getattr(config, name) != value]
+    return [f"The search chose for this network: {told}." + (f" Given otherwise: {', '.join(other)}." if other else "")]
 
 
 def build(config: TrainConfig, arch: Architecture | None, data: GroupedData) -> nn.Module:

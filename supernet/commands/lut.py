@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from latency_luts.runtimes import RUNTIMES
 from supernet.command_line import ranged
-from supernet.commands import lut_transfer
+from supernet.commands import lut_model, lut_transfer
 from supernet.errors import UserError
 from supernet.program import Help
 from supernet.spaces import BUILD_SPACES, get_space
@@ -32,6 +32,8 @@ examples:
       predicted latency, layer by layer
   supernet lut predict --device rpi4 --arch mobilenetv3_small_050 --resolution 128
       a timm model: estimated from the table's blocks
+  supernet lut model --rows 16 --columns 16 --clock-mhz 500
+      a table for a systolic array (an NPU), from its numbers
 """
 
 
@@ -66,6 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     build.set_defaults(run=run_build)
 
     lut_transfer.add_parsers(commands)
+    lut_model.add_parser(commands)
 
     check = commands.add_parser("check", help="check a table: schema, coverage, plausibility, validation figures")
     check.add_argument("file", help="a table's JSON file, or the name of a shipped device")
@@ -91,7 +94,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", default="fbnet32", choices=BUILD_SPACES, metavar="SPACE", help="fbnet32 (default), fbnet224, flex24 to flex224, or lite64 to lite224")  # fmt: skip
+    parser.add_argument("--space", default="fbnet32", choices=BUILD_SPACES, metavar="SPACE", help="fbnet32 (default), fbnet224, flex24 to flex224, lite64 to lite224, sensor32 …")  # fmt: skip
     parser.add_argument("--runtime", default="onnxruntime", choices=RUNTIMES, metavar="RUNTIME", help="onnxruntime (default), litert, executorch, openvino or torch")  # fmt: skip
     parser.add_argument("--dtype", default="float32", choices=("float32", "int8"), help="default: float32")
     parser.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="channels of the image (default: 3)")
@@ -169,6 +172,7 @@ def run_check(options: argparse.Namespace) -> None:
 
 def run_predict(options: argparse.Namespace) -> None:
     """Prints the table's latency of an architecture, layer by layer."""
+    from supernet.commands.facts import energy_mj, energy_words
     from supernet.costs.latency import load_table
     from supernet.spaces.architecture import Architecture
     from supernet.transfer.kernel_model import table_for
@@ -184,14 +188,20 @@ def run_predict(options: argparse.Namespace) -> None:
     index_L = space.index_L(arch.ops)
     total_ms = cost.total(index_L)
     print(f"{table.device} ({table.provenance}), {space.name}: predicted latency by layer")
-    print(f"{'layer':>5}  {'operation':<10} {'shape':<16} {'ms':>9}  share")
+    used = table.utilisation(space, arch.ops)
+    print(f"{'layer':>5}  {'operation':<10} {'shape':<16} {'ms':>9}  share{'' if used is None else '  utilisation'}")
     print(f"{'base':>5}  {'stem, head':<10} {'':<16} {cost.base:9.4f}  {cost.base / total_ms:5.1%}")
     for number, ((op, layer), ms) in enumerate(zip(space.placed(arch.ops), cost.by_decision(index_L), strict=True)):
-        print(f"{number:>5}  {op:<10} {layer.block_type:<16} {ms:9.4f}  {ms / total_ms:5.1%}")
+        share = None if used is None else used.by_layer[number]
+        filled = "" if share is None else f"  {share:11.1%}"
+        print(f"{number:>5}  {op:<10} {layer.block_type:<16} {ms:9.4f}  {ms / total_ms:5.1%}{filled}")
+    if used is not None:
+        print(f"utilisation of the array: {used.whole:.1%} (multiply-adds done, of those possible in that time)")
     error = "error unknown: never validated on whole networks" if table.error is None else f"± {table.error:.1%}"
     if table.provenance == "estimated" and table.error is not None:
         error = f"estimated, may be off by {table.error:.0%}"
     print(f"total  {total_ms:.4f} ms ({error})", *notes, sep="\n")
+    print(energy_words(energy_mj(table, total_ms), None), end="")
     if arch.budget_ms is not None:
         inside = "inside" if total_ms <= arch.budget_ms else "OVER"
         print(f"budget {arch.budget_ms:g} ms: predicted {inside}; only a measurement proves it (supernet verify)")

@@ -13,7 +13,7 @@ examples:
   supernet predict --model runs/train-rpi4-1 --data photos/ --out predictions.csv
   supernet predict --model runs/train-rpi4-1/model-int8.onnx --data photos.csv --out predictions.csv --all-classes
 
-Pictures are prepared as in training. A run folder is run by torch, an .onnx file by onnxruntime. A picture that cannot be read
+Pictures are prepared as in training. A run folder is run by torch, an .onnx file by onnxruntime, a .tflite file by LiteRT. A picture that cannot be read
 is named, and its row stays empty; the exit code is then 2. With labels: supernet evaluate.
 """
 NAMED = 3  # files in a message
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=Help,
     )
-    parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx file")
+    parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx or .tflite file")
     parser.add_argument(
         "--data", required=True, type=Path, help="folder of pictures (with those below it), a CSV file, or one picture"
     )

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from supernet.commands.budgets import half_way_ms
+from supernet.commands.bits import check_training
+from supernet.commands.budgets import half_way
 from supernet.commands.facts import layer_facts, table_facts
 from supernet.config import TrainConfig
 from supernet.costs.factors import Cost
@@ -28,9 +29,10 @@ ROUNDING = 0.1  # relative: versions round the default budget differently
 def priced(config: TrainConfig, arch: Architecture, given: Collection[str]) -> tuple[Architecture, list[str]]:
     """The architecture with the latency that the table of `config.device` predicts, and what to tell the person.
 
-    Raises UserError, by the field's name, where the file contradicts the very table that it was made with, or where a
+    Raises UserError for what a network of few bits cannot be asked, and, by the field's name, where the file contradicts the very table that it was made with, or where a
     table that --device names cannot be read. Without a table the file's own figures stay, and a note says so.
     """
+    check_training(config, given, arch)
     if arch.predicted_ms is None or (arch.device is None and "device" not in given):
         return arch, []
     asked = "device" in given or config.resume is not None  # a resumed run's device was settled when it began
@@ -67,7 +69,7 @@ def _check(name: str, arch: Architecture, table: LatencyTable, latency: Cost) ->
         "predicted_error": table.error,
     }
     if arch.config.get("budget_ms", 0) is None and arch.config.get("latency_quantile") is None:
-        expected["budget_ms"] = half_way_ms(space, latency)
+        expected["budget_ms"] = half_way(space, latency)
     for field, value in expected.items():
         stated, apart = getattr(arch, field), ROUNDING if field == "budget_ms" else CLOSE
         close = isinstance(value, float | int) and stated is not None and math.isclose(stated, value, rel_tol=apart)
@@ -96,7 +98,18 @@ def latency_facts(config: TrainConfig, arch: Architecture | None) -> Latency | N
         space, table, cost = _at_hand(config, arch)
     except UserError:
         return None
-    return Latency(table=table_facts(table), base_ms=cost.base, layers=layer_facts(space, cost, arch.ops, None))
+    layers = layer_facts(space, cost, arch.ops, None, table.utilisation(space, arch.ops))
+    return Latency(table=table_facts(table), base_ms=cost.base, layers=layers)
+
+
+def whole_utilisation(config: TrainConfig, arch: Architecture) -> float | None:
+    """How much of a modelled array the network uses; None on any other device, and without its table."""
+    try:
+        space, table, _ = _at_hand(config, arch)
+    except UserError:
+        return None
+    used = table.utilisation(space, arch.ops)
+    return None if used is None else used.whole
 
 
 def whole_ms(config: TrainConfig, arch: Architecture | None) -> float | None:

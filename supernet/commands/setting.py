@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import os
 import shutil
 from collections.abc import Collection
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
-from supernet.command_line import from_options, with_file
+from supernet.commands.bits import NO_DEVICE, bops_budget, check_search
 from supernet.commands.budgets import check_feasible, costs_of, regions
+from supernet.commands.usual import usual_strategy
 from supernet.commands.without_groups import check_methods, check_notion
-from supernet.config import ASK_TELL, DATA, FROM_TEACHER, CommonConfig, SearchConfig, TrainConfig, limits_of
-from supernet.data import UNKNOWN, GroupedData, load_data, with_intersections
+from supernet.config import (
+    ASK_TELL,
+    DATA,
+    DENSE_TASKS,
+    FROM_TEACHER,
+    CommonConfig,
+    SearchConfig,
+    limits_of,
+    with_epochs,
+)
+from supernet.data import UNKNOWN, GroupedData, Masks, load_data, with_intersections
 from supernet.engine import distributed
-from supernet.engine.claim import CONFIG, check_free, read_content, run_input
-from supernet.engine.runs import RunFolder, compute_device, read_config
-from supernet.engine.trackers import asked_trackers
+from supernet.engine.claim import CONFIG, read_content, run_input
+from supernet.engine.runs import RunFolder, compute_device
 from supernet.errors import UserError
-from supernet.fairness import get_notion, parse_methods
 from supernet.kernels import keep_freed_memory
 from supernet.options import check_values
 from supernet.problem import Problem
 from supernet.spaces import SearchSpace, get_space
 from supernet.spaces.architecture import LONGEST_NAME
+from supernet.spaces.sensor import require_colours
 from supernet.strategies.uniform import no_control
 from supernet.teacher import check_classes, read_teacher
 
-Config = TypeVar("Config", bound=CommonConfig)
 TEACHER_WEIGHTS = "teacher.safetensors"  # a run's copy of what it learns from
-_FREE_ON_RESUME = {"resume", "compute_device", "run", "quick"}
 
 
 def use_machine(config: CommonConfig) -> torch.device:
@@ -51,60 +55,6 @@ def use_machine(config: CommonConfig) -> torch.device:
     return device
 
 
-def open_run(options: argparse.Namespace, command: str, kind: type[Config]) -> tuple[Config, set[str]]:
-    """The options checked, or those of the earlier run that --resume names; and the names of those that were given.
-
-    Raises UserError for a value that no run can have; `check_effect` is for the caller, who knows what else is inherited.
-    """
-    if "resume" not in options:
-        options = with_file(kind, options)
-        config = from_options(kind, options)
-        check(config)
-        if config.out is not None:
-            check_free(Path(config.out))  # now rather than after the pictures are decoded
-        return config, set(vars(options))
-    given = sorted(set(vars(options)) - _FREE_ON_RESUME)
-    if given or options.quick:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--quick"
-        raise UserError(f"--resume continues a run with its own options: leave out {names}.")
-    config = read_config(options.resume, command, kind)
-    check(config)
-    return replace(config, compute_device=getattr(options, "compute_device", config.compute_device)), set()
-
-
-def check(config: CommonConfig) -> None:
-    """Raises UserError for a value out of its range or of an unknown name, before anything is written."""
-    check_values(type(config), asdict(config), "options")
-    if isinstance(config, SearchConfig):
-        _ = config.answered_weights  # raises UserError
-    get_notion(config.fairness)
-    parse_methods(config.fairness_method)
-    asked_trackers(config.log_to)
-    if isinstance(config, TrainConfig):
-        check_optimizer(config.opt)
-        if config.train_on_val and config.refit_classifier:
-            raise UserError(
-                "--refit-classifier needs images that were not trained on: leave out --train-on-val, or it."
-            )
-
-
-def check_optimizer(name: str) -> None:
-    """Raises UserError where timm has no such optimiser, or one that cannot make a plain step (it needs a closure, a GPU …)."""
-    from timm.optim import create_optimizer_v2, list_optimizers
-
-    network = torch.nn.Linear(1, 1)
-    try:
-        optimizer = create_optimizer_v2(network, name, 1e-3)
-        network(torch.ones(1, 1)).sum().backward()
-        optimizer.step()
-    except Exception as error:  # each optimiser has its own way to say that it cannot
-        close = difflib.get_close_matches(name, [n for n in list_optimizers() if isinstance(n, str) and n != name], n=3)
-        raise UserError(
-            f'--opt: "{name[:60]}" cannot be used here ({str(error)[:100] or type(error).__name__}). '
-            f"Try {', '.join(dict.fromkeys([*close, 'adamw', 'sgd', 'lamb']))}."
-        ) from error
-
-
 def read_data(config: CommonConfig, resolution: int) -> GroupedData:
     """The data set that the options name, resized.
 
@@ -115,6 +65,7 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
         config.data,
         resolution=resolution,
         group_mix=config.group_mix,
+        class_mix=config.class_mix,
         max_train=config.max_train,
         seed=config.seed,
         label_col=config.label_col,
@@ -124,6 +75,7 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
         positive=config.positive,
         channels=config.channels,
         pool_val=getattr(config, "train_on_val", False),
+        masks=Masks(config.mask_col, config.mask_classes) if config.task == "segment" else None,
     )
     if data.repeats.contradiction is not None:
         raise UserError(data.repeats.contradiction)
@@ -163,30 +115,49 @@ def with_teachers_data(config: SearchConfig, given: Collection[str]) -> SearchCo
     return replace(config, **found)
 
 
-def prepare(config: SearchConfig) -> Problem:
-    """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first."""
+def prepare(config: SearchConfig, given: Collection[str] | None = None) -> Problem:
+    """Everything a search needs. Raises UserError for what the user can mend, the cheapest checks first.
+
+    given: names of the options that the user gave; if they are known, a strategy that was not may follow from the budget (usual.py).
+    """
     device = use_machine(config)
     teacher = None if config.teacher is None else read_teacher(config.teacher)
-    if teacher is not None and config.space not in (SearchConfig.space, f"lite{teacher.spec.size}"):
+    around = [] if teacher is None else [f"lite{teacher.spec.size}", f"slim{teacher.spec.size}"]
+    if teacher is not None and config.space not in (SearchConfig.space, *around):
         raise UserError(
-            f"--space {config.space}: the teacher was trained at {teacher.spec.size} px, which is lite{teacher.spec.size}: leave --space out."
+            f"--space {config.space}: the teacher was trained at {teacher.spec.size} px: take {' or '.join(around)}, or leave --space out."
         )
     if teacher is None and config.strategy in FROM_TEACHER:
         raise UserError(f"--strategy {config.strategy} needs --teacher RUN.")
-    if teacher is not None and config.strategy in (*ASK_TELL, "score", "one-shot"):
+    if teacher is not None and config.strategy in (*ASK_TELL, "score", "halving", "one-shot"):
         raise UserError(
             f"--strategy {config.strategy} begins from scratch: leave --teacher out, or take blockwise or differentiable."
         )
-    space = get_space(config.space if teacher is None else f"lite{teacher.spec.size}")
+    space = get_space(around[0] if teacher is not None and config.space not in around else config.space)
+    if teacher is not None and config.strategy == "differentiable" and space.choices.edges:
+        raise UserError(
+            f"--strategy differentiable cannot share a teacher's weights among the widths of {space.name}: take blockwise."
+        )
     check_widths(config, space)
+    if space.dense != (config.task in DENSE_TASKS):
+        what = (
+            "has pictures as outputs: it is for --task denoise or segment"
+            if space.dense
+            else "has one output a class: --task denoise and segment need --space dense32"
+        )
+        raise UserError(f"--space {space.name} {what}.")
+    if space.bits:
+        return _without_latency(config, given or (), space, device)
     every, inputs, notes = regions(config, space)
     main = every[0]
     data = read_data(config, space.resolution)
+    require_colours(space, data.channels)
     if teacher is not None:
         check_classes(teacher, data.classes, data.channels)
         data = replace(data, preprocessing=teacher.spec)
     budgets = {"latency": main.limit_ms} | limits_of(config)
-    costs = {"latency": main.latency} | costs_of(space, data.channels, len(data.classes), budgets, main.table.dtype)
+    outputs = data.channels if config.task == "denoise" else len(data.classes)
+    costs = {"latency": main.latency} | costs_of(space, data.channels, outputs, budgets, main.table, config.bits)
     for one in every:
         check_feasible(space, {**costs, "latency": one.latency}, {**budgets, "latency": one.limit_ms})
     missing = None if teacher is None else no_control(space, list(costs.values()), budgets)
@@ -194,23 +165,54 @@ def prepare(config: SearchConfig) -> Problem:
         raise UserError(f"{missing} Raise them, or leave out --strategy uniform: the search may leave out blocks.")
     if missing is not None:
         notes.append(f"{missing} So there is no uniform control among the candidates.")
+    elif given is not None:
+        strategy, why = usual_strategy(config, given, space, main)
+        config, notes = replace(config, strategy=strategy), [*notes, *why]
     if config.teacher is not None:
         inputs[TEACHER_WEIGHTS] = teacher_weights(config.resume, config.teacher)
     folder = RunFolder.open(config, "search", data.fingerprint, inputs)
     notes += [*data.notes, *folder.notes]
     return Problem(folder, space, data, main.table, costs, budgets, main.budget_ms, device, tuple(notes),
-                   teacher=teacher, regions=every)  # fmt: skip
+                   teacher=teacher, regions=every, strategy=config.strategy)  # fmt: skip
+
+
+def _without_latency(config: SearchConfig, given: Collection[str], space: SearchSpace, device: torch.device) -> Problem:
+    """As `prepare`, where no device runs what is searched: bit operations stand in latency's place."""
+    check_search(config, given, space)
+    config = replace(config, device=NO_DEVICE)
+    data = read_data(config, space.resolution)
+    costs = costs_of(space, data.channels, len(data.classes), {"bops", *limits_of(config)}, None)
+    bops = costs.pop("bops")
+    limit, notes = bops_budget(config, space, bops)
+    costs, budgets = {"bops": bops, **costs}, {"bops": limit} | limits_of(config)
+    check_feasible(space, costs, budgets)
+    folder = RunFolder.open(config, "search", data.fingerprint, {})
+    notes += [*data.notes, *folder.notes]
+    return Problem(folder, space, data, None, costs, budgets, None, device, tuple(notes), strategy=config.strategy)
+
+
+def settled(config: SearchConfig, problem: Problem) -> SearchConfig:
+    """The options as they hold, with what was left open: what a resumed run leaves is what one call leaves."""
+    table = problem.table
+    return replace(
+        with_epochs(config, len(problem.data.train)), resume=None, strategy=problem.strategy, space=problem.space.name,
+        device=NO_DEVICE if table is None else config.device, dtype=None if table is None else table.dtype,
+        max_bops=problem.budgets.get("bops"),
+    )  # fmt: skip
 
 
 def check_widths(config: SearchConfig, space: SearchSpace) -> None:
-    """Raises UserError for a way to search that a space with widths to decide does not have."""
+    """Raises UserError for a way to search that a space with widths or picture sizes to decide does not have."""
     if not space.choices.edges:
         return
+    decided = "picture sizes" if space.inputs else "widths"
     if config.strategy == "score":
-        raise UserError(f"--strategy score has no scores for the widths of {space.name}: leave it out, or take random.")
+        raise UserError(
+            f"--strategy score has no scores for the {decided} of {space.name}: leave it out, or take random."
+        )
     if config.strategy == "differentiable" and config.relaxation in ("gumbel", "gumbel-top2", "softmax"):
         raise UserError(
-            f"--relaxation {config.relaxation} adds outputs, but those of {space.name} differ in width: take score or gumbel-hard."
+            f"--relaxation {config.relaxation} adds outputs, but those of {space.name} differ in {'size' if space.inputs else 'width'}: take score or gumbel-hard."
         )
 
 

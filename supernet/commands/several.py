@@ -27,7 +27,7 @@ def answer_all(config: SearchConfig, problem: Problem, arch: Architecture) -> li
     for region in problem.regions:
         costs = {**problem.costs, "latency": region.latency}
         limits = {name: limit for name, limit in problem.budgets.items() if name != "latency"}
-        asked = Asked(run, quality, arch, region.table, costs, limits, ())
+        asked = Asked(run, quality, arch, region.table, costs, limits, (), arch.config.get("bits"))
         for weight in weights:
             wish = Wish(weight)
             best = asked.answers(region.limit_ms, wish, config.candidates)

@@ -124,7 +124,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
 
 def plan(content: dict[str, Any]) -> list[Trial]:
     """The trials, each checked as `supernet search` checks its options; those begun earlier must be the same ones."""
-    from supernet.commands.setting import check
+    from supernet.commands.opening import check
     from supernet.costs.latency import load_table
     from supernet.spaces import get_space
 
@@ -149,6 +149,10 @@ def plan(content: dict[str, Any]) -> list[Trial]:
         check_values(SearchConfig, {n: v for n, v in options.items() if n != "quick"}, "sweep: options")
         config = from_options(SearchConfig, argparse.Namespace(**{"quick": False, **options}))
         check(config)
+        if config.task != "classify":
+            raise UserError(
+                f"sweep: options: task: a sweep is of classifiers, not of {config.task}: run its searches one by one."
+            )
         check_effect(config, options)
         budget = "default" if budget_ms is None else f"{budget_ms:g}ms"
         folder = Path(content["out"]) / f"{Path(device).stem}-{budget}-fair{config.fairness_weight:g}-seed{seed}"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from supernet.commands.bits import counted
 from supernet.commands.cap import trained_cap_notes
 from supernet.commands.comparison import (
     against_baseline,
@@ -22,8 +23,9 @@ from supernet.commands.comparison import (
 from supernet.commands.exports import Exportable
 from supernet.commands.facts import data_facts
 from supernet.commands.look import closer_facts
-from supernet.commands.promise import latency_facts, whole_ms
+from supernet.commands.promise import latency_facts, whole_ms, whole_utilisation
 from supernet.commands.seen import save_seen
+from supernet.commands.under_corruptions import of_training
 from supernet.commands.without_groups import notions_of
 from supernet.config import TrainConfig
 from supernet.costs.analytic import count
@@ -36,13 +38,20 @@ from supernet.engine.course import course_words
 from supernet.engine.evaluate import predict
 from supernet.engine.runs import RunFolder
 from supernet.errors import UserError
+from supernet.exits import Exits
 from supernet.export import onnx_metadata
 from supernet.metrics import evaluate_predictions
 from supernet.preprocessing import Preprocessing
 from supernet.refit import refit_classifier
-from supernet.report.facts import Metrics, Trained, TrainFacts, read
+from supernet.report.anytime import anytime_lines
+from supernet.report.classes import shot_lines
+from supernet.report.corruptions import corruption_words
+from supernet.report.facts import Metrics, Shots, Trained, TrainFacts, read
 from supernet.report.terminal import metric_lines
-from supernet.report.words import teacher_words
+from supernet.report.words import EACH_BITS, bops_words, teacher_words
+from supernet.resampling import Predictions
+from supernet.shots import shot_figures
+from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 from supernet.teacher import Teacher
 from supernet.transfer.kernel_model import estimate_network
@@ -58,6 +67,7 @@ class Training(NamedTuple):
     baseline: the arrays of an earlier run to compare with
     pretrained: where the weights that it began with are from
     teacher:  whose outputs it learns
+    exits:    after the training, what leaves early; before it they are part of the network
     config, data, device: what is asked for, the images, where it is trained
     network:  (B, channels, size, size) → (B, C)
     notes:    lines for the person
@@ -73,6 +83,7 @@ class Training(NamedTuple):
     notes: list[str]
     pretrained: dict[str, Any] | None
     teacher: Teacher | None
+    exits: Exits | None = None
 
 
 def finish(trained: Training, folder: RunFolder) -> list[str]:
@@ -89,7 +100,7 @@ def finish(trained: Training, folder: RunFolder) -> list[str]:
 
 def report_facts(trained: Training, folder: RunFolder, hints: list[str]) -> TrainFacts:
     """The facts, save seconds and exports; writes predictions.npz."""
-    config, arch, data, network, device, _, baseline, notes, pretrained, teacher = trained
+    config, arch, data, network, device, _, baseline, notes, pretrained, teacher, _ = trained
     spec = data.preprocessing
 
     def predicted(model: nn.Module, part: Split) -> np.ndarray:
@@ -118,6 +129,7 @@ def report_facts(trained: Training, folder: RunFolder, hints: list[str]) -> Trai
         pretrained=pretrained,
         files={},
         metrics=metrics,
+        corruptions=of_training(config, data, lambda split: predicted(network, split)),
         closer=closer_facts(
             prob_NC,
             data.test.label_N,
@@ -133,17 +145,29 @@ def report_facts(trained: Training, folder: RunFolder, hints: list[str]) -> Trai
         else against_teacher(
             config, data, prob_NC, predicted(teacher.network.to(device), data.test), whole_ms(config, arch)
         ),
+        shots=shots(config, data, prob_NC),
         history=folder.rows(),
         **({} if latency is None else vars(latency)),
         **folder.circumstances(),
     )
 
 
+def shots(config: TrainConfig, data: GroupedData, prob_NC: np.ndarray) -> list[Shots] | None:
+    """Recall of the classes with many, medium and few training images; None where all are of one kind."""
+    test, count_C = data.test, np.bincount(data.train.label_N, minlength=len(data.classes))
+    checked = Predictions.checked(
+        prob_NC, test.label_N, test.group_NA, data.classes, data.attributes, test.cluster_N, {}
+    )
+    images = dict(zip(data.classes, count_C.tolist(), strict=True))
+    found = shot_figures(checked, data.classes, images, config.bootstrap > 0)
+    return None if found is None else [read(Shots, own) for own in found]
+
+
 def exportable(trained: Training) -> Exportable:
     """What the exporters need of a training."""
     config, data = trained.config, trained.data
     metadata = onnx_metadata(data.preprocessing, data.classes, trained.arch, config.budget_ms)
-    return Exportable(trained.network, data.preprocessing, metadata, config.fairness, lambda: data)
+    return Exportable(trained.network, data.preprocessing, metadata, config.fairness, lambda: data, trained.exits)
 
 
 def arch_facts(config: TrainConfig, arch: Architecture | None, network: nn.Module, spec: Preprocessing) -> Trained:
@@ -159,10 +183,12 @@ def arch_facts(config: TrainConfig, arch: Architecture | None, network: nn.Modul
     if arch is None:
         return _estimated(plain, config.device, network, spec)
     by_model = (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None
+    if get_space(arch.space).bits:  # what its fake numbers take in float32 says nothing
+        plain = replace(plain, bops=counted(arch), bits=EACH_BITS, peak_activation_bytes=None)
     return replace(
         plain, name=arch.space, ops=arch.ops, arch_def=arch.arch_def, predicted_ms=arch.predicted_ms,
         predicted_error=arch.predicted_error, device=arch.device, budget_ms=config.budget_ms or arch.budget_ms,
-        estimated=ESTIMATED if by_model else None,
+        estimated=ESTIMATED if by_model else None, utilisation=whole_utilisation(config, arch),
     )  # fmt: skip
 
 
@@ -181,14 +207,19 @@ def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> s
     """What the terminal shows at the end; `cap`: the notes on --max-gap."""
     arch, notion = facts.arch, facts.asked["fairness"]
     lines = metric_lines("Test accuracy", facts.metrics, facts.data, notion)
+    lines += shot_lines(facts.shots)
+    lines += corruption_words(facts.corruptions, notion) if facts.corruptions else []
     if arch.predicted_ms is not None:
         budget = "" if arch.budget_ms is None else f" of {arch.budget_ms:g} ms"
         how, spread = ("Estimated", f" (± {arch.predicted_error:.0%})") if arch.estimated else ("Predicted", "")
         lines.append(f"{how} latency {arch.predicted_ms:.4g} ms{spread}{budget} on {arch.device}.")
+    elif arch.bits == EACH_BITS:
+        lines.append(f"{bops_words(arch.bops or 0.0, None)}.")
     elif arch.budget_ms is not None:
         why = f": {arch.estimated}" if arch.estimated else "."
         lines.append(f"Its latency is unknown, and so whether it keeps {arch.budget_ms:g} ms{why}")
     lines += cap
+    lines += anytime_lines(facts.anytime, notion) if facts.anytime else []
     lines += comparison_words(facts.baseline, notion) if facts.baseline else []
     if facts.teacher:
         lines += [teacher_words(facts.teacher), *comparison_words(facts.teacher, notion)]

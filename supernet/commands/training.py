@@ -7,15 +7,19 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from supernet.commands.comparison import read_baseline
-from supernet.commands.inherited import build, find_architecture, inherit, inherited_weights, tuned
+from supernet.commands.exports import require_exporters
+from supernet.commands.inherited import build, find_architecture, inherit, inherited_weights, tuned, tuned_notes
+from supernet.commands.opening import check, open_run
 from supernet.commands.promise import other_data, priced
-from supernet.commands.setting import TEACHER_WEIGHTS, check, open_run, read_data, teacher_weights, use_machine
+from supernet.commands.setting import TEACHER_WEIGHTS, read_data, teacher_weights, use_machine
 from supernet.commands.trained import Training
 from supernet.config import TrainConfig, with_epochs
 from supernet.costs.latency import load_table
 from supernet.coverage import check_coverage
 from supernet.data import GroupedData
+from supernet.engine.rotation import linear_classifier_of
 from supernet.errors import UserError
+from supernet.exits import attach
 from supernet.objective import class_weights
 from supernet.options import check_effect
 from supernet.preprocessing import Preprocessing
@@ -37,6 +41,7 @@ def set_up(options: argparse.Namespace) -> Training:
         config = inherit(config, arch, given, quick=options.quick)
         check(config)
     check_effect(config, given)
+    require_exporters(config.export)
     if arch is None and "device" in given:
         load_table(config.device)  # a wrong name is said now
     notes: list[str] = []
@@ -53,6 +58,10 @@ def set_up(options: argparse.Namespace) -> Training:
     left = None
     if arch is not None and arch_file is not None and not config.from_scratch:
         left = inherited_weights(config, arch_file, arch.weights_sha256)
+    if config.ssl_epochs and left is not None:
+        raise UserError("--ssl-epochs is for a training from scratch, and the search left weights: add --from-scratch, or leave it out.")  # fmt: skip
+    if config.ssl_epochs:
+        linear_classifier_of(network)  # now rather than in the run folder
     if arch is not None and left is not None:
         state, digest = read_weights(left)
         load_weights(network, Pretrained(state, arch.input.mean, arch.input.std, str(left), None, digest))
@@ -61,14 +70,21 @@ def set_up(options: argparse.Namespace) -> Training:
     teacher = None
     if config.teacher is not None and not config.from_scratch:
         teacher = checked_teacher(config.teacher, data, given)
+        if config.class_weight == "logit-adjust":
+            raise UserError("--class-weight logit-adjust has no effect on a teacher's outputs, which are learned in place of the labels: take balanced, or --from-scratch.")  # fmt: skip
         notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.")
     if weights is not None:
         anew = load_weights(network, weights)
         notes.append(f"Begun with trained weights: {weights.source}; anew: {', '.join(anew) or 'nothing'}.")
+    if config.exits is not None:
+        attach(network, config.exits, data.channels, data.preprocessing.size)
+    notes += [] if arch is None else tuned_notes(config, arch)
     notes += [*data.notes, *([] if arch is None else other_data(config, arch, data.fingerprint))]
     if config.refit_classifier:
         linear_classifier(network)  # now rather than after the training
         check_coverage(data, data.val)
+    if config.feature_weight and teacher is None:
+        raise UserError("--feature-weight compares hidden features with a teacher's, and there is none: leave it out.")
     taught = None if teacher is None or config.teacher is None else teacher_weights(config.resume, config.teacher)
     kept = {"derived.json": arch_file, INHERITED_WEIGHTS: left, TEACHER_WEIGHTS: taught}
     inputs = {name: path for name, path in kept.items() if path is not None}

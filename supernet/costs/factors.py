@@ -7,7 +7,7 @@ Shapes: D decisions (of a plain space, its layers), K options (its operations), 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Literal
@@ -114,11 +114,10 @@ class Cost:
         return (self._least_max(valid_DK, least, most) if self.pairs else float(least)), float(most)
 
     def _extreme_sum(self, valid_DK: np.ndarray, sign: float) -> float:
-        programme = Programme(valid_DK, self.pairs)
+        programme = Programme(valid_DK, [self.pairs])
         row_V = programme.row(self.unary_DK, self.pairs)
-        found_D = programme.best(
-            sign * row_V / max(float(abs(row_V).max()), 1e-300)
-        )  # the solver's tolerances are absolute
+        largest = float(abs(row_V).max()) or 1.0
+        found_D = programme.best(sign * row_V / largest)  # the solver's tolerances are absolute
         assert found_D is not None, "without a limit there is always an architecture"
         return self.total(found_D)
 
@@ -128,7 +127,7 @@ class Cost:
         value_V = np.unique(terms[(terms >= least) & (terms <= most)])
 
         def reached(limit: float) -> bool:
-            programme = Programme(valid_DK, self.pairs)
+            programme = Programme(valid_DK, [self.pairs])
             self.constraints(programme, limit)
             return programme.best(programme.row(np.zeros(valid_DK.shape))) is not None
 
@@ -145,6 +144,11 @@ class Cost:
         """The median cost of architectures drawn uniformly (fixed seed: the same table gives the same number)."""
         rng = np.random.default_rng(0)
         return float(np.median(self.totals(draw(valid_DK, draws, rng))))
+
+
+def leading(costs: Mapping[str, object]) -> str:
+    """The name of the cost that networks are sized by: latency, or the first one where nothing has a latency."""
+    return "latency" if "latency" in costs else next(iter(costs))
 
 
 def least_text(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,12 +15,13 @@ import numpy as np
 
 from latency_luts.validation import WORST_MAPE, WORST_SPEARMAN, is_poor
 from supernet.costs.factors import Cost
+from supernet.costs.systolic import Array, EntryKey, Utilisation, base_ms, entry_ms, modelled, utilisation
 from supernet.costs.tabulate import tabulate
 from supernet.errors import UserError, nearest
 from supernet.schema import read_json
-from supernet.spaces import LayerSpec, SearchSpace
+from supernet.spaces import LayerSpec, SearchSpace, get_space
 
-EntryKey = tuple[str, int, int, int, int]  # op, c_in, c_out, stride, resolution
+CLOSE = 1e-9  # relative: milliseconds as JSON has them
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,23 @@ class LatencyTable:
     def error(self) -> float | None:
         return self._validation.get("mape", self.content.get("estimated_error"))
 
+    @property
+    def array(self) -> Array | None:
+        """The array whose cycles the table holds; None of a table that is of no such model."""
+        model = self.content.get("model")
+        return None if model is None else Array(**{name: value for name, value in model.items() if name != "kind"})
+
+    def utilisation(self, space: SearchSpace, ops: Sequence[str]) -> Utilisation | None:
+        """How much of the array an architecture uses; None where the device is no modelled array."""
+        return None if self.array is None else utilisation(self.array, space, ops)
+
+    def remodelled(self, space: SearchSpace) -> LatencyTable:
+        """The same array's table for another space; it has the hash of this one, whose function it is."""
+        assert self.array is not None
+        content = modelled(self.array, space, self.device, self.dtype)
+        content |= {name: self.content[name] for name in ("power_watts",) if name in self.content}
+        return LatencyTable(content, {_key(entry): entry["median_ms"] for entry in content["entries"]}, self.hash)
+
     def cost(self, space: SearchSpace) -> Cost:
         """Latency of `space` in ms: an (L, K) table, and pairs where a layer's channels are another's choice.
 
@@ -81,6 +100,23 @@ class LatencyTable:
                 f"Measure them on the device: supernet lut build --device {self.device} --space {space.table_space}"
             )
         return cost
+
+    @property
+    def power_watts(self) -> float:
+        """What the device draws while it computes. Raises UserError where the table does not say."""
+        power = self.content.get("power_watts")
+        if power is None:
+            raise UserError(
+                f"The table of {self.device} states no power, so energy is unknown: leave --max-mj out, or copy the table and add "
+                f'"power_watts" (W while it computes, as you measured them).'
+            )
+        return float(power)
+
+    def energy(self, space: SearchSpace) -> Cost:
+        """mJ of an image, power × time. Raises UserError as `power_watts` and `cost`."""
+        power, latency = self.power_watts, self.cost(space)
+        pairs = {edge: power * table for edge, table in latency.pairs.items()}
+        return Cost("energy", "mJ", power * latency.base, power * latency.unary_DK, pairs)
 
     def predict_ms(self, space: SearchSpace, ops: Sequence[str]) -> float:
         """Predicted latency of one architecture, ms."""
@@ -132,25 +168,51 @@ def load_table(device: str) -> LatencyTable:
     content = read_json(path, "latency table", schema)
     entries: dict[EntryKey, float] = {}
     for number, entry in enumerate(content["entries"]):
-        key = (entry["op"], entry["c_in"], entry["c_out"], entry["stride"], entry["resolution"])
-        if key in entries:
+        if (key := _key(entry)) in entries:
             raise UserError(f"latency table {path}: entries[{number}]: {' '.join(map(str, key))} stands twice.")
         entries[key] = entry["median_ms"]
-    _check_unit(path, list(entries.values()))
     validation = content["validation"] or {}
     if validation.get("scale", 1.0) * content["base_ms"] + validation.get("offset_ms", 0.0) < 0:
         raise UserError(
             f"latency table {path}: validation.offset_ms: {validation['offset_ms']:g} makes the stem and the head "
             "take less than no time."
         )
-    return LatencyTable(content, entries, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    table = LatencyTable(content, entries, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    if table.array is None:
+        call_ms = content.get("protocol", {}).get("call_ms")
+        _check_unit(path, list(entries.values()), call_ms if isinstance(call_ms, int | float) else 0.0)
+    else:
+        _check_model(path, table, table.array)
+    return table
 
 
-def _check_unit(path: Path, times_ms: list[float]) -> None:
-    """Raises UserError for a time that is so far from the others that it must be in another unit."""
+def _key(entry: dict[str, Any]) -> EntryKey:
+    return entry["op"], entry["c_in"], entry["c_out"], entry["stride"], entry["resolution"]
+
+
+def _check_model(path: Path, table: LatencyTable, array: Array) -> None:
+    """Raises UserError for a time that is not what the array's own numbers give: utilisation is told from these."""
+    told = {"base_ms": (table.content["base_ms"], base_ms(array, get_space(table.content["space"])))}
+    for number, (key, ms) in enumerate(table.entries.items()):
+        told[f"entries[{number}].median_ms"] = ms, entry_ms(array, key)
+    for field, (stated, right) in told.items():
+        if not math.isclose(stated, right, rel_tol=CLOSE):
+            raise UserError(
+                f"latency table {path}: {field}: {stated:g}, but its model ({array.rows} × {array.columns} cells, "
+                f"{array.clock_mhz:g} MHz) gives {right:g}: one was changed."
+            )
+    if table.content["validation"] is not None:
+        raise UserError(f"latency table {path}: validation: a modelled table has none; nothing was measured.")
+
+
+def _check_unit(path: Path, times_ms: list[float], call_ms: float) -> None:
+    """Raises UserError for a time that is so far from the others that it must be in another unit.
+
+    call_ms: what was taken off each; a difference that is less than that may be as small as it likes.
+    """
     typical = float(np.median([time for time in times_ms if time > 0] or [1.0]))
     for number, time in enumerate(times_ms):
-        if time > 100 * typical or 0 < time < typical / 500:
+        if time > 100 * typical or call_ms < time < typical / 500:
             raise UserError(
                 f"latency table {path}: entries[{number}].median_ms: {time:g} beside a median of {typical:g}: "
                 "mixed units? All times are in milliseconds."

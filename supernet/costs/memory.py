@@ -21,6 +21,7 @@ from supernet.costs.factors import Cost
 from supernet.costs.tabulate import tabulate
 from supernet.spaces import LayerSpec, SearchSpace, Style
 
+FOLDED = ("batch_norm", "aten.relu", "aten.hardtanh")  # into the convolution before; the last is ReLU6
 KIB = 1024  # bytes: memories are sold in powers of two
 
 
@@ -34,7 +35,7 @@ def peak_table(space: SearchSpace, in_chans: int, num_classes: int, dtype: str =
         return weight_bytes(values, dtype) / KIB
 
     def price(op: str, layer: LayerSpec) -> float:
-        return kib(_op_values(op, *layer.shape, layer.resolution, space.style))
+        return kib(_values(space, op, layer, in_chans))
 
     return tabulate(space, "peak_memory", "KiB", kib(_fixed_values(space, in_chans, num_classes)), price, combine="max")
 
@@ -43,15 +44,27 @@ def path_peak_bytes(
     space: SearchSpace, ops: Sequence[str], in_chans: int, num_classes: int, dtype: str = "float32"
 ) -> float:
     """The same of one architecture, in bytes, without a table of the whole space."""
-    values = [_op_values(op, *layer.shape, layer.resolution, space.style) for op, layer in space.placed(ops)]
+    values = [_values(space, op, layer, in_chans) for op, layer in space.placed(ops)]
     return weight_bytes(max(_fixed_values(space, in_chans, num_classes), *values), dtype)
 
 
 def _fixed_values(space: SearchSpace, in_chans: int, num_classes: int) -> int:
     last = space.layers[-1]
+    if space.inputs:  # the stem and the last layer are decisions; of the average that layer's own peak is no less
+        return space.features + num_classes
     stem = _stem_values(in_chans, space.stem_channels, space.stem_stride, space.resolution, space.style)
-    tail = _tail_values(last.c_out, space.head_channels, num_classes, last.resolution // last.stride, space.style)
-    return max(stem, tail)
+    if space.dense:  # the input and the output of the last convolution
+        return max(stem, (space.features + num_classes) * last.resolution_out**2)
+    return max(stem, _tail_values(last.c_out, space.head_channels, num_classes, last.resolution_out, space.style))
+
+
+def _values(space: SearchSpace, op: str, layer: LayerSpec, in_chans: int) -> int:
+    """Of one operation where it stands; the stem of a view begins with the whole picture."""
+    if op in space.inputs:
+        with torch.device("meta"):
+            stem = build_op(op, *layer.shape, space.style)
+        return _network_values(stem, in_chans, space.resolution)
+    return _op_values(op, *layer.shape, layer.resolution, space.style)
 
 
 @lru_cache(maxsize=10_000)
@@ -81,9 +94,10 @@ def peak_activation_bytes(network: nn.Module, channels: int, size: int, dtype: s
     """The most bytes of activations that are alive at one moment of inference, for one image (1, channels, size, size).
 
     The operations run in the order of the forward pass. During one, its inputs, its output and all that a later
-    one still reads (a residual block's input) are alive; the image counts until it was read. Batch norm and
-    functions of one tensor (ReLU) that are its last readers write in place, as runtimes fold them into the
-    convolution; views cost nothing. Weights, workspace and a runtime's own planning are not in it.
+    one still reads (a residual block's input) are alive; the image counts until it was read. Batch norm, ReLU and
+    ReLU6 that are the last readers write in place, as runtimes fold them into the convolution; views cost nothing.
+    A strided convolution reads a padded copy of its input, as in a LiteRT file: that format's own padding is one-sided.
+    Weights, workspace and a runtime's own records are not in it.
     """
     return weight_bytes(_network_values(network, channels, size), dtype)
 
@@ -116,8 +130,23 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.steps.append((func, _tensors((args, kwargs)), _tensors(result)))
+        inputs = _tensors((args, kwargs))
+        if func is torch.ops.aten.convolution.default and (padded := _padded(args, result)) is not None:
+            self.steps.append(("pad", inputs[:1], [padded]))
+            inputs[0] = padded
+        self.steps.append((func, inputs, _tensors(result)))
         return result
+
+
+def _padded(convolution: tuple[Any, ...], result: Tensor) -> Tensor | None:
+    """The copy that a LiteRT file makes: its "SAME" pads at the end what is odd, so most strided convolutions need one."""
+    x, weight, _, stride, padding, dilation, transposed, *_ = convolution
+    for axis, pad in enumerate([] if transposed else padding, 2):
+        step, reach = stride[axis - 2], dilation[axis - 2] * (weight.shape[axis] - 1) + 1
+        if pad and max(0, (result.shape[axis] - 1) * step + reach - x.shape[axis]) != 2 * pad:
+            padded: Tensor = x.new_empty(*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], padding, strict=True)))
+            return padded
+    return None
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -138,8 +167,9 @@ def _peak_values(steps: list[Step], weights: set[int]) -> int:
     for time, (func, inputs, outputs) in enumerate(steps):
         read = {_storage(t): t.numel() for t in inputs if _storage(t) not in weights}
         written = {_storage(t): t.numel() for t in outputs if _storage(t) not in weights}
-        fused = len(read) == 1 and (torch.Tag.pointwise in func.tags or "batch_norm" in str(func))
-        for storage, numel in (read | written).items():
+        fused = len(read) == 1 and any(name in str(func) for name in FOLDED)
+        for storage in read | written:
+            numel = max(read.get(storage, 0), written.get(storage, 0))  # a view may show a part of what it keeps alive
             if storage not in buffer_of:
                 source = next(iter(read), storage)
                 in_place = fused and source in buffer_of and last_read[source] == time and read[source] == numel

@@ -28,6 +28,8 @@ from supernet.data.grouped import (
 )
 from supernet.data.holding_out import hold_out
 from supernet.data.intersections import with_intersections
+from supernet.data.long_tail import draw_long_tail, long_tail_note, parse_long_tail
+from supernet.data.masks import Masks, class_names, is_masked, on_textures, with_masks
 from supernet.data.notes import blank_notes, class_notes, cluster_notes, group_notes, picture_notes, unknown_notes
 from supernet.data.repeats import content_keys, find_repeats, name_keys, path_keys, pixel_keys
 from supernet.data.sources import DATASETS, read_source
@@ -41,12 +43,14 @@ __all__ = [
     "Batch",
     "Batches",
     "GroupedData",
+    "Masks",
     "Split",
     "load_data",
     "with_intersections",
 ]
 
 HELD_OUT = 0.2
+MASK_COLUMN = "mask_file"  # --mask-col by default
 
 
 def load_data(
@@ -54,6 +58,7 @@ def load_data(
     *,
     resolution: int = 32,
     group_mix: str | None = None,
+    class_mix: str | None = None,
     max_train: int | None = None,
     max_eval: int | None = None,
     seed: int = 0,
@@ -65,21 +70,24 @@ def load_data(
     positive: str | None = None,
     channels: int | None = None,
     pool_val: bool = False,
+    masks: Masks | None = None,
     progress: bool = True,
 ) -> GroupedData:
     """Reads a data set: `writers`, `writers:FILE`, `mnist:ROOT`, `qmnist:ROOT`, `celeba:ROOT`, a folder or a CSV file.
 
-    `group_mix` ("student=0.05") draws the largest training subset with these shares, `max_train` caps it, `max_eval`
+    `group_mix` ("student=0.05") draws the largest training subset with these shares, `class_mix` ("longtail=100") one whose classes fall off
+    exponentially (only one of the two), `max_train` caps it, `max_eval`
     caps val and test each; all three are drawn by `seed`, stratified by class and groups. A missing val or test split
     is held out from train, always in the same way whatever the seed, and said so in the notes. `pool_val`: train is
     search-train and search-val together (as drawn), val stays what it is. `positive` names the positive one of two
     classes. `channels` is 1 or 3; None: 1 if every picture is grey. Pictures in two splits or with two labels are
-    told in `notes` and in `repeats`.
+    told in `notes` and in `repeats`. `masks`: what is true of a picture is the class of each pixel (masks.py).
     Raises UserError, in one line, for everything that the user can mend.
     """
     columns = Columns(
-        label_col, tuple(name.strip() for name in group_cols) if group_cols else None, file_col, split_col, cluster_col
-    )
+        label_col, tuple(name.strip() for name in group_cols) if group_cols else None, file_col, split_col, cluster_col,
+        None if masks is None else masks.column or MASK_COLUMN,
+    )  # fmt: skip
     for name, value in (("resolution", resolution), ("max_train", max_train), ("max_eval", max_eval)):
         if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, not {value}.")
@@ -88,16 +96,21 @@ def load_data(
     source = read_source(spec, columns)
     if "train" not in source.parts:
         raise UserError(f"{spec} has no train split, only {', '.join(source.parts) or 'empty tables'}.")
+    if masks is not None:
+        names = class_names(masks, source)
+        source = source if is_masked(source) else on_textures(source)
     if positive is not None:
         source = with_positive(source, meaning(positive))
     check_names(source)
     same_files = find_repeats(source, path_keys(source))[0]  # of all rows, drawn or not
     source = _with_all_splits(source)
     check(source)
-    source = _drawn(source, group_mix, max_train, max_eval, seed)
+    source = _drawn(source, (group_mix, class_mix), max_train, max_eval, seed)
     check(source)
-    source = with_class_groups(source)
+    source = source if masks is not None else with_class_groups(source)
     data = _decoded(source, resolution, channels, pool_val, progress, same_files)
+    if masks is not None:
+        return with_masks(data, source, names)
     return data if positive is None else replace(data, positive=data.classes[1])
 
 
@@ -113,9 +126,16 @@ def _with_all_splits(source: Source) -> Source:
     return source
 
 
-def _drawn(source: Source, group_mix: str | None, max_train: int | None, max_eval: int | None, seed: int) -> Source:
-    train = source.parts["train"]
-    if group_mix:
+def _drawn(
+    source: Source, mixes: tuple[str | None, str | None], max_train: int | None, max_eval: int | None, seed: int
+) -> Source:
+    train, (group_mix, class_mix) = source.parts["train"], mixes
+    if group_mix and class_mix:
+        raise UserError("A group mix and a class mix cannot both be drawn: leave one of the two out.")
+    if class_mix:
+        part = train.take(draw_long_tail(train, parse_long_tail(class_mix), max_train, seed))
+        source = source.with_part("train", part, long_tail_note(class_mix, part.label_N, tuple(source.classes), len(train)))  # fmt: skip
+    elif group_mix:
         index = draw_mix(train, parse_mix(group_mix, source.attributes), max_train, seed)
         note = f"Group mix {group_mix}: {len(index)} of {len(train)} training images drawn."
         source = source.with_part("train", train.take(index), note)

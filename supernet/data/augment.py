@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torchvision.transforms import v2
 
 from supernet.data.grouped import Augment
+from supernet.data.masks import IGNORED
 
 _TRIVIAL = v2.TrivialAugmentWide()
 
@@ -39,6 +40,15 @@ def apply(augment: Augment, image: torch.Tensor, uniform_B5: np.ndarray) -> torc
     maps = affine_maps(augment, image.shape[-1], uniform_B5).to(image.device)
     grid = sampling_grid(maps, image.shape[-1])
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def apply_to_masks(augment: Augment, mask_BHW: torch.Tensor, uniform_B5: np.ndarray) -> torch.Tensor:
+    """(B, H, W) int64, changed as `apply` changes its picture, to the nearest pixel; what comes from outside is ignored."""
+    grid = sampling_grid(affine_maps(augment, mask_BHW.shape[-1], uniform_B5), mask_BHW.shape[-1])
+    moved = F.grid_sample(
+        mask_BHW[:, None].float() + 1, grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )
+    return torch.where(moved == 0, IGNORED + 1, moved)[:, 0].long() - 1
 
 
 def trivial(image_BCHW: torch.Tensor, seed_B: np.ndarray) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from supernet.data import augment as augmentation
 from supernet.data.grouped import UNKNOWN, Augment, Batch, Split, rows_to_codes
+from supernet.data.masks import MaskedSplit
 from supernet.errors import UserError
 
 MOST_BYTES_ON_DEVICE = 512 * 2**20
@@ -75,6 +76,7 @@ class Batches:
     distributed training each rank gets its slice of the joint batch; slices differ by one image at the most.
 
     split: N images.  batch_size: images of the joint batch.  mean, std: per channel, of pixels in 0 … 1.
+    made: what the network is shown of a batch at a step, and what is true of it; None: the batch.
     seed: of order and augmentation.  augment: None leaves pictures as they are.  device: where batches are put.
     rank, world_size: this process, of how many.
     """
@@ -94,11 +96,12 @@ class Batches:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
+        made: Callable[[Batch, int], Batch] | None = None,
     ) -> None:
         if batch_size < 1 or batch_size < world_size:
             raise UserError(f"Batch size {batch_size} is too small for {world_size} process(es).")
         assert 0 <= rank < world_size and 0 <= floor < 1 and len(split)
-        self.split, self.batch_size, self.seed, self.augment = split, batch_size, seed, augment
+        self.split, self.batch_size, self.seed, self.augment, self.made = split, batch_size, seed, augment, made
         self.shuffle, self.rank, self.world_size = shuffle or stratify, rank, world_size
         self.device = torch.device(device)
         strata_NA = split.group_NA if stratify else np.zeros((len(split), 1))
@@ -111,6 +114,8 @@ class Batches:
         weight_S = size_S / len(split) * (places_S.sum() / places_S)
         self._weight_N = torch.from_numpy(weight_S[self.plan.stratum_N]).float()
         self._label_N, self._group_NA = torch.from_numpy(split.label_N), torch.from_numpy(split.group_NA)
+        masks = split.mask_NHW if isinstance(split, MaskedSplit) else None
+        self._mask_NHW = None if masks is None else torch.from_numpy(masks)
         self._images = None if isinstance(split.images_NCHW, np.memmap) else torch.from_numpy(split.images_NCHW)
         if self._images is not None and self._images.nbytes <= MOST_BYTES_ON_DEVICE:
             self._images = self._images.to(self.device)
@@ -151,12 +156,16 @@ class Batches:
                 image, np.random.default_rng((self.seed, epoch, position, 1)).integers(2**31, size=len(joint))[own]
             )
         image = image.to(torch.float32).div_(255)
+        label = self._label_N[index] if self._mask_NHW is None else self._mask_NHW[index].long()
         if self.augment is not None:
             uniform = np.random.default_rng((self.seed, epoch, position)).random((len(joint), 5))
             image = augmentation.apply(self.augment, image, uniform[own])
+            if self._mask_NHW is not None:
+                label = augmentation.apply_to_masks(self.augment, label, uniform[own])
         image = image.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
-        rest = (self._label_N[index], self._group_NA[index], self._weight_N[index])
-        return Batch(image, *(tensor.to(self.device, non_blocking=True) for tensor in rest))
+        rest = (label, self._group_NA[index], self._weight_N[index])
+        batch = Batch(image, *(tensor.to(self.device, non_blocking=True) for tensor in rest))
+        return batch if self.made is None else self.made(batch, step)
 
     def _read(self, index: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) uint8 on the device."""

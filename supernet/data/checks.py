@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from supernet.data.grouped import Source
+from supernet.data.masks import is_masked
 from supernet.errors import UserError
 
 
@@ -26,7 +27,7 @@ def with_positive(source: Source, positive: str) -> Source:
 
 def check_names(source: Source) -> None:
     """Raises UserError where there is nothing to classify, or no two groups to compare."""
-    if len(source.classes) < 2:
+    if len(source.classes) < 2 and not is_masked(source):
         raise UserError(f"{source.name} has a single class ({', '.join(source.classes)}): nothing to classify.")
     for attribute, names in source.attributes.items():
         if len(names) < 2:

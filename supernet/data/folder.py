@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from supernet.data.cells import check_name, in_order, is_missing, is_unknown, nearly
-from supernet.data.grouped import Augment, Columns, Part, Source, group_codes
+from supernet.data.grouped import Augment, Columns, ImageFile, Part, Source, group_codes
+from supernet.data.masks import MaskedPart
 from supernet.data.splits import SPLIT_NAMES
-from supernet.data.tables import Row, header_of, read_table
+from supernet.data.tables import Row, find_file, header_of, read_table
 from supernet.data.trees import holds_pictures, read_trees, split_folders
 from supernet.data.unpack import unpacked
 from supernet.errors import UserError, nearest
@@ -44,7 +45,7 @@ def load(path: str, columns: Columns) -> Source:
     Raises UserError that names the file, row and column at fault.
     """
     given = Path(path).expanduser()
-    label = columns.label or "label"
+    label = columns.mask or columns.label or "label"  # pictures with masks have no label of their own
     rows, groups, notes = _read(unpacked(given), columns, label)
     if not rows:
         raise UserError(f"{path} has no row: its tables are empty.")
@@ -55,7 +56,7 @@ def load(path: str, columns: Columns) -> Source:
     for file, cells in everything:
         for name in (label, *groups):
             check_name(cells[name], file.row)
-    classes = in_order(cells[label] for _, cells in everything)
+    classes = ("picture",) if columns.mask else in_order(cells[label] for _, cells in everything)
     attributes = {
         name: in_order(cells[name] for _, cells in everything if not is_unknown(cells[name])) for name in groups
     }
@@ -65,10 +66,13 @@ def load(path: str, columns: Columns) -> Source:
         codes = [group_codes([cells[name] for _, cells in own], attributes[name]) for name in groups]
         parts[split] = Part(
             [file for file, _ in own],
-            group_codes([cells[label] for _, cells in own], classes),
+            np.zeros(len(own), np.int64) if columns.mask else group_codes([cells[label] for _, cells in own], classes),
             np.column_stack(codes) if codes else np.zeros((len(own), 0), np.int64),
             group_codes([cells[columns.cluster] for _, cells in own], clusters) if columns.cluster else None,
         )
+        if columns.mask:
+            masks = [ImageFile(cells[columns.mask], file.row) for file, cells in own]
+            parts[split] = MaskedPart(**vars(parts[split]), masks=masks)
     name = printable(given.stem if given.is_file() else given.resolve().name)
     notes = (*notes, *_missing_notes(everything, groups), *_spelling_notes({label: classes, **attributes}))
     return Source(name, parts, classes, attributes, Augment(flip=True), notes, mendable=True)
@@ -124,6 +128,10 @@ def _read(root: Path, columns: Columns, label: str) -> _Read:
         return _of_tables(by_split, columns, label)
     if table is not None:
         return _of_tables({"": table}, columns, label)
+    if columns.mask is not None:
+        raise UserError(
+            f'{root} has no metadata.csv: a table names the mask of each picture, in a column "{columns.mask}".'
+        )
     rows, left_out = read_trees(root, label)
     if not rows:
         raise UserError(
@@ -166,6 +174,9 @@ def _of_tables(tables: Mapping[str, Path], columns: Columns, label: str) -> _Rea
             notes += told
         else:
             rows[split] = read_table(table, columns.file, [label, *needed])
+        for _, cells in rows[split] if columns.mask else ():
+            if not is_missing(cells[label]):
+                cells[label] = str(find_file(table.parent, cells[label].strip()))
     if not groups:
         others = [
             n for n in dict.fromkeys(n for names in headers.values() for n in names) if n not in (*wanted, SPLIT, "")

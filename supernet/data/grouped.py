@@ -1,7 +1,6 @@
 """What every data set becomes: images, labels and sensitive groups in three splits.
 
-Shapes: N images of a split, B of a batch, C channels, H = W pixels, A sensitive attributes.
-A group is an index into the names of its attribute; −1 is unknown.
+Shapes: N images of a split, B of a batch, C channels, H = W pixels, A sensitive attributes. A group is an index into the names of its attribute; −1 is unknown.
 """
 
 from __future__ import annotations
@@ -186,13 +185,14 @@ FIXED = {"label": "labels", "groups": "groups", "cluster": "clusters", "file": "
 
 @dataclass(frozen=True)
 class Columns:
-    """The table's columns: label, file, split and cluster one each, groups one an attribute; None = the data set's own default."""
+    """The table's columns: label, file, split, cluster and mask one each, groups one an attribute; None = the data set's own default."""
 
     label: str | None = None
     groups: tuple[str, ...] | None = None
     file: str = "file_name"
     split: str | None = None
     cluster: str | None = None
+    mask: str | None = None
 
     def refuse(self, name: str, *fixed: str) -> None:
         """Raises UserError where the user named a column that data set `name` does not choose by name."""

@@ -61,7 +61,7 @@ def open_picture(path: str | Path, white: White | None = None, least: int | None
     fraction of its size, but not below so many pixels a side. Transparent pixels show white ground; a picture of
     which nothing would then be seen is laid on black. Raises UserError for what is no readable picture.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if least is not None:
             image.draft(None, (least, least))
         upright = ImageOps.exif_transpose(_to_8_bits(image, white) if _is_deep(image) else image)
@@ -72,7 +72,7 @@ def open_picture(path: str | Path, white: White | None = None, least: int | None
 
 def look(path: str | Path) -> Look:
     """What must be known of all pictures before the first is read. Raises UserError as `open_picture`."""
-    with _opened(path) as image:
+    with opened(path) as image:
         colour = _shows_colour(image)
         return Look(colour, _brightest(_values(image)) if _is_deep(image) else None)
 
@@ -104,8 +104,8 @@ def check_file(path: str | Path) -> os.stat_result:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[ImageFile]:
-    """Raises UserError for whatever goes wrong inside, too: Pillow decodes late.
+def opened(path: str | Path) -> Iterator[ImageFile]:
+    """The file as Pillow opens it. Raises UserError for whatever goes wrong inside, too: Pillow decodes late.
 
     It gets a stream, since it misreads turned TIFFs that it maps from a file's name (Pillow 13.0).
     """

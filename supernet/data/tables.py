@@ -32,7 +32,7 @@ def read_table(table: Path, file: str, needed: Sequence[str]) -> list[Row]:
     for where, named in cells_by_row:
         if not named[file].strip():
             raise UserError(f'{where}: column "{file}" is empty.')
-        image = ImageFile(str(_find(table.parent, named[file].strip())), where)
+        image = ImageFile(str(find_file(table.parent, named[file].strip())), where)
         rows.append((image, {name: meaning(cell) for name, cell in named.items()}))
     return rows
 
@@ -121,7 +121,7 @@ def _check_header(names: Sequence[str], needed: Sequence[str], table: str) -> No
         raise UserError(f'{table}: the header has the column "{twice[0]}" twice: rename or remove one.')
 
 
-def _find(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str) -> Path:
     """The file of that name; as Windows and as macOS would write the name, too, where it is not there otherwise."""
     spellings = [name, name.replace("\\", "/"), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
     for spelling in dict.fromkeys(spellings):

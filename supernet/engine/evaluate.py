@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from supernet.data import Batch, GroupedData
+from supernet.exits import Exits
 from supernet.fairness import get_notion
 from supernet.metrics import evaluate_predictions
-from supernet.network import Supernet, build_path
+from supernet.network import Network, Supernet, build_path
 from supernet.task import probabilities
 
 
@@ -27,15 +28,22 @@ def predict(
     return torch.cat([predictions(network(batch.image).float()).cpu() for batch in batches]).numpy()
 
 
-def standalone(supernet: Supernet, ops: Sequence[str]) -> EfficientNet:
+@torch.no_grad()
+def predict_exits(network: EfficientNet, exits: Exits, batches: Iterable[Batch]) -> np.ndarray:
+    """(N, S, C) softmax probabilities of each exit in the batches' order, the full network's last; both are left in eval mode."""
+    network.eval(), exits.eval()
+    return torch.cat([exits(network, batch.image).float().softmax(-1).cpu() for batch in batches], 1).numpy()
+
+
+def standalone(supernet: Supernet, ops: Sequence[str]) -> Network:
     """The derived network of one path, with the supernet's weights and batch-norm statistics."""
-    weight = supernet.conv_stem.weight
-    network = build_path(supernet.space, ops, supernet.classifier.out_features, weight.shape[1])
+    network = build_path(supernet.space, ops, supernet.outputs, supernet.in_chans)
     supernet.copy_weights(ops, network)
-    return network.to(weight.device)
+    moved: Network = network.to(next(supernet.parameters()).device)
+    return moved
 
 
-def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch]) -> EfficientNet:
+def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch]) -> Network:
     """As `standalone`, with batch-norm statistics measured anew on `calibration`.
 
     The shared layers' statistics are those of a mixture of paths, which fits none of them (Yu & Huang, "Universally
@@ -47,14 +55,20 @@ def subnet(supernet: Supernet, ops: Sequence[str], calibration: Sequence[Batch])
 
 
 def brief_scores(
-    prob_NC: np.ndarray, label_N: np.ndarray, group_NA: np.ndarray, data: GroupedData, notion: str
+    prob_NC: np.ndarray,
+    label_N: np.ndarray,
+    group_NA: np.ndarray,
+    data: GroupedData,
+    notion: str,
+    others: Sequence[str] = (),
 ) -> dict[str, Any]:
     """accuracy, mean_group_accuracy and cross_entropy (means over groups) and hard gap of a notion, to follow a run.
 
     Of several attributes the worst counts, and `gap_ATTRIBUTE` tells of each: one may improve while another worsens. A gap
-    that these images do not define is None, and so is the worst of several where one of them is.
+    that these images do not define is None, and so is the worst of several where one of them is. `others` are notions whose
+    worst gap stands under its own name.
     """
-    notions = {notion: get_notion(notion)}
+    notions = {name: get_notion(name) for name in (notion, *others)}
     report = evaluate_predictions(prob_NC, label_N, group_NA, data.classes, data.attributes, n_boot=0, notions=notions)
     attributes = report["attributes"]
     gaps = {f"gap_{name}": found["gaps"][notion]["value"] for name, found in attributes.items()}
@@ -69,6 +83,7 @@ def brief_scores(
         "cross_entropy": float(max(loss_A)),
         "gap": worst_gap(gaps.values()),
         **(gaps if len(gaps) > 1 else {}),
+        **{name: worst_gap(found["gaps"][name]["value"] for found in attributes.values()) for name in others},
     }
 
 

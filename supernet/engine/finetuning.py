@@ -6,10 +6,11 @@ from torch import nn
 
 from supernet.config import TrainConfig
 from supernet.data import GroupedData
+from supernet.exits import ATTRIBUTE
 
 
 class HeadFirst:
-    """In the first steps only the classifier learns: a fresh one's gradients would undo what the rest knows.
+    """In the first steps only the classifier (and those of early exits) learns: a fresh one's gradients would undo what the rest knows.
 
     Meanwhile the rest is in evaluation mode, with the batch statistics that it came with (Kumar et al., "Fine-tuning can
     distort pretrained features", ICLR 2022). Call `at` in each step, after `network.train()`.
@@ -18,7 +19,7 @@ class HeadFirst:
     def __init__(self, network: nn.Module, steps: int) -> None:
         self.network, self.steps = network, steps
         head = getattr(network, "get_classifier", nn.Identity)()
-        own = {id(parameter) for parameter in head.parameters()}
+        own = {id(p) for part in (head, getattr(network, ATTRIBUTE, nn.Identity())) for p in part.parameters()}
         self.body = [p for p in network.parameters() if id(p) not in own and p.requires_grad] if own else []
 
     def at(self, step: int) -> None:

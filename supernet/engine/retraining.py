@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
+from timm.models.efficientnet import EfficientNet
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from supernet.config import TrainConfig
-from supernet.data import Batches, GroupedData
+from supernet.data import Batch, Batches, GroupedData
 from supernet.engine import distributed
 from supernet.engine.course import Course, figure, mean_recall
 from supernet.engine.descent import descend
 from supernet.engine.evaluate import brief_scores, predict, signed, worst_gap
 from supernet.engine.finetuning import HeadFirst, head_steps, trivial_augment
 from supernet.engine.loop import Means, train
+from supernet.engine.rotation import learn_rotations
 from supernet.engine.runs import RunFolder, precision
+from supernet.engine.sam import Sam
+from supernet.exits import outputs
 from supernet.kernels import fast_cpu
-from supernet.objective import data_objective, least_share
+from supernet.objective import Loss, data_objective, least_share
 from supernet.task import Task, classification
-from supernet.teacher import Distance, Teacher
+from supernet.teacher import Distance, Teacher, with_features
 
 
 class Retraining:
@@ -33,7 +37,7 @@ class Retraining:
 
     config:  epochs, lr and layer_decay are known
     data:    search-train is trained on, search-val validates
-    network: (B, channels, size, size) → (B, outputs); in place
+    network: (B, channels, size, size) → (B, outputs); in place; its early exits (exits.py), if it has any, learn with it
     device:  where it is trained
     teacher: its outputs take the place of the labels
     task:    classification of the data's classes if None
@@ -58,8 +62,9 @@ class Retraining:
             fast_cpu(network)
         distributed.join_batch_norms(network.to(memory_format=torch.channels_last).to(device))
         self.config, self.data, self.network, self.device = config, data, network, device
-        self.weights, self.distance = list(network.parameters()), Distance(teacher, device)
-        shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device}
+        self.weights, self.distance = list(network.parameters()), Distance(teacher, device, config.feature_weight)
+        self.task = task or classification(len(data.classes), config.smoothing)
+        shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device, "made": self.task.made}
         augment = replace(data.augment, trivial=trivial_augment(config, data)) if config.augment else None
         drawn: dict[str, Any] = {"seed": config.seed, "floor": least_share(config), **distributed.own_slice()}
         self.train = Batches(data.train, config.batch_size, stratify=True, augment=augment, **drawn, **shared)
@@ -67,13 +72,13 @@ class Retraining:
         epochs_a_row = -(-2 * len(data.val) // len(data.train))  # training an image takes some three forward passes
         self.steps_a_row = epochs_a_row * len(self.train)
         sums = distributed.all_reduce_sums
-        self.task = task or classification(len(data.classes), config.smoothing)
         self.objective = data_objective(config, data, data.train, self.task, sums).to(device)
         self.averaged = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
         options: dict[str, Any] = {"fused": True} if config.opt == "adamw" else {}
         if config.layer_decay != 1:
             options["layer_decay"] = config.layer_decay
         self.optimizer = create_optimizer_v2(network, config.opt, config.lr, config.weight_decay, **options)
+        self.sam = None if config.sam is None else Sam(network, config.sam, config.sam_adaptive)
         self.total_steps = config.epochs * len(self.train)
         self.head_first = HeadFirst(network, head_steps(config, len(self.train), self.total_steps))
         self.scheduler = CosineLRScheduler(
@@ -84,6 +89,7 @@ class Retraining:
         self.modules = nn.ModuleDict({"network": network, "averaged": averaged, "objective": self.objective})
         patience = None if config.patience is None else config.patience * len(self.train)
         self.course = Course(figure(config), config.keep == "best", patience)
+        self.output_weight_N = torch.tensor([*[config.exit_weight] * (config.exits or 0), 1.0], device=device)
         self._own_dropout(0)
 
     def one_step(self, step: int) -> dict[str, Tensor]:
@@ -91,19 +97,39 @@ class Retraining:
         batch = self.train.at(step)
         self.network.train()
         self.head_first.at(step)
-        with precision(self.config.precision, self.device):
-            output_BC = self.network(batch.image)
-        output_NBC = output_BC.float()[None]
-        distance_NB = self.distance(output_NBC, batch.image)
-        loss = self.objective.value(output_NBC, batch, distance_NB)
-        self.objective.update(output_NBC, batch, distance_NB)
-        descend(loss.total_N.sum(), self.optimizer, self.weights)
+        output_NBC, distance_NB, loss = self._loss(batch)
+        total = (self.output_weight_N * loss.total_N).sum()
+        if self.sam is not None:
+            again = lambda: (self.output_weight_N * self._loss(batch)[2].total_N).sum()  # noqa: E731
+            total = self.sam.climb(total, self.weights, again)
+        # what the terms remember, and so what a cap holds, is the full network's
+        self.objective.update(output_NBC[-1:], batch, None if distance_NB is None else distance_NB[-1:])
+        descend(total, self.optimizer, self.weights, self.sam)
         self.scheduler.step_update(step + 1)
         self.averaged.update(self.network, step=step + 1)
-        return {"loss": loss.total_N.detach().sum(), "cross_entropy": loss.task_N.detach().sum()}
+        return {"loss": total.detach(), "cross_entropy": loss.task_N.detach()[-1]}
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor | None, Loss]:
+        """(outputs (N, B, C), the full network's last; their distance to a teacher's (N, B); the loss) of a forward pass."""
+        with precision(self.config.precision, self.device):
+            if self.distance.feature_weight:
+                output_BC, features = with_features(cast(EfficientNet, self.network), batch.image)
+                output_NBC = output_BC[None]
+            else:
+                output_NBC, features = outputs(self.network, batch.image), []
+        output_NBC = output_NBC.float()
+        distance_NB = self.distance(output_NBC, batch.image, features)
+        return output_NBC, distance_NB, self.objective.value(output_NBC, batch, distance_NB)
 
     def over(self) -> bool:
         return self.course.over
+
+    def result(self) -> nn.Module:
+        """The averaged network; by `keep` with the best weights on search-val."""
+        averaged = self.averaged.module
+        if self.course.best_weights is not None:
+            averaged.load_state_dict(self.course.best_weights)
+        return averaged
 
     def row_due(self, step: int) -> bool:
         return step % self.steps_a_row == 0 or step == self.total_steps
@@ -111,9 +137,11 @@ class Retraining:
     def row(self, step: int, means: Means) -> dict[str, Any]:
         """Validates."""
         data, objective = self.data, self.objective
-        predicted_NC = predict(self.averaged.module, self.val.epoch(), self.task.predictions)
+        batches = list(self.val.epoch()) if self.task.scores is not None else self.val.epoch()
+        predicted_NC = predict(self.averaged.module, batches, self.task.predictions)
         if self.task.scores is not None:
-            scores: dict[str, Any] = self.task.scores(predicted_NC, data.val.label_N)
+            true_N = torch.cat([batch.label for batch in batches]).cpu().numpy()
+            scores: dict[str, Any] = self.task.scores(predicted_NC, true_N)
         else:
             scores = brief_scores(predicted_NC, data.val.label_N, data.val.group_NA, data, self.config.fairness)
             scores["mean_recall"] = mean_recall(predicted_NC.argmax(1), data.val.label_N)
@@ -172,8 +200,8 @@ def train_network(
     ones on search-val. Raises Interrupted (checkpoint written) and UserError (loss not finite).
     """
     retraining = Retraining(config, data, network, device, teacher, task)
+    if config.ssl_epochs:
+        learn_rotations(config, data, network, folder, device)
+        retraining.averaged.module.load_state_dict(network.state_dict())
     train(retraining, folder)
-    averaged = retraining.averaged.module
-    if retraining.course.best_weights is not None:
-        averaged.load_state_dict(retraining.course.best_weights)
-    return averaged
+    return retraining.result()

@@ -11,6 +11,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.alpha.relaxation import one_hot
 from supernet.alpha.warmup import Start, WarmUp
 from supernet.config import SearchConfig
 from supernet.data import Batch, Batches, GroupedData
@@ -18,10 +19,12 @@ from supernet.engine import distributed
 from supernet.engine.descent import descend
 from supernet.engine.evaluate import signed, worst_gap
 from supernet.engine.loop import Means
-from supernet.engine.runs import precision
+from supernet.engine.rotation import learn_rotations
+from supernet.engine.runs import RunFolder, precision
+from supernet.engine.sam import Sam
 from supernet.kernels import fast_cpu
 from supernet.network import Supernet
-from supernet.objective import DataObjective, data_objective, least_share
+from supernet.objective import DataObjective, Loss, data_objective, least_share
 from supernet.spaces import SearchSpace
 from supernet.task import Task, classification
 from supernet.teacher import Distance, Teacher
@@ -57,7 +60,7 @@ class SupernetTrainer:
         assert config.lr is not None, "known by --teacher"
         self.config, self.data, self.device = config, data, device
         self.task = task or classification(len(data.classes))
-        self.alpha, self.expected = start.alpha, start.expected
+        self.alpha, self.expected, self.sized_by = start.alpha, start.expected, start.sized_by
         supernet = Supernet(space, self.task.outputs, data.channels)
         if teacher is not None:
             inherit(supernet, teacher.network, channel_orders(teacher.network, fitted_images(data, config.seed)))
@@ -72,6 +75,7 @@ class SupernetTrainer:
         self.total_steps = self.warmup_steps + config.epochs * len(self.train)
         self.warmup = WarmUp(start.anchor_D, self.warmup_steps)
         self.weights = list(self.supernet.parameters())  # walking through all modules at each step would take its time
+        self.sam = None if config.sam is None else Sam(self.supernet, config.sam, config.sam_adaptive)
         self.optimizer = create_optimizer_v2(self.supernet, "adamw", config.lr, config.weight_decay, fused=True)
         self.scheduler = CosineLRScheduler(
             self.optimizer, t_initial=self.total_steps, lr_min=config.lr / 50, t_in_epochs=False,
@@ -79,21 +83,31 @@ class SupernetTrainer:
         )  # fmt: skip
         self.generator = torch.Generator().manual_seed(config.seed)
 
+    def learn_rotations(self, folder: RunFolder) -> None:
+        """The self-supervised warm-up that the options ask for, on paths drawn from α where it starts; raises as `loop.train`."""
+
+        def drawn(image: Tensor, step: int) -> Tensor:
+            generator = torch.Generator().manual_seed(1_000_003 * self.config.seed + step)
+            path_D = torch.multinomial(self.p_DK, 1, generator=generator)[:, 0]
+            return self.supernet(image, one_hot(path_D, self.p_DK))
+
+        learn_rotations(self.config, self.data, self.supernet, folder, self.device, drawn)
+
     def objective_on(self, split: str) -> DataObjective:
         """The objective that the options ask for, on "train" or "val"."""
         images, sums = getattr(self.data, split), distributed.all_reduce_sums
         return data_objective(self.config, self.data, images, self.task, sums).to(self.device)
 
-    def batches(self, split: str, **options: Any) -> Batches:
-        """Stratified batches of "train" or "val", this process's slice of each."""
+    def batches(self, split: str, images: int | None = None, **options: Any) -> Batches:
+        """Stratified batches of "train" or "val", this process's slice of each. images: of the joint batch, if not --batch-size."""
         shared: dict[str, Any] = {
             "mean": self.data.mean,
             "std": self.data.std,
             "seed": self.config.seed,
             "device": self.device,
         }
-        shared |= distributed.own_slice() | {"floor": least_share(self.config)}
-        return Batches(getattr(self.data, split), self.config.batch_size, stratify=True, **shared, **options)
+        shared |= distributed.own_slice() | {"floor": least_share(self.config), "made": self.task.made}
+        return Batches(getattr(self.data, split), images or self.config.batch_size, stratify=True, **shared, **options)
 
     @property
     def p_DK(self) -> Tensor:
@@ -106,13 +120,20 @@ class SupernetTrainer:
             logits_BC = self.supernet(batch.image, weights_DK)
         return logits_BC.float() if self.config.precision == "bf16" else logits_BC
 
-    def weight_step(self, batch: Batch, step: int, weights_DK: Tensor) -> dict[str, Tensor]:
-        """One step of ω on a batch of search-train under these operation weights."""
+    def _loss(self, batch: Batch, weights_DK: Tensor) -> tuple[Tensor, Tensor | None, Loss]:
+        """(outputs (1, B, C), the distance to a teacher's (1, B), the loss) of a forward pass."""
         output_NBC = self.logits(batch, weights_DK)[None]
         distance_NB = self.distance(output_NBC, batch.image)
-        loss = self.objective.value(output_NBC, batch, distance_NB)
+        return output_NBC, distance_NB, self.objective.value(output_NBC, batch, distance_NB)
+
+    def weight_step(self, batch: Batch, step: int, weights_DK: Tensor) -> dict[str, Tensor]:
+        """One step of ω on a batch of search-train under these operation weights."""
+        output_NBC, distance_NB, loss = self._loss(batch, weights_DK)
+        total = loss.total_N.sum()
+        if self.sam is not None:
+            total = self.sam.climb(total, self.weights, lambda: self._loss(batch, weights_DK)[2].total_N.sum())
         self.objective.update(output_NBC, batch, distance_NB)
-        descend(loss.total_N.sum(), self.optimizer, self.weights)
+        descend(total, self.optimizer, self.weights, self.sam)
         self.scheduler.step_update(step + 1)
         return {"loss": loss.total_N.detach().sum(), "cross_entropy": loss.task_N.detach().sum()}
 
@@ -154,9 +175,11 @@ class SupernetTrainer:
         found = self.row(step, means)
         gap = worst_gap(found[f"gap_{name}"] for name in self.data.attributes)
         what = "ce" if self.distance.network is None else "distance"
+        sized = self.sized_by
+        short, unit = ("lat", "ms") if sized == "latency" else (sized, sized)
         return (
             f"{found['phase']} {what} {found['cross_entropy']:.2f} gap {signed(gap)} "
-            f"{found['expected_latency']:.3g} ms λ_lat {found.get('lambda_latency', 0):.2f}"
+            f"{found[f'expected_{sized}']:.3g} {unit} λ_{short} {found.get(f'lambda_{sized}', 0):.2f}"
         )
 
     def rest(self) -> dict[str, Any]:

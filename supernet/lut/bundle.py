@@ -20,6 +20,7 @@ from supernet.lut.convert import get_converter
 from supernet.lut.pieces import PERIOD, Piece, identities, layers, networks, pieces
 from supernet.schema import write_json
 from supernet.spaces import SearchSpace
+from supernet.spaces.sensor import require_colours
 
 RUNNER = (
     "__init__.py", "errors.py", "files.py", "journal.py", "machine.py", "manifest.py", "protocol.py", "runner.py", "sheets.py", "table.py",
@@ -50,8 +51,9 @@ def export_bundle(
     """Writes the bundle and returns how many files had to be exported anew (the others came from the cache).
 
     `extra_networks` are measured like the validation's, but not fitted to; `only_networks` leaves all others out.
-    Raises UserError if `folder` holds something that is not a bundle.
+    Raises UserError if `folder` holds something that is not a bundle, or the space needs colours that `in_chans` has not.
     """
+    require_colours(space, in_chans)
     _check_place(folder)
     converter, versions = get_converter(format, dtype)
     wanted = pieces(space, in_chans, num_classes)

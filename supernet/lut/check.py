@@ -69,6 +69,8 @@ def _inversions(table: LatencyTable) -> list[str]:
 def validation_line(table: LatencyTable) -> str:
     """How far the table's predictions were from whole networks, in one line."""
     validation = table.content["validation"]
+    if validation is None and table.error is not None:
+        return f"validation: none of this space; estimated, with a mean error of {table.error:.1%} on other networks, each left out of the fit"
     if validation is None:
         return "validation: none; the error of its predictions is unknown"
     parts = [f"mean error {validation['mape']:.1%}"]

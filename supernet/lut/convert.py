@@ -28,9 +28,9 @@ def to_onnx_int8(piece: Piece) -> bytes:
     model = export.to_onnx(piece.build(), piece.shape)
     noise = np.random.default_rng(0).normal(size=(2, *piece.shape[1:])).astype(np.float32)
     quantised = quantisation.quantise(model, noise)
-    if piece.role in ("op", "head"):
+    if piece.role in ("op", "head", "call"):
         _strip_input(quantised)
-    if piece.role in ("op", "stem"):
+    if piece.role in ("op", "stem", "call"):
         _strip_output(quantised)
     return bytes(quantised.SerializeToString())
 

@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from supernet.blocks.ops import arch_string, arch_strings, build_op
+from supernet.blocks.ops import build_op, computes
 from supernet.choices import draw
 from supernet.costs.analytic import macs_table
-from supernet.network import build_efficientnet
+from supernet.network import DenseNetwork, Network, build_path
 from supernet.spaces import PLAIN, LayerSpec, SearchSpace, Style
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -26,7 +25,7 @@ class Piece:
 
     `fields` go into the manifest.
 
-    name: of its file.  role: stem, head, op, network or extra.
+    name: of its file.  role: stem, head, op, call, network or extra.
     """
 
     name: str
@@ -37,27 +36,38 @@ class Piece:
 
 
 def pieces(space: SearchSpace, in_chans: int, num_classes: int) -> list[Piece]:
-    """Stem, head, and each distinct (operation, c_in, c_out, stride, resolution) that computes something."""
+    """Stem, head, a graph that computes next to nothing, and each distinct (operation, c_in, c_out, stride, resolution) that computes something.
+
+    Where what is taken of the picture is decided, each such operation is timed on the whole picture, and no stem is fixed.
+    """
     size, last = space.resolution, space.layers[-1]
-    head_hw = last.resolution // last.stride
-    found = [
+    head_hw = last.resolution_out
+    found = [] if space.inputs else [
         Piece(f"stem_{in_chans}x{space.stem_channels}s{space.stem_stride}_{size}", "stem",
-              lambda: _stem(space, in_chans, num_classes), (1, in_chans, size, size), {}),
+              lambda: _stem(space, in_chans, num_classes), (1, in_chans, size, size), {})
+    ]  # fmt: skip
+    found += [
         Piece(f"head_{last.c_out}x{space.head_channels}x{num_classes}_{head_hw}", "head",
               lambda: _head(space, in_chans, num_classes), (1, last.c_out, head_hw, head_hw), {}),
     ]  # fmt: skip
     for key in _keys(space):
-        if arch_string(key["op"], key["c_in"], key["c_out"], key["stride"]) is not None:
+        if _computes(key):
             hw = key["resolution"]
             style = "" if space.style == PLAIN else f"_{space.style.act}{space.style.padding}"
             name = f"{key['op']}_{key['c_in']}x{key['c_out']}s{key['stride']}_{hw}{style}"
-            found.append(Piece(name, "op", _builder(key, space.style), (1, key["c_in"], hw, hw), {"key": key}))
+            shape = (1, key["c_in"], hw, hw)
+            fields: dict[str, Any] = {"key": key}
+            if key["op"] in space.inputs:
+                name, shape = f"{name}_of_{in_chans}x{size}", (1, in_chans, size, size)
+                fields["whole_picture"] = True
+            found.append(Piece(name, "op", _builder(key, space.style), shape, fields))
+    found.append(Piece("call", "call", _nothing, (1, 16, 1, 1), {}))
     return found
 
 
 def identities(space: SearchSpace) -> list[dict[str, Any]]:
     """The operations of the space that compute nothing: their entry is 0 ms."""
-    return [k for k in _keys(space) if arch_string(k["op"], k["c_in"], k["c_out"], k["stride"]) is None]
+    return [key for key in _keys(space) if not _computes(key)]
 
 
 def networks(space: SearchSpace, in_chans: int, num_classes: int, number: int, seed: int = 0) -> list[Piece]:
@@ -89,14 +99,11 @@ def network_piece(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_c
     return Piece(name, "network", lambda: build(space, ops, in_chans, num_classes), shape, fields)
 
 
-def build(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int) -> EfficientNet:
+def build(space: SearchSpace, ops: tuple[str, ...], in_chans: int, num_classes: int) -> Network:
     """A network of the space with fixed random weights (see `repeat_weights`), in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return repeat_weights(build_efficientnet(
-            arch_strings(space, ops), stem_channels=space.stem_channels, stem_stride=space.stem_stride,
-            head_channels=space.head_channels, num_classes=num_classes, in_chans=in_chans, style=space.style,
-        )).eval()  # fmt: skip
+        return repeat_weights(build_path(space, ops, in_chans if space.dense else num_classes, in_chans)).eval()
 
 
 PERIOD = 1024  # weights until they repeat
@@ -130,6 +137,10 @@ def _keys(space: SearchSpace) -> list[dict[str, Any]]:
     return [dict(zip(("op", "c_in", "c_out", "stride", "resolution"), key, strict=True)) for key in distinct]
 
 
+def _computes(key: dict[str, Any]) -> bool:
+    return computes(key["op"], key["c_in"], key["c_out"], key["stride"])
+
+
 def _builder(key: dict[str, Any], style: Style) -> Callable[[], nn.Module]:
     def build_piece() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -144,6 +155,15 @@ def _stem(space: SearchSpace, in_chans: int, num_classes: int) -> nn.Module:
     return nn.Sequential(frame.conv_stem, frame.bn1).eval()
 
 
+def _nothing() -> nn.Module:
+    """256 multiply-adds: as little as every runtime has a kernel for."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return repeat_weights(nn.Conv2d(16, 16, 1, bias=False)).eval()
+
+
 def _head(space: SearchSpace, in_chans: int, num_classes: int) -> nn.Module:
     frame = build(space, tuple(layer.ops[0] for layer in space.layers), in_chans, num_classes)
+    if isinstance(frame, DenseNetwork):
+        return nn.Sequential(frame.conv_out).eval()
     return nn.Sequential(frame.conv_head, frame.bn2, frame.global_pool, frame.classifier).eval()

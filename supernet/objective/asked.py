@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -44,6 +45,9 @@ def data_objective(
     task = task or classification(len(data.classes))
     if task.scores is not None:
         return DataObjective(TaskTerm(task, reduce_sums=reduce_sums))
+    if getattr(config, "class_weight", None) == "logit-adjust":
+        class_weights(config, data, split)  # says where it has no effect
+        return fair_objective(config, logit_adjusted(task, class_counts(data, split)), cell_counts(data, split), None, reduce_sums)  # fmt: skip
     return fair_objective(config, task, cell_counts(data, split), class_weights(config, data, split), reduce_sums)
 
 
@@ -72,11 +76,27 @@ def fair_objective(
 
 
 def class_weights(config: CommonConfig, data: GroupedData, split: Split) -> Tensor | None:
-    """(C,) factors of --class-weight, None without it. Raises UserError where the classes are of one size already."""
+    """(C,) factors of --class-weight balanced, None without it. Raises UserError where the classes are of one size already."""
     if getattr(config, "class_weight", None) is None:  # an option of train alone
         return None
-    count_C = torch.bincount(torch.from_numpy(split.label_N), minlength=len(data.classes))
+    count_C = class_counts(data, split)
     factor_C = class_factors(count_C)
     if bool((factor_C == 1).all()):
         raise UserError(f"--class-weight has no effect: each class has {int(count_C.max())} training images. Leave it out.")  # fmt: skip
     return factor_C
+
+
+def class_counts(data: GroupedData, split: Split) -> Tensor:
+    """(C,) images of each class."""
+    return torch.bincount(torch.from_numpy(split.label_N), minlength=len(data.classes))
+
+
+def logit_adjusted(task: Task, count_C: Tensor) -> Task:
+    """The task whose loss sees logits + log π, π the classes' shares in training; predictions stay those of the logits.
+
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, eq. 10 with τ = 1: the minimiser of the balanced error. A class without
+    images counts as if it had one, so that its logit stays finite.
+    """
+    prior_C = count_C.clamp_min(1).double()
+    log_prior_C = (prior_C / prior_C.sum()).log().float()
+    return replace(task, loss=lambda output_BC, label_B: task.loss(output_BC + log_prior_C.to(output_BC), label_B))

@@ -82,8 +82,8 @@ class TaskTerm(nn.Module):
 
     def losses_NB(self, output_NBC: Tensor, batch: Batch) -> Tensor:
         """Loss of each sample, with gradient."""
-        label_NB = batch.label.expand(len(output_NBC), -1)
-        return self.task.loss(output_NBC.flatten(0, 1), label_NB.flatten()).view(label_NB.shape)
+        label_NB = batch.label.expand(len(output_NBC), *batch.label.shape)  # of another task a label may be a picture
+        return self.task.loss(output_NBC.flatten(0, 1), label_NB.flatten(0, 1)).view(label_NB.shape[:2])
 
     def plain(self, loss_NB: Tensor, batch: Batch) -> Tensor:
         """(N,) mean over the images, by the batch's weights alone."""

@@ -12,6 +12,7 @@ from latency_luts.files import write_whole
 from supernet.report import words
 from supernet.report.card import model_card
 from supernet.report.facts import Facts, TrainFacts, facts_of
+from supernet.report.script import POLICY
 from supernet.report.views import view
 from supernet.schema import write_json
 
@@ -48,5 +49,5 @@ def render(content: dict[str, Any]) -> str:
 
 
 def page(facts: Facts) -> str:
-    """One self-contained page: no script, nothing fetched, light and dark, any width, fit to print."""
-    return _PAGES.get_template(f"{facts.command}.html").render(view(facts))
+    """One self-contained page: nothing fetched, light and dark, any width, fit to print; no script but for tables of several answers."""
+    return _PAGES.get_template(f"{facts.command}.html").render({"policy": POLICY, **view(facts)})

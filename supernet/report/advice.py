@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from supernet.report import words
 from supernet.report.facts import Metrics, TrainFacts, Verdict
+from supernet.report.int8 import int8_files
 
 WIDE, OPEN, LOSS, SURE, MOST_NAMES = 0.1, 0.2, 0.01, 0.05, 4
 # a gap's interval that tells little; an accuracy's; accuracy that int8 may lose; calibration error that matters; names in a line
@@ -124,11 +125,10 @@ def _wide_gaps(metrics: Metrics, notion: str) -> Iterator[str]:
 
 
 def _int8(facts: TrainFacts) -> Iterator[str]:
-    if facts.int8 is None:
-        return
-    float32, int8 = facts.int8.test.float32.accuracy, facts.int8.test.int8.accuracy
-    if float32 is not None and int8 is not None and float32 - int8 > LOSS:
-        yield f"The int8 file loses {100 * (float32 - int8):.1f} points of test accuracy: ship model.onnx, unless that is little to you."
+    for title, source, found in int8_files(facts):
+        float32, int8 = found.test.float32.accuracy, found.test.int8.accuracy
+        if float32 is not None and int8 is not None and float32 - int8 > LOSS:
+            yield f"{title} loses {100 * (float32 - int8):.1f} points of test accuracy: ship {source}, unless that is little to you."
 
 
 def _baseline(facts: TrainFacts) -> Iterator[str]:

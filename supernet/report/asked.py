@@ -10,7 +10,7 @@ from typing import Any
 from supernet.config import FROM_TEACHER, SearchConfig, TrainConfig, with_epochs
 from supernet.fairness import METHODS
 from supernet.options import has_effect
-from supernet.report.words import counted, notion_meaning, plain
+from supernet.report.words import amount, counted, notion_meaning, plain
 
 _CONFIGS = {"search": SearchConfig, "train": TrainConfig}
 
@@ -27,6 +27,8 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     }
     if several["budgets"]:
         taken = f"each of {several['budgets'].replace(',', ', ')} ms that a device can keep"
+    if budget_ms is None and asked.get("max_bops"):
+        taken = f"{amount(asked['max_bops'])} bit operations"
     methods = asked.get("fairness_method", "gap").split(",")
     known = [METHODS[name] for name in methods if name in METHODS]
     held = [method.meaning for method in known if not method.penalty]
@@ -35,13 +37,12 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
             held.append(f"{penalty}, whose weight keeps the soft gap under a cap of {cap:g}")
         else:
             held.append(f"{penalty}, weight {weight:g}" if weight else "nothing: the penalty's weight is 0")
-    effort = counted(asked["epochs"], "epoch")
-    if asked.get("warmup_epochs"):
-        effort += f" after {asked['warmup_epochs']} of warm-up"
+    effort = _effort(asked)
     told = {
         "device": str(several["devices"] or asked["device"]).replace(",", ", "),
         "budget": taken,
-        "data": asked["data"] + (f", training mix {asked['group_mix']}" if asked["group_mix"] else ""),
+        "data": asked["data"]
+        + "".join(f", training mix {mix}" for mix in (asked["group_mix"], asked.get("class_mix")) if mix),
         "fairness": f"{plain(notion)}: {notion_meaning(notion)}",
         "fairness is held by": "; ".join(held),
         "effort": f"{effort}, batches of {asked['batch_size']}",
@@ -65,11 +66,27 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
         "differentiable": f"{asked['relaxation']} relaxation" + (", from a teacher" if asked.get("teacher") else ""),
         "blockwise": "from a teacher",
         "uniform": "from a teacher",
-        "one-shot": "one supernet for every device and budget"
+        "one-shot": (f"{asked['trained']} networks trained alone" if asked.get("trained") else "one supernet")
+        + " for every device and budget"
         + (f", weights of the predicted gap {several['weights'].replace(',', ', ')}" if several["weights"] else ""),
         "score": f"{asked.get('score')}, training-free",
+        "halving": "networks trained alone",
     }.get(asked["strategy"], "by ask/tell")
     return {**told, "strategy": f"{asked['strategy']}, {how}, space {asked['space']}"}
+
+
+def _effort(asked: Mapping[str, Any]) -> str:
+    """Epochs, and what comes before them or makes their steps other ones."""
+    effort = counted(asked["epochs"], "epoch")
+    if asked.get("warmup_epochs"):
+        effort += f" after {asked['warmup_epochs']} of warm-up"
+    if asked.get("ssl_epochs"):
+        effort += f", after {asked['ssl_epochs']} of predicting rotations without labels"
+    if asked.get("qat_epochs"):
+        effort += f", then {asked['qat_epochs']} with int8 in the loop"
+    if asked.get("sam"):
+        effort += f", sharpness-aware steps of {asked['sam']:g}" + (" of each weight" if asked.get("sam_adaptive") else "")  # fmt: skip
+    return effort
 
 
 def distilled(asked: Mapping[str, Any]) -> bool:

@@ -11,10 +11,18 @@ from collections.abc import Iterable
 
 from supernet.report import words
 from supernet.report.asked import asked_words, command_line
-from supernet.report.classes import class_rows, majority_words, other_class_words, overall_words, positive_words
+from supernet.report.classes import (
+    class_rows,
+    majority_words,
+    other_class_words,
+    overall_words,
+    positive_words,
+    shot_lines,
+)
+from supernet.report.corruptions import corruption_words
 from supernet.report.facts import Attribute, Metrics, TrainFacts
 from supernet.report.groups import worst_rates
-from supernet.report.int8 import int8_rows, int8_words
+from supernet.report.int8 import int8_files, int8_rows, int8_words
 from supernet.report.markdown import fence, fenced, table, text
 
 
@@ -92,6 +100,8 @@ def _evaluation(facts: TrainFacts) -> Iterable[str]:
     accuracy, ece = words.interval(metrics.accuracy), words.interval(metrics.ece)
     yield from ("", f"- Accuracy {accuracy}, calibration error (ECE) {ece}")
     yield from _by_class(metrics)
+    if facts.shots:
+        yield from ("", *shot_lines(facts.shots))
     for attribute, found in metrics.attributes.items():
         yield from _by_group(attribute, found)
         what, rates, caution = worst_rates(metrics, attribute, notion)
@@ -100,6 +110,8 @@ def _evaluation(facts: TrainFacts) -> Iterable[str]:
             told = f"Where the groups differ most in {words.plain(notion)}, {text(what)}: {each}. {caution}".rstrip()
             yield from (told, "")
         yield from table(["notion", "value", "a difference is", "meaning"], list(_gap_rows(found, notion)))
+    if facts.corruptions:
+        yield from ("", "### Under corruptions", "", *map(text, corruption_words(facts.corruptions, notion)))
     yield from _compared(facts)
     yield ""
 
@@ -147,19 +159,20 @@ def _compared(facts: TrainFacts) -> Iterable[str]:
 
 
 def _int8(facts: TrainFacts) -> Iterable[str]:
-    int8 = facts.int8
-    if int8 is None:
-        return
-    rows = int8_rows(int8, words.number_name(facts.asked["fairness"]))
-    yield from ("## The int8 file", "", int8_words(int8))
-    for warning in int8.warnings:
-        yield from ("", f"**{text(warning)}**")
-    yield from ("", *table(["on test", "float32", "int8"], [[text(cell) for cell in row] for row in rows]), "")
+    for title, _, int8 in int8_files(facts):
+        rows = int8_rows(int8, words.number_name(facts.asked["fairness"]))
+        yield from (f"## {title}", "", int8_words(int8))
+        for warning in int8.warnings:
+            yield from ("", f"**{text(warning)}**")
+        yield from ("", *table(["on test", "float32", "int8"], [[text(cell) for cell in row] for row in rows]), "")
 
 
 def _latency(facts: TrainFacts) -> Iterable[str]:
     arch, used = facts.arch, facts.table
     yield from ("## Latency", "")
+    if arch.bops is not None and arch.bits == words.EACH_BITS:
+        yield from (f"{words.bops_words(arch.bops, None)}. The files compute in float32.", "")
+        return
     if arch.predicted_ms is None:
         why = arch.estimated or "no table holds this network's operations."
         yield from (f"Not predicted: {text(why)} Measure it: `supernet verify`.", "")

@@ -74,7 +74,7 @@ def architecture(layers: Sequence[Layer]) -> Markup:
     for stage, group in groupby(layers, key=lambda layer: layer.stage):
         members = list(group)
         last = members[-1]
-        shape = f"{last.c_out} ch · {last.resolution // last.stride} px"
+        shape = f"{last.c_out} ch · {-(-last.resolution // last.stride)} px"
         body = [line("0", MIDDLE, "100%", MIDDLE, "rail")]
         for position, layer in enumerate(members):
             body += _block(layer, BLOCK * position + 3, widest)
@@ -90,7 +90,8 @@ def architecture(layers: Sequence[Layer]) -> Markup:
 
 def _block(layer: Layer, x: int, widest: int) -> list[Markup]:
     shape = f"{layer.c_in} → {layer.c_out} channels, stride {layer.stride}"
-    hover = f"layer {layer.layer}: {op_label(layer)}, {shape}, {layer.ms:.3f} ms"
+    cost = "" if layer.ms is None else f", {layer.ms:.3f} ms"
+    hover = f"layer {layer.layer}: {op_label(layer)}, {shape}{cost}"
     label = _label(layer)
     if label.weight == "identity":
         return [
@@ -106,7 +107,7 @@ def _block(layer: Layer, x: int, widest: int) -> list[Markup]:
 
 def latency_by_layer(base_ms: float, layers: Sequence[Layer], budget_ms: float | None) -> Markup:
     """A staircase: each layer's bar starts where the one before ended, so the last end is the whole latency."""
-    rows = [("fixed part", base_ms, "bar base"), *((f"{x.layer} {op_label(x)}", x.ms, "bar") for x in layers)]
+    rows = [("fixed part", base_ms, "bar base"), *((f"{x.layer} {op_label(x)}", x.ms or 0.0, "bar") for x in layers)]
     total = sum(ms for _, ms, _ in rows)
     scale, height = scale_of([total, budget_ms or total], zero=True), ROW * (len(rows) + 1)
     body, start = across_axis(scale, height), 0.0

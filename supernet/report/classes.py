@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supernet.report import words
-from supernet.report.facts import UNKNOWN, Data, Evaluated, Gap, Group, Metrics
+from supernet.report.facts import UNKNOWN, Data, Evaluated, Gap, Group, Metrics, Shots
+from supernet.shots import FEW, MANY
 
 MOST_ROWS, MOST_LINES, MOST_GROUPS = 12, 6, 6
 
@@ -67,6 +68,15 @@ def class_lines(metrics: Metrics) -> list[str]:
     if number > len(rows):
         lines.append(f"  (of {number} classes, those of lowest recall; all are in the report)")
     return [line for line in (majority_words(metrics), *lines, overall_words(metrics)) if line]
+
+
+def shot_lines(found: Sequence[Shots] | None) -> list[str]:
+    """`Classes with few training images (fewer than 20; 3 of them): mean recall …`."""
+    meaning = {"many": f"more than {MANY}", "medium": f"{FEW} to {MANY}", "few": f"fewer than {FEW}"}
+    return [
+        f"Classes with {own.name} training images ({meaning[own.name]}; {len(own.classes)} of them): mean recall {words.interval(own.recall)}."
+        for own in found or ()
+    ]
 
 
 def class_view(metrics: Metrics) -> dict[str, Any] | None:

@@ -44,7 +44,8 @@ def short_names(folders: Sequence[str]) -> list[str]:
 
 
 def _row(place: int, name: str, run: ComparedRun, attributes: list[str]) -> dict[str, Any]:
-    ms = "unknown" if run.predicted_ms is None else f"{words.milliseconds(run.predicted_ms)} ms"
+    unknown = "unknown" if run.bops is None else f"none: {words.amount(run.bops)} bit operations"
+    ms = unknown if run.predicted_ms is None else f"{words.milliseconds(run.predicted_ms)} ms"
     if run.predicted_ms is not None and run.predicted_error is not None:
         ms += f" ± {run.predicted_error:.0%}"
     over = run.budget_ms is not None and run.predicted_ms is not None and run.predicted_ms > run.budget_ms

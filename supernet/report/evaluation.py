@@ -8,9 +8,10 @@ from typing import Any
 
 from supernet.report import words
 from supernet.report.advice import advice_on
-from supernet.report.classes import class_view, other_class_words
+from supernet.report.classes import class_view
+from supernet.report.corruptions import corruptions_view
 from supernet.report.facts import EvaluateFacts
-from supernet.report.groups import attribute_view
+from supernet.report.groups import attribute_views
 
 
 def evaluate_view(facts: EvaluateFacts) -> dict[str, Any]:
@@ -34,10 +35,9 @@ def evaluate_view(facts: EvaluateFacts) -> dict[str, Any]:
         "metrics": metrics,
         "advice": advice_on(metrics, notion),
         "classes": class_view(metrics),
-        "attributes": [
-            attribute_view(name, metrics, notion) | {"other_class": other_class_words(found.gaps[notion], data, notion)}
-            for name, found in metrics.attributes.items()
-        ],
+        "shots": [],
+        "corruptions": corruptions_view(facts.corruptions, notion),
+        "attributes": attribute_views(metrics, data, notion),
         "again": command_line(asked),
         "where": {
             "commit": facts.commit,

@@ -9,11 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from supernet.report import plots, words
+from supernet.report.script import SCRIPT, SCRIPT_POLICY
 from supernet.report.svg import tag
 
 
 def front_page(device: str, rows: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> str:
-    """One self-contained page: no script, nothing fetched."""
+    """One self-contained page, nothing fetched; its table can be sorted and filtered."""
     style = (resources.files("supernet.report") / "style.css").read_text(encoding="utf-8")
     axes = (
         ("Mean predicted loss, nats, against latency, ms", ms, mean_loss),
@@ -26,13 +27,15 @@ def front_page(device: str, rows: Sequence[Mapping[str, Any]], groups: Sequence[
         "table",
         tag("thead", tag("tr", *(tag("th", head) for head in heads))),
         tag("tbody", *(table_row(number, row, groups) for number, row in enumerate(rows, 1))),
+        cls="sortable",
     )
     title = f"Front on {device}, as one search foretells it"
     lead = "Predicted, not measured: losses are from the search's table, latency from the device's. Retrain to know."
     body = tag("main", tag("h1", title), tag("p", lead, cls="lead"), tag("div", *pictures, cls="grid"),
                tag("div", table, cls="scroll", tabindex=0, role="group", aria_label="Table"))  # fmt: skip
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{Markup.escape(title)}</title>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head><body>{body}</body></html>\n'
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{SCRIPT_POLICY}">'
+    head = f'<meta charset="utf-8">{policy}<meta name="viewport" content="width=device-width, initial-scale=1"><title>{Markup.escape(title)}</title>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head><body>{body}<script>{SCRIPT}</script></body></html>\n'
 
 
 def ms(row: Mapping[str, Any]) -> float:

@@ -10,12 +10,21 @@ from markupsafe import Markup
 
 from supernet.fairness import get_notion
 from supernet.report import plots, words
-from supernet.report.facts import Figure, Gap, Group, Metrics
+from supernet.report.classes import other_class_words
+from supernet.report.facts import Data, Evaluated, Figure, Gap, Group, Metrics
 from supernet.report.svg import short
 
 POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
 MOST_GROUPS, MOST_MATRICES, MOST_CLASSES, MOST_CONFUSIONS = 24, 4, 12, 8
 LARGEST = "The largest of several differences looks larger than it is: whether there is one, the gap's interval tells."
+
+
+def attribute_views(metrics: Metrics, data: Data | Evaluated, notion: str) -> list[dict[str, Any]]:
+    """Each sensitive attribute's part of the page."""
+    return [
+        attribute_view(name, metrics, notion) | {"other_class": other_class_words(found.gaps[notion], data, notion)}
+        for name, found in metrics.attributes.items()
+    ]
 
 
 def attribute_view(name: str, metrics: Metrics, notion: str) -> dict[str, Any]:

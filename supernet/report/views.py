@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from markupsafe import Markup
 
 from supernet.report import charts, plots, words
 from supernet.report.advice import advice
+from supernet.report.answered import answered_pictures
+from supernet.report.anytime import anytime_view
 from supernet.report.asked import asked_words, changed_options, command_line, distilled
-from supernet.report.classes import class_view, other_class_words, positive_words
+from supernet.report.classes import class_view, positive_words, shot_lines
 from supernet.report.compared import compare_view
 from supernet.report.comparisons import adjusted_view, baseline_view, teacher_view
+from supernet.report.corruptions import corruptions_view
+from supernet.report.courses import search_curves, train_curves
 from supernet.report.evaluation import evaluate_view
 from supernet.report.evaluations import evaluation_facts
 from supernet.report.facts import Candidate, CompareFacts, Data, EvaluateFacts, Facts, SearchFacts, TrainFacts
-from supernet.report.groups import attribute_view
-from supernet.report.int8 import int8_view
+from supernet.report.groups import attribute_views
+from supernet.report.int8 import int8_files, int8_view
+from supernet.report.script import SCRIPT, SCRIPT_POLICY
 from supernet.report.squares import closer_view
 
 Content = dict[str, Any]
-Rows = Sequence[Mapping[str, Any]]
 Numbered = Sequence[tuple[int, Candidate]]
-MOST_CANDIDATES, MOST_POINTS = 30, 200
+MOST_CANDIDATES = 30
 
 
 def page_view(facts: SearchFacts | TrainFacts) -> Content:
     """What both commands show: what was asked, data, latency, layers, and how to get the same again."""
     asked, command, data, budget_ms = facts.asked, facts.command, facts.data, facts.network.budget_ms
     latency, images = facts.latency, facts.data.images["train"]
-    layers = latency.layers if latency else None
+    layers = latency.layers if latency else facts.layers
     return {
         "command": command,
         "name": facts.name,
@@ -64,26 +70,34 @@ def search_view(facts: SearchFacts) -> Content:
     """The search's own part: probabilities, the course of the search, the candidates, the next command."""
     asked, layers, budget_ms = facts.asked, facts.layers, facts.derived.budget_ms
     gap, evaluations, from_teacher = words.number_name(asked["fairness"]), facts.evaluations, bool(asked.get("teacher"))
-    numbered = list(enumerate(sorted(facts.candidates, key=lambda candidate: candidate.costs["latency"]), 1))
+    sized = "bops" if facts.table is None else "latency"
+    numbered = list(enumerate(sorted(facts.candidates, key=lambda candidate: candidate.costs[sized]), 1))
     p_LK = [layer.probabilities for layer in layers]
     ops = list(dict.fromkeys(op for p_K in p_LK for op in p_K or ()))  # layers may differ in what they offer
-    fronts = [_front(numbered, budget_ms, "Error, %", lambda one: 100 * (1 - one.mean_group_accuracy))]
+    fronts = [_front(numbered, sized, budget_ms, "Error, %", lambda one: 100 * (1 - one.mean_group_accuracy))]
     if all(candidate.gap is not None for candidate in facts.candidates):
-        fronts.append(_front(numbered, budget_ms, f"{words.capital(gap)}, points", lambda one: 100 * (one.gap or 0.0)))
+        fronts.append(
+            _front(numbered, sized, budget_ms, f"{words.capital(gap)}, points", lambda one: 100 * (one.gap or 0.0))
+        )
     return {
         "facts": words.model_facts(facts.derived),
+        "counted": words.bops_words(facts.derived.bops or 0.0, asked.get("max_bops")),
+        "sized_name": words.COSTS[sized],
         "number": gap,
         "evaluations": evaluation_facts(evaluations) if evaluations else None,
         "scored_by": asked.get("score") if asked["strategy"] == "score" else None,
         "one_shot": facts.one_shot,
+        "alone": "all" if asked["strategy"] == "halving" else asked.get("finalists"),
         "answers": facts.answers,
+        "answered": answered_pictures(facts.answers or []),
+        **({"script": Markup(SCRIPT), "policy": SCRIPT_POLICY} if facts.answers else {}),
         "from_teacher": from_teacher,
         "capped": asked["max_gap"] is not None,
         "distilled": words.counted(asked.get("distil_steps", 0), "step"),
         "by_hand": any(candidate.by_hand for candidate in facts.candidates),
         "shared_weights": not from_teacher and (not evaluations or evaluations["evaluator"] == "supernet"),
         "probabilities": charts.probabilities(layers, ops) if all(p_LK) else None,
-        "curves": list(_search_curves(facts.history, budget_ms, gap, from_teacher)),
+        "curves": list(search_curves(facts.history, budget_ms, gap, from_teacher)),
         "candidates": [(number, c) for number, c in numbered if c.derived or number <= MOST_CANDIDATES],
         "candidates_all": len(numbered),
         "entropies": any(candidate.cross_entropy is not None for candidate in facts.candidates),
@@ -94,8 +108,7 @@ def search_view(facts: SearchFacts) -> Content:
 
 def train_view(facts: TrainFacts) -> Content:
     """The training's own part: groups, gaps, confusions, the course of the training, how to load the model."""
-    metrics, notion = facts.metrics, facts.asked["fairness"]
-    number = words.number_name(notion)
+    metrics, notion, number = facts.metrics, facts.asked["fairness"], words.number_name(facts.asked["fairness"])
     return {
         "metrics": metrics,
         "facts": {
@@ -104,21 +117,20 @@ def train_view(facts: TrainFacts) -> Content:
             "cross-entropy": words.estimate(metrics.cross_entropy, digits=3),
         },
         "classes": class_view(metrics),
+        "shots": shot_lines(facts.shots),
+        "corruptions": corruptions_view(facts.corruptions, notion),
         "advice": advice(facts),
-        "attributes": [
-            attribute_view(name, metrics, notion)
-            | {"other_class": other_class_words(found.gaps[notion], facts.data, notion)}
-            for name, found in metrics.attributes.items()
-        ],
-        "curves": list(_train_curves(facts.history, number, distilled(facts.asked))),
+        "attributes": attribute_views(metrics, facts.data, notion),
+        "curves": list(train_curves(facts.history, number, distilled(facts.asked))),
         "arch": facts.arch,
         "model_json": facts.folder + "/model.json",
         "files": facts.files or {},
         "preprocessing": (facts.preprocessing or {}).get("words"),
-        "int8": int8_view(facts.int8, number) if facts.int8 else None,
+        "int8": [int8_view(title, found, number) for title, _, found in int8_files(facts)],
         "adjusted": [adjusted_view(name, found, number) for name, found in (facts.adjusted or {}).items()],
         "baseline": baseline_view(facts.baseline, number) if facts.baseline else None,
         "teacher": teacher_view(facts.teacher, number) if facts.teacher else None,
+        "anytime": anytime_view(facts.anytime, number) if facts.anytime else None,
     }
 
 
@@ -172,72 +184,24 @@ def _class_counts(data: Data) -> dict[str, list[tuple[int, str]]]:
     }
 
 
-def _search_curves(rows: Rows, budget_ms: float | None, number: str, from_teacher: bool) -> Iterable[Content]:
-    warm = max((row["step"] for row in rows if row.get("phase") == "warm-up"), default=0)
-    shade = (warm, "warm-up") if warm else None
-    budget = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
-    yield from _curve(
-        "Distance to the teacher's outputs" if from_teacher else "Cross-entropy",
-        "Of sampled paths: the weights learn on search-train, α on search-val.",
-        _lines(rows, {"search-train": "cross_entropy", "search-val": "val_cross_entropy"}),
-        shade=shade,
-    )
-    yield from _curve(
-        "Expected latency, ms",
-        "Under the operation probabilities; α moves after the warm-up only.",
-        _lines(rows, {"expected": "expected_latency"}),
-        shade=shade,
-        reference=budget,
-    )
-    note = "Running estimate without batch bias, so it can fall below 0. Warm-up on search-train, then search-val."
-    yield from _curve(f"Soft {number}", note, _lines(rows, _gaps(rows)), shade=shade, zero=True)
-    note = "Mean entropy of p over the layers: 1 is uniform, 0 is decided."
-    yield from _curve("Indecision", note, _lines(rows, {"entropy": "entropy"}), shade=shade, zero=True)
-
-
-def _train_curves(rows: Rows, number: str, distilled: bool) -> Iterable[Content]:
-    title = "Distance to the teacher's outputs, training" if distilled else "Cross-entropy, training"
-    yield from _curve(title, "Mean of each epoch.", _lines(rows, {"loss": "cross_entropy"}))
-    yield from _curve(
-        "Accuracy, search-val",
-        "Of the averaged weights after each epoch. Of the groups: the mean of their accuracies.",
-        _lines(rows, {"accuracy": "val_accuracy", "mean of groups": "val_mean_group_accuracy"}),
-    )
-    yield from _curve(
-        f"{words.capital(number)}, search-val", "After each epoch.", _lines(rows, {"gap": "val_gap"}), zero=True
-    )
-    note = "Running estimate without batch bias, so it can fall below 0."
-    yield from _curve(f"Soft {number}, training", note, _lines(rows, _gaps(rows)), zero=True)
-
-
-def _curve(title: str, note: str, series: Mapping[str, plots.Points], **more: Any) -> Iterable[Content]:
-    if series:
-        yield {"title": title, "note": note, "chart": plots.curves(title, series, **more)}
-
-
-def _lines(rows: Rows, keys: Mapping[str, str]) -> dict[str, plots.Points]:
-    """Name → (step, value) of a key's rows, where it has any; thinned out where there are very many."""
-    found = {name: [(row["step"], row[key]) for row in rows if row.get(key) is not None] for name, key in keys.items()}
-    return {name: points[:: 1 + len(points) // MOST_POINTS] for name, points in found.items() if points}
-
-
-def _gaps(rows: Rows) -> dict[str, str]:
-    return {key.removeprefix("gap_"): key for row in rows for key in row if key.startswith("gap_")}
-
-
-def _front(candidates: Numbered, budget_ms: float | None, title: str, value: Callable[[Candidate], float]) -> Content:
-    """One objective against predicted latency."""
+def _front(
+    candidates: Numbered, sized: str, budget_ms: float | None, title: str, value: Callable[[Candidate], float]
+) -> Content:
+    """One objective against predicted latency, or bit operations in millions."""
     marks = []
     for number, candidate in candidates:
-        ms, derived = candidate.costs["latency"], ", derived" if candidate.derived else ""
+        derived = ", derived" if candidate.derived else ""
+        cost = candidate.costs[sized] / (1 if sized == "latency" else 1e6)
+        told = f"{words.milliseconds(cost)} ms" if sized == "latency" else f"{cost:.4g} M bit operations"
         marks.append(
             {
-                "x": ms,
+                "x": cost,
                 "y": value(candidate),
                 "label": number if len(candidates) <= MOST_CANDIDATES or derived else "",
-                "told": f"candidate {number}{derived}: {words.milliseconds(ms)} ms, {value(candidate):.1f}",
+                "told": f"candidate {number}{derived}: {told}, {value(candidate):.1f}",
                 "kind": ("front" if candidate.non_dominated else "dominated") + (" derived" if derived else ""),
             }
         )
     limit = (f"budget {budget_ms:g} ms", budget_ms) if budget_ms is not None else None
-    return {"title": title, "note": "Against predicted latency, ms.", "chart": plots.scatter(title, marks, limit)}
+    note = "Against predicted latency, ms." if sized == "latency" else "Against bit operations, millions."
+    return {"title": title, "note": note, "chart": plots.scatter(title, marks, limit)}

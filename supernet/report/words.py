@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from supernet.fairness import EVENT_WORDS, GROUP_WORDS, NOTIONS, get_notion
 from supernet.report.facts import Derived, Difference, Figure, GapFigure, Majority, Table, TeacherComparison, Trained
+from supernet.spaces.sensor import VIEWS
 
 PROVENANCE = {
     "measured": "Each operation was measured on the device by itself.",
@@ -16,8 +17,12 @@ PROVENANCE = {
     "estimated": "Times estimated by a model of the device; nothing ran on it.",
     "adapted": "Another device's table, adapted by a few measurements on this one.",
     "interpolated": "Partly measured, partly interpolated from operations of other shapes.",
+    "modelled": "Cycles by a formula from a few numbers of the device; nothing ran on it, and memory's time is not counted.",
     "host-proxy": "Measured on another machine that stands in for the device: trust the order at most.",
 }
+COSTS = {"latency": "latency", "bops": "bit operations"}  # that a network is sized by
+BOPS_ONLY = "BOPS only, no measured time, since no runtime here executes these bits"
+EACH_BITS = "each layer's own bits"
 SHOWN, NOT_SHOWN = "shown", "not shown"
 
 
@@ -155,6 +160,12 @@ def duration(seconds: Mapping[str, float]) -> str:
     return ", ".join(told(value) if name == "total" else f"{name} {told(value)}" for name, value in seconds.items())
 
 
+def bops_words(bops: float, limit: float | None) -> str:
+    """Bit operations of a network whose layers have bits of their own, and what nobody knows of it."""
+    held = "" if limit is None else f" of {amount(limit)}"
+    return f"{amount(bops)} bit operations{held}: {BOPS_ONLY}"
+
+
 def latency_verdict(predicted_ms: float, error: float | None, budget_ms: float | None, device: str) -> str:
     """A prediction may fit a budget; only a measurement could meet it."""
     told = f"{milliseconds(predicted_ms)} ms on {device}"
@@ -181,6 +192,8 @@ def table_words(table: Table) -> str:
             f"{told} On {found['n']:,} whole networks that were measured, such sums were off by "
             f"{percent(found['mape'])} on average (rank correlation {found['spearman']:.2f})."
         )
+    if table.error is not None:
+        return f"{told} It may be off by some {percent(table.error)}: measure before you rely on it."
     return told + " How far such sums are from whole networks on the device is unknown: measure before you rely on it."
 
 
@@ -198,8 +211,17 @@ def notion_meaning(key: str) -> str:
 def model_facts(found: Derived | Trained) -> dict[str, str]:
     """Sizes of the network."""
     told = {"multiply-accumulates": amount(found.macs), "parameters": amount(found.params)}
+    view = VIEWS.get(found.ops[0]) if found.ops else None
+    if view is not None:
+        told["from the sensor"] = view.words
     if found.peak_activation_bytes is not None:
         told["peak activation memory"] = f"{found.peak_activation_bytes / 1024:,.1f} KiB"
+    if found.bops is not None:
+        told[f"bit operations ({found.bits}, counted, no measured time)"] = amount(found.bops)
+    if found.energy_mj is not None:
+        told["energy of an image (power × predicted time)"] = f"{found.energy_mj:.4g} mJ"
+    if found.utilisation is not None:
+        told["utilisation of the array (modelled)"] = percent(found.utilisation)
     if isinstance(found, Derived) and found.log_probability is not None:
         told["log probability of the choice"] = f"{found.log_probability:.2f}".replace("-", "−")
     return told

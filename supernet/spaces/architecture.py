@@ -65,7 +65,27 @@ _SCHEMA["properties"]["weights_sha256"] = {
     "type": ["string", "null"],
     "pattern": "^[0-9a-f]{64}$",
 }  # files of before have none
+_SCHEMA["properties"]["training"] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "lr": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+        "weight_decay": {"type": "number", "minimum": 0, "maximum": 10},
+        "augment": {"type": "boolean"},
+    },
+}  # nor this
 _SCHEMA["properties"]["peak_activation_bytes"] = {"type": ["number", "null"], "minimum": 0, "maximum": 1e15}  # nor this
+_SCHEMA["properties"]["sensor"] = {
+    "type": ["object", "null"],
+    "additionalProperties": False,
+    "required": ["pixels", "channels", "crop", "kib"],
+    "properties": {
+        "pixels": _POSITIVE,
+        "channels": {"enum": [1, 3]},
+        "crop": {"type": "boolean"},
+        "kib": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9},
+    },
+}  # nor this
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,8 @@ class Architecture:
     `predicted_ms` is the table's sum, `predicted_error` its relative error (MAPE on held-out networks) where the
     table tells one. `weights_sha256` is of the weights that a search from a teacher left beside it.
     `peak_activation_bytes`: the most that is alive at one moment, for one image in the number format of the table (costs/memory.py). `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
+    `sensor`: where that was decided, what the network takes of a picture (pixels a side, channels, whether the centre alone), and its KiB.
+    `training` has the options that the search chose for its training, if any; `train` takes them.
     `stem_channels`, `stem_stride` and `head_channels` are the fixed ends, `input` what is done to a picture. `classes` and `groups` are names.
     `device` and `budget_ms` are what was asked for, `config` and `seed` the search's. `versions` and `commit` say what it was made with,
     `schema_version` how the file is written.
@@ -102,6 +124,8 @@ class Architecture:
     commit: str | None = None
     weights_sha256: str | None = None
     peak_activation_bytes: float | None = None
+    training: dict[str, float | bool] = field(default_factory=dict)
+    sensor: dict[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -149,6 +173,14 @@ class Architecture:
             and self.predicted_ms > self.budget_ms * (1 + 1e-9)
         ):
             raise UserError(f"{where}: predicted_ms: {self.predicted_ms:g} is over budget_ms, {self.budget_ms:g}.")
+        view = space.inputs.get(self.ops[0])
+        if view is not None and self.sensor not in (None, view.told):
+            raise UserError(f"{where}: sensor: it is not that of {self.ops[0]}, {view.words}: one was changed.")
+        if view is not None and view.channels > self.input.channels:
+            raise UserError(f"{where}: input: {self.ops[0]} takes colours, but the pictures have one channel.")
+        limit = self.config.get("max_input_kb")
+        if view is not None and isinstance(limit, int | float) and view.kib > limit:
+            raise UserError(f"{where}: ops: {self.ops[0]} delivers {view.kib:g} KiB, over max_input_kb, {limit:g}.")
         limit, peak = self.config.get("max_sram_kb"), self.peak_activation_bytes
         if isinstance(limit, int | float) and peak is not None and peak > 1024 * limit:
             raise UserError(f"{where}: peak_activation_bytes: {peak:g} is over max_sram_kb, {limit:g} KiB.")

@@ -8,6 +8,7 @@ the classifier has a fixed size. Blocks: MobileNetV2 and V3, ResNet, EfficientNe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,7 +20,7 @@ FLEX_OPS = ("k3_e3", "k3_e6", "k5_e3", "k3_e3_se", "res_k3", "fused_e2", "uib_a3
 DEPTH = 4  # layers of a stage at most
 TAIL = 256  # channels that the classifier takes
 _WIDTHS = ((16, 32, 48), (32, 64, 96), (64, 128, 192), (96, 160, 224))
-_WIDTH = "_w"  # between an operation's name and a stage's width
+WIDTH = "_w"  # between an operation's name and a stage's width
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,41 @@ class FlexSpace(SearchSpace):
     def operations(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.operation(option) for layer in self.layers for option in layer.ops))
 
+    @property
+    def plain(self) -> Iterator[tuple[str, ...]]:
+        """MobileNetV2's block in every layer."""
+        return self.of_one("k3_e3")
+
+    @property
+    def families(self) -> Iterator[Iterator[tuple[str, ...]]]:
+        return (self.of_one(op) for op in self.operations if op != "skip")
+
+    def of_one(self, op: str) -> Iterator[tuple[str, ...]]:
+        """Networks of one operation: every stage has the width of the same rank, and as many layers as the others, or one more."""
+        stages = [[n for n, layer in enumerate(self.layers) if layer.stage == stage] for stage in range(self.layers[-1].stage)]  # fmt: skip
+        named = [[option for option in self.layers[own[0]].ops if self.operation(option) == op] for own in stages]
+        order = [n for place in zip(*stages, strict=True) for n in place]
+        for rank in range(len(named[0])):
+            for taken in range(len(stages), len(order) + 1):
+                options = [op if n in order[:taken] else "skip" for n in range(len(self.layers))]
+                for own, widths in zip(stages, named, strict=True):
+                    options[own[0]] = widths[rank]
+                yield tuple(options)
+
     def operation(self, option: str) -> str:
-        return option.rpartition(_WIDTH)[0] or option
+        return option.rpartition(WIDTH)[0] or option
 
     def before(self, layer: int) -> int | None:
         return self.before_L[layer]
 
     def place(self, layer: int, option: str, before: str | None = None) -> Place:
         spec = self.layers[layer]
-        c_in = spec.c_in if before is None else int(before.rpartition(_WIDTH)[2])
-        op, _, width = option.rpartition(_WIDTH)
+        c_in = spec.c_in if before is None else int(before.rpartition(WIDTH)[2])
+        op, _, width = option.rpartition(WIDTH)
         if op:
             return op, replace(spec, c_in=c_in, c_out=int(width), ops=())
-        last = layer == len(self.layers) - 1
-        return option, replace(spec, c_in=c_in, c_out=spec.c_out if last else c_in, ops=())
+        fixed = layer == len(self.layers) - 1 or self.before_L[layer] is None
+        return option, replace(spec, c_in=c_in, c_out=spec.c_out if fixed else c_in, ops=())
 
 
 def flex(size: int) -> FlexSpace:
@@ -70,7 +92,17 @@ def flex(size: int) -> FlexSpace:
     assert size in FLEX_SIZES
     small = size < 64
     name, stem, widths = f"flex{size}", 32 if small else 16, _WIDTHS[:3] if small else _WIDTHS
-    return flex_space(name, size, stem, widths, FLEX_OPS, DEPTH, first_stride=1 if small else 2)
+    return flex_space(name, size, stem, widths, FLEX_OPS, DEPTH, frame=Frame(first_stride=1 if small else 2))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is fixed of a space: `stem_stride`, `first_stride` of the first stage, `stride` of the others, `tail` channels at the end."""
+
+    stem_stride: int = 2
+    first_stride: int = 1
+    stride: int = 2
+    tail: int = TAIL
 
 
 def flex_space(
@@ -81,25 +113,25 @@ def flex_space(
     ops: tuple[str, ...],
     depth: int,
     *,
-    first_stride: int = 1,
+    frame: Frame = Frame(),
 ) -> FlexSpace:
-    """A stem of stride 2 and `stem` channels, a stage for each entry of `widths`, the 1×1 convolution.
+    """A stem of `stem` channels, a stage for each entry of `widths`, the 1×1 convolution.
 
-    ops: what every layer may be.  depth: layers of a stage at most.  first_stride: of the first stage; the others have 2.
+    ops: what every layer may be.  depth: layers of a stage at most.
     """
     layers: list[LayerSpec] = []
     before: list[int | None] = []
-    c_in, hw = stem, -(-size // 2)
+    c_in, hw = stem, -(-size // frame.stem_stride)
     first: int | None = None
     for stage, own in enumerate(widths):
-        stride = 2 if stage else first_stride
-        layers.append(LayerSpec(c_in, own[-1], stride, hw, stage, tuple(f"{op}{_WIDTH}{w}" for w in own for op in ops)))
+        stride = frame.stride if stage else frame.first_stride
+        layers.append(LayerSpec(c_in, own[-1], stride, hw, stage, tuple(f"{op}{WIDTH}{w}" for w in own for op in ops)))
         before.append(first)
         first, hw, c_in = len(layers) - 1, -(-hw // stride), own[-1]
         for _ in range(depth - 1):
             layers.append(LayerSpec(c_in, c_in, 1, hw, stage, (*ops, "skip")))
             before.append(first)
-    layers.append(LayerSpec(c_in, TAIL, 1, hw, len(widths), ("skip",)))
+    layers.append(LayerSpec(c_in, frame.tail, 1, hw, len(widths), ("skip",)))
     before.append(first)
     columns = (*(f"{op}@{n}" for n in range(max(map(len, widths))) for op in ops), "skip")
-    return FlexSpace(name, columns, tuple(layers), size, stem, 2, 0, before_L=tuple(before))
+    return FlexSpace(name, columns, tuple(layers), size, stem, frame.stem_stride, 0, before_L=tuple(before))

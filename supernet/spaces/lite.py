@@ -19,30 +19,40 @@ _OPS = ("ds_k3", *(f"k{kernel}_e{expansion}" for kernel in (3, 5) for expansion 
 
 
 def uniform_sizes(space: SearchSpace) -> np.ndarray:
-    """(L, K) expansion of each operation with the teacher's own kernel; NaN for the others. For `derive.uniform`."""
-    sizes_LK = np.full(space.valid_LK.shape, np.nan)
-    for row, layer in enumerate(space.layers):
-        kernel = 5 if "k5_e6" in layer.ops else 3
-        for column, op in enumerate(space.ops):
-            if op in layer.ops and op.startswith((f"k{kernel}_e", "ds_")):
-                sizes_LK[row, column] = 1 if op.startswith("ds_") else int(op.rpartition("e")[2])
-    return sizes_LK
+    """(L, K) expansion of each operation with the teacher's own kernel and width; NaN for the others. For `derive.uniform`."""
+    return np.array([[_size(space, row, option, layer.c_out) for option in decision.options]
+                     for row, (layer, decision) in enumerate(zip(space.layers, space.choices.decisions, strict=True))])  # fmt: skip
+
+
+def _size(space: SearchSpace, row: int, option: str | None, width: int) -> float:
+    """The expansion of an option with the teacher's kernel and `width` channels behind it; NaN of others."""
+    if option is None or option == "skip":
+        return np.nan
+    op, layer = space.place(row, option)
+    kernels = {space.operation(other).partition("_")[0] for other in space.layers[row].ops}
+    if layer.c_out != width or not op.startswith(("ds_", "k5_" if "k5" in kernels else "k3_")):
+        return np.nan
+    return 1 if op.startswith("ds_") else int(op.rpartition("e")[2])
 
 
 def scaled(space: SearchSpace, share: float) -> np.ndarray:
     """(L,) the network whose stages keep this share of their blocks, the first ones, and whose blocks this share of their expansion.
 
-    Depth and width smaller alike, as compound scaling makes a network larger (Tan & Le, ICML 2019, section 3.3).
+    Depth and width smaller alike, as compound scaling makes a network larger (Tan & Le, ICML 2019, section 3.3). Where
+    stages have widths, they keep this share of these, too.
     """
-    sizes_LK, stages = uniform_sizes(space), [layer.stage for layer in space.layers]
+    stages = [layer.stage for layer in space.layers]
     index_L = np.zeros(len(stages), np.int64)
-    for row, stage in enumerate(stages):
-        position, blocks = row - stages.index(stage), stages.count(stage)
+    for row, (stage, layer) in enumerate(zip(stages, space.layers, strict=True)):
+        position, blocks, options = row - stages.index(stage), stages.count(stage), space.choices.decisions[row].options
         if position >= np.ceil(share * blocks - 1e-9):
-            index_L[row] = space.ops.index("skip")
+            index_L[row] = options.index("skip")
         else:
-            wanted = max(share * np.nanmax(sizes_LK[row]), np.nanmin(sizes_LK[row]))
-            index_L[row] = np.nanargmax(np.where(sizes_LK[row] <= wanted + 1e-9, sizes_LK[row], np.nan))
+            widths = {space.place(row, option)[1].c_out for option in layer.ops if option != "skip"}
+            width = max((w for w in widths if w <= share * layer.c_out + 1e-9), default=min(widths))
+            size_K = np.array([_size(space, row, option, width) for option in options])
+            wanted = max(share * np.nanmax(size_K), np.nanmin(size_K))
+            index_L[row] = np.nanargmax(np.where(size_K <= wanted + 1e-9, size_K, np.nan))
     return index_L
 
 

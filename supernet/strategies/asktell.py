@@ -9,19 +9,22 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from supernet.config import SearchConfig
+from supernet.config import STORED, SearchConfig
 from supernet.errors import UserError, nearest
 from supernet.problem import Candidate, Outcome, Problem
 from supernet.scoring import gaps_by_attribute, marked, undefined_gaps
+from supernet.strategies.chat import TRANSCRIPT, Adviser, Chat
 from supernet.strategies.driver import OBJECTIVES, Record, Setting, Strategy, drive, reference_point
+from supernet.strategies.endpoint import Endpoint, completions_url, environment_key
 from supernet.strategies.evaluators import EVALUATORS
 from supernet.strategies.exhaustive import Exhaustive
-from supernet.strategies.region import Region
+from supernet.strategies.joint import JointRegion, tuned_names
+from supernet.strategies.llm import Llm
 
 JOURNAL = "evaluations.jsonl"
-STORED = ("nsga2", "motpe")  # strategies with a database
 _NOT_OF_THE_STUDY = (
-    "seed", "out", "resume", "compute_device", "threads", "bootstrap", "storage", "evaluations", "max_seconds", "candidates"
+    "seed", "out", "resume", "compute_device", "threads", "bootstrap", "storage", "evaluations", "max_seconds", "candidates",
+    "llm_url", "llm_model", "llm_timeout", "max_calls",
 )  # fmt: skip
 
 
@@ -36,11 +39,13 @@ def search(config: SearchConfig, problem: Problem, make: Callable[[Setting], Str
     if config.evaluator not in EVALUATORS:
         raise UserError(f'Unknown evaluator "{config.evaluator}".{nearest(config.evaluator, EVALUATORS)}')
     if config.storage is not None and config.strategy not in STORED:
-        raise UserError(f"--storage is for --strategy {' and '.join(STORED)}; {config.strategy} has no database.")
+        raise UserError(f"--storage is for --strategy {', '.join(STORED)}; {config.strategy} has no database.")
     if "gap" in objectives:
         require_gap(config, problem)
-    region = Region(problem.space.valid_LK, problem.costs, problem.budgets)
-    strategy = make(Setting(region, objectives, config.seed, *_database(config, problem)))
+    region = JointRegion(problem.space.valid_LK, problem.costs, problem.budgets, tuned_names(config.tune))
+    strategy = make(
+        Setting(region, objectives, config.seed, *_database(config, problem), adviser(config, problem, region))
+    )
     if isinstance(strategy, Exhaustive) and len(strategy.rest) > config.evaluations:
         raise UserError(
             f"--strategy exhaustive needs an evaluation of each of the {len(strategy.rest):,} architectures inside the "
@@ -70,13 +75,41 @@ def search(config: SearchConfig, problem: Problem, make: Callable[[Setting], Str
         "evaluated": len(run.records),
         "asked": run.asked,
         "seconds": run.seconds,
-        "ended": run.ended,
+        "ended": strategy.ended if isinstance(strategy, Llm) and run.ended == "all" else run.ended,
         "hypervolume": run.hypervolume(reference),
         "reference": reference,
+        **(
+            {"llm": {"model": config.llm_model, "calls": strategy.adviser.chat.calls, **strategy.counts}}
+            if isinstance(strategy, Llm)
+            else {}
+        ),
+        **({"options": front[0].options} if region.names else {}),
     }
     seconds = {"prepare": prepared - started, "evaluate": time.monotonic() - prepared}
     candidates = marked([candidate(problem, record) for record in front])
     return Outcome(candidates, None, seconds, _step(problem) - first_step, facts)
+
+
+def adviser(config: SearchConfig, problem: Problem, region: JointRegion) -> Adviser | None:
+    """The model that is asked, for the strategy that asks one, and what it is told beside the region."""
+    if config.strategy != "llm":
+        return None
+    chat = Chat(check_endpoint(config), problem.folder.path / TRANSCRIPT)
+    assert problem.table is not None, "what has no latency is searched by gradients"
+    facts = {
+        "task": "image classification", "device": problem.table.device, "classes": list(problem.data.classes),
+        "groups": {name: list(groups) for name, groups in problem.data.attributes.items()}, "gap_is": config.fairness,
+    }  # fmt: skip
+    return Adviser(chat, region.choices(problem.space.choices), facts)
+
+
+def check_endpoint(config: SearchConfig) -> Endpoint:
+    """Where the model is asked. Raises UserError where the options or the key do not say it."""
+    if config.llm_url is None or config.llm_model is None:
+        raise UserError("--strategy llm needs --llm-url (…/v1 of any server with OpenAI's protocol) and --llm-model.")
+    url = completions_url(config.llm_url)
+    environment_key(url)
+    return Endpoint(url, config.llm_model, config.llm_timeout, config.max_calls)
 
 
 def require_gap(config: SearchConfig, problem: Problem) -> None:
@@ -117,7 +150,7 @@ def candidate(problem: Problem, record: Record) -> Candidate:
     """What was measured of an evaluation, as all strategies tell it."""
     measured = record.objectives
     return Candidate(
-        ops=problem.space.names(record.index_L),
+        ops=problem.space.names(record.index_L[: len(problem.space.valid_LK)]),
         costs={name: measured[name] for name in problem.costs},
         log_probability=None,
         accuracy=measured["accuracy"],
@@ -125,6 +158,7 @@ def candidate(problem: Problem, record: Record) -> Candidate:
         gap=measured.get("gap"),
         gaps=gaps_by_attribute(measured, problem.data.attributes),
         non_dominated=True,
+        options=record.options,
     )
 
 
@@ -138,6 +172,7 @@ def _database(config: SearchConfig, problem: Problem) -> tuple[str | None, str]:
         return f"sqlite:///{_quoted(path)}", config.strategy
     # not the data's fingerprint: each machine has its own seed, which may draw other images
     same = {name: value for name, value in asdict(config).items() if name not in _NOT_OF_THE_STUDY}
+    assert problem.table is not None, "as in `adviser`"
     asked = json.dumps([same, problem.table.hash, problem.budgets], sort_keys=True)
     return config.storage, f"{config.strategy}-{problem.space.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
 

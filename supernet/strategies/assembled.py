@@ -26,7 +26,7 @@ from supernet.spaces import SearchSpace
 from supernet.spaces.lite import scaled, uniform_sizes
 from supernet.strategies.shown import Shown
 from supernet.teacher import Teacher, distil
-from supernet.transplant import assemble, channel_orders, fitted_images
+from supernet.transplant import assemble, channel_orders, fitted_images, stream_axes
 
 RATE = 5e-4  # of the short training
 
@@ -37,20 +37,23 @@ class Material(NamedTuple):
     orders:      `channel_order` of each of the teacher's blocks; None of one that has nothing to leave out
     fitted_NCHW: images that blocks are fitted to
     shown:       images that distances are measured on
+    axes:        `stream_axes` of the stages whose width is decided
     """
 
     teacher: Teacher
     orders: list[Tensor | None]
     fitted_NCHW: Tensor
     shown: Shown
+    axes: dict[int, Tensor]
 
 
 def material(config: SearchConfig, problem: Problem) -> Material:
     """Of the problem's teacher."""
     assert problem.teacher is not None, "checked with the options"
     fitted_NCHW = fitted_images(problem.data, config.seed)
-    orders = channel_orders(problem.teacher.network, fitted_NCHW)
-    return Material(problem.teacher, orders, fitted_NCHW, Shown(problem, problem.teacher, config.seed))
+    network = problem.teacher.network
+    orders, axes = channel_orders(network, fitted_NCHW), stream_axes(problem.space, network, fitted_NCHW)
+    return Material(problem.teacher, orders, fitted_NCHW, Shown(problem, problem.teacher, config.seed), axes)
 
 
 def compared(
@@ -60,7 +63,7 @@ def compared(
 
     With --max-gap those whose gap on search-val exceeds it come after the others, the least excess first.
     """
-    space, data, (teacher, orders, fitted_NCHW, shown) = problem.space, problem.data, made_of
+    space, data, (teacher, orders, fitted_NCHW, shown, axes) = problem.space, problem.data, made_of
     scored = val_scores(config, problem)
     train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=data.augment,
                     mean=teacher.spec.mean, std=teacher.spec.std)  # fmt: skip
@@ -70,7 +73,7 @@ def compared(
     for ops in progress_bar(unique, desc="compare", unit="network", disable=not problem.folder.writes):
         torch.manual_seed(config.seed)
         network = assemble(space, ops, teacher.network, orders, fitted_NCHW,
-                           cast(EfficientNet, build_path(space, ops, len(data.classes), data.channels)))  # fmt: skip
+                           cast(EfficientNet, build_path(space, ops, len(data.classes), data.channels)), axes)  # fmt: skip
         if batches:
             distil(network, teacher, batches, RATE)
         found = scored(network)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from supernet.bars import bar as progress_bar
 from supernet.config import SearchConfig
@@ -28,8 +29,9 @@ from supernet.problem import Outcome, Problem
 from supernet.quality import QUALITY, Quality
 from supernet.scoring import marked
 from supernet.spaces import SearchSpace
+from supernet.spaces.lite import uniform_sizes
 from supernet.strategies.assembled import Material, compared, controls, keep_weights, material, with_control
-from supernet.transplant import block_inputs, blocks_of, fit, head, smaller
+from supernet.transplant import block_inputs, blocks_of, ends, fit, head, smaller
 
 POOL = 4  # architectures for each weighting of the groups
 SOURCE = "single blocks replaced in the teacher: KL divergence"
@@ -55,33 +57,94 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
 
 @torch.no_grad()
 def scores(problem: Problem, made_of: Material) -> Quality:
-    """How far each operation alone leads from the teacher, by group."""
-    space, (teacher, orders, fitted_NCHW, shown) = problem.space, made_of
-    blocks = blocks_of(teacher.network)
-    fitted, seen = block_inputs(teacher.network, fitted_NCHW), block_inputs(teacher.network, shown.image_VCHW)
+    """How far each operation alone leads from the teacher, and each width of a stage, by group."""
+    space, teacher, shown = problem.space, made_of.teacher, made_of.shown
+    fitted, seen = block_inputs(teacher.network, made_of.fitted_NCHW), block_inputs(teacher.network, shown.image_VCHW)
     added_LKG = np.zeros((*space.valid_LK.shape, len(shown.groups)))
     x, z = next(fitted), next(seen)
+    kinds = [({space.operation(o): None for o in spec.ops}, _widths(space, n)) for n, spec in enumerate(space.layers)]
     with progress_bar(
-        total=int(space.valid_LK.sum()), desc="blocks", unit="block", disable=not problem.folder.writes
-    ) as bar:
-        for layer, (block, spec) in enumerate(zip(blocks, space.layers, strict=True)):
-            target = next(fitted)
-            for op in spec.ops:
-                order = orders[layer]
-                if order is not None and not _is_whole(op, block):
-                    made: Any = torch.nn.Identity() if op == "skip" else smaller(space, layer, op, block, order)
-                    fit(made, x, target)
-                    y = made(z)
-                    for later in blocks[layer + 1 :]:
-                        y = later(y)
-                    added_LKG[layer, space.ops.index(op)] = shown.distance_G(head(teacher.network, y))
+        total=sum(len(ops) + len(widths) - 1 for ops, widths in kinds), desc="blocks", unit="block",
+        disable=not problem.folder.writes,
+    ) as bar:  # fmt: skip
+        for layer, (ops, widths) in enumerate(kinds):
+            target, whole = next(fitted), space.layers[layer].c_out
+            loss = {}
+            for op in ops:
+                loss[op] = _replaced(space, made_of, layer, op, (x, target, z))
                 bar.update()
+            narrow = {whole: np.zeros(len(shown.groups))}
+            for width in widths - {whole}:
+                narrow[width] = _narrowed(space, made_of, layer, width, (x, z))
+                bar.update()
+            for column, option in enumerate(space.choices.decisions[layer].options):
+                if option is not None:
+                    width = space.place(layer, option)[1].c_out
+                    added_LKG[layer, column] = loss[space.operation(option)] + narrow[width]
             x, z = target, next(seen)
     return Quality(
         space, tuple(one.name for one in shown.groups), tuple(one.attribute for one in shown.groups), "identity",
         shown.base_G, added_LKG, None, {"source": SOURCE, "images": len(shown.image_VCHW)},
         problem.data.fingerprint, teacher.sha256,
     )  # fmt: skip
+
+
+def _replaced(
+    space: SearchSpace, made_of: Material, layer: int, op: str, streams: tuple[Tensor, Tensor, Tensor]
+) -> np.ndarray:
+    """(G,) how far the teacher with this operation in one layer, at its own widths, leads from itself.
+
+    streams: what comes into the block, and out of it, of the images that it is fitted to; what comes into it of those that are shown.
+    """
+    network, order, (x, target, z) = made_of.teacher.network, made_of.orders[layer], streams
+    block = blocks_of(network)[layer]
+    if order is None or _is_whole(op, block):
+        return np.zeros(len(made_of.shown.groups))
+    made: Any = torch.nn.Identity()
+    if op != "skip":
+        made = smaller((op, space.layers[layer]), space.style, block, order)
+        fit(made, x, target)
+    return _led(made_of, made(z), layer + 1)
+
+
+def _narrowed(
+    space: SearchSpace, made_of: Material, first: int, width: int, streams: tuple[Tensor, Tensor]
+) -> np.ndarray:
+    """(G,) how far the teacher with one stage of this width, each block fitted after the ones before it, leads from itself.
+
+    first: the stage's first layer.  streams: what comes into it, of the images that blocks are fitted to, and of those that are shown.
+    """
+    (x, z), target, blocks = streams, streams[0], blocks_of(made_of.teacher.network)
+    options = list(space.names(np.nanargmax(uniform_sizes(space), axis=1)))
+    op = space.operation(options[first])
+    options[first] = next(
+        option for option in space.layers[first].ops
+        if space.operation(option) == op and space.place(first, option)[1].c_out == width
+    )  # fmt: skip
+    placed, stages = space.placed(options), [layer.stage for layer in space.layers]
+    behind = (
+        stages.index(stages[first] + 1) + 1
+    )  # after the block that takes the narrow stage and gives what the teacher does
+    for layer in range(first, behind):
+        order, at = made_of.orders[layer], ends(space, layer, placed[layer][1], made_of.axes)
+        assert order is not None, "only the first stage has nothing to leave out"
+        target = blocks[layer](target)
+        made: Any = smaller(placed[layer], space.style, blocks[layer], order, at)
+        fit(made, x, target, at.behind)
+        x, z = made(x), made(z)
+    return _led(made_of, z, behind)
+
+
+def _led(made_of: Material, z_VCHW: Tensor, layer: int) -> np.ndarray:
+    """(G,) the distance to the teacher's outputs, of what its blocks from `layer` on make of z."""
+    for block in blocks_of(made_of.teacher.network)[layer:]:
+        z_VCHW = block(z_VCHW)
+    return made_of.shown.distance_G(head(made_of.teacher.network, z_VCHW))
+
+
+def _widths(space: SearchSpace, layer: int) -> set[int]:
+    """Of what a layer may give."""
+    return {space.place(layer, option)[1].c_out for option in space.layers[layer].ops}
 
 
 def read_quality(run: str, problem: Problem, made_of: Material) -> Quality:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from supernet.alpha import warmup
 from supernet.alpha.relaxation import PATHWISE, RELAXATIONS, ScoreFunction, one_hot, sample_paths
 from supernet.config import SearchConfig
+from supernet.costs.factors import leading
 from supernet.data import Batch
 from supernet.derive import candidates
 from supernet.engine import distributed
@@ -32,6 +33,11 @@ from supernet.quality import QUALITY
 from supernet.quality_fit import fit_quality, quality_notes
 from supernet.scoring import compare, marked
 from supernet.strategies.assembled import compared, controls, keep_weights, material, with_control
+from supernet.strategies.finalists import chosen_alone
+
+COSTLY = {"gumbel-top2": 2}
+"""By relaxation, how often the images of an α step are fewer than the batch: two operations a layer, forward and backward, cost twice
+what two paths cost forward, and the step is to take the same time."""
 
 
 class DifferentiableSearch(SupernetTrainer):
@@ -50,7 +56,8 @@ class DifferentiableSearch(SupernetTrainer):
         ]
         self.modules["score"], self.modules["alpha_objective"] = self.score, self.alpha_objective
         self.modules["cost_terms"] = nn.ModuleList(self.cost_terms)
-        self.val = self.batches("val")
+        fewest = max(2, distributed.world_size())
+        self.val = self.batches("val", images=max(fewest, config.batch_size // COSTLY.get(config.relaxation, 1)))
         self.alpha_optimizer = torch.optim.Adam(self.alpha.parameters(), config.alpha_lr, betas=(0.5, 0.999))
 
     def warm(self, step: int) -> bool:
@@ -146,18 +153,24 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
         raise UserError(f'Unknown relaxation "{config.relaxation}".{nearest(config.relaxation, RELAXATIONS)}')
     running = DifferentiableSearch(config, problem)
     started = time.monotonic()
+    running.learn_rotations(problem.folder)
     first_step = train(running, problem.folder)
     searched = time.monotonic()
     ranked = (ranked_candidates if problem.teacher is None else assembled_candidates)(config, problem, running)
     ended = time.monotonic()
-    running.supernet.train()
-    quality = fit_quality(config, problem, running.logits)
-    if problem.folder.writes:
-        quality.save(problem.folder.path / QUALITY)
-    seconds = {"search": searched - started, "compare": ended - searched, "quality": time.monotonic() - ended}
-    return Outcome(
-        ranked, running.p_DK.numpy(), seconds, running.total_steps - first_step, notes=quality_notes(quality)
-    )
+    notes: tuple[str, ...] = ()
+    if problem.table is not None:  # it answers other latency budgets
+        running.supernet.train()
+        quality = fit_quality(config, problem, running.logits)
+        notes = quality_notes(quality)
+        if problem.folder.writes:
+            quality.save(problem.folder.path / QUALITY)
+    fitted = time.monotonic()
+    if config.finalists is not None:
+        ranked, told = chosen_alone(config, problem, ranked)
+        notes = (*notes, *told)
+    seconds = {"search": searched - started, "compare": ended - searched, "quality": fitted - ended, "finalists": time.monotonic() - fitted}  # fmt: skip
+    return Outcome(ranked, running.p_DK.numpy(), seconds, running.total_steps - first_step, notes=notes)
 
 
 def ranked_candidates(config: SearchConfig, problem: Problem, running: DifferentiableSearch) -> tuple[Candidate, ...]:
@@ -173,8 +186,9 @@ def ranked_candidates(config: SearchConfig, problem: Problem, running: Different
     scored = compare(config, problem, running.supernet, found, log_softmax(alpha_LK, axis=1))
     by_hand = problem.space.names(running.hand_made_L)
     scored = tuple(replace(one, by_hand=one.ops == by_hand) for one in scored)
-    weight = (config.latency_weight or 0.0) / problem.budgets["latency"]
-    return tuple(sorted(scored, key=lambda one: (one.cross_entropy or 0.0) + weight * one.costs["latency"]))
+    sized = leading(problem.costs)
+    weight = (config.latency_weight or 0.0) / problem.budgets[sized]
+    return tuple(sorted(scored, key=lambda one: (one.cross_entropy or 0.0) + weight * one.costs[sized]))
 
 
 def assembled_candidates(

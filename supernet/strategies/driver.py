@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from supernet.engine.rows import append_row, read_rows, write_rows
 from supernet.engine.stopping import Interrupted, StopSignal
 from supernet.errors import UserError
 from supernet.front import hypervolume, non_dominated
+from supernet.strategies.chat import Adviser
 from supernet.strategies.region import Region
 
 OBJECTIVES = ("error", "gap", "latency", "params", "macs")
@@ -42,6 +43,7 @@ class Strategy(Protocol):
 class Setting:
     """What every strategy is made from: `Strategy(setting)`. It is a function of this and of what it is told.
 
+    `adviser`: the model that is asked (llm).
     `storage` is the URL of an Optuna database (nsga2, motpe; None: in memory) and `study` the name in it.
 
     region: what may be asked for.  objectives: names of what is minimised.  seed: of all that is random.
@@ -52,15 +54,24 @@ class Setting:
     seed: int = 0
     storage: str | None = None
     study: str = "search"
+    adviser: Adviser | None = None
 
 
 @dataclass(frozen=True)
 class Record:
-    """One evaluation: the architecture, all that was measured, and the seconds it is charged."""
+    """One evaluation: the architecture, all that was measured, the seconds it is charged, and the options it was trained with.
+
+    index_L: with the columns of tuned options after those of the layers.  objectives: by name.  seconds: as told.  options: tuned ones by name.
+    """
 
     index_L: tuple[int, ...]
     objectives: dict[str, float]
     seconds: float
+    options: dict[str, float | bool] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """Its line in the journal; without options that were not tuned."""
+        return {name: value for name, value in asdict(self).items() if name != "options" or value}
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,7 @@ def drive(
                 else:
                     record = _evaluated(evaluate, region, index_L)
                     if journal is not None:
-                        append_row(journal, asdict(record))
+                        append_row(journal, record.row())
                 records[key] = record
                 seconds += record.seconds
                 bar.update()
@@ -160,7 +171,8 @@ def _evaluated(evaluate: Evaluate, region: Region, index_L: np.ndarray) -> Recor
     started = time.monotonic()
     measured = {**region.measured(index_L), **evaluate(index_L)}
     seconds = measured.pop("seconds", time.monotonic() - started)
-    return Record(tuple(int(k) for k in index_L), {name: float(value) for name, value in measured.items()}, seconds)
+    told = {name: float(value) for name, value in measured.items()}
+    return Record(tuple(int(k) for k in index_L), told, seconds, region.options(index_L))
 
 
 _ROW = {
@@ -176,6 +188,7 @@ _ROW = {
             "additionalProperties": {"type": "number", "minimum": 0},
         },
         "seconds": {"type": "number", "minimum": 0, "maximum": 1e9},
+        "options": {"type": "object", "additionalProperties": {"type": ["number", "boolean"]}},
     },
 }
 
@@ -195,10 +208,13 @@ def read_journal(path: Path, region: Region) -> list[Record]:
             raise UserError(f"{where}: index_L is not an architecture inside the budgets, or stands twice.")
         if set(row["objectives"]) != set(rows[0]["objectives"]):
             raise UserError(f"{where}: objectives are not those of row 1.")
+        options = region.options(key)
+        if row.get("options", {}) != options:
+            raise UserError(f"{where}: options are not what index_L says, {options}.")
         for name, cost in region.measured(np.array(key)).items():
             if not math.isclose(row["objectives"].get(name, math.nan), cost, rel_tol=1e-6, abs_tol=1e-9):
                 raise UserError(f"{where}: objectives.{name} is not what the table says, {cost:g}.")
-        records[key] = Record(key, row["objectives"], row["seconds"])
+        records[key] = Record(key, row["objectives"], row["seconds"], options)
     if rows:
         write_rows(path, rows)
     return list(records.values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from supernet.alpha.warmup import begin
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
@@ -17,8 +19,9 @@ from supernet.engine.supernet_trainer import SupernetTrainer
 from supernet.errors import UserError
 from supernet.network import build_path
 from supernet.problem import Problem
-from supernet.scoring import supernet_scores, val_scores
+from supernet.scoring import TOLD_MODEL, supernet_scores, val_scores
 from supernet.strategies.driver import Evaluate
+from supernet.strategies.joint import chosen, tuned_names
 
 
 def table(index_NL: np.ndarray, objectives: Mapping[str, np.ndarray]) -> Evaluate:
@@ -53,29 +56,39 @@ def supernet(config: SearchConfig, problem: Problem) -> Evaluate:
     weights_only = replace(config, warmup_epochs=all_epochs(config), epochs=0)
     begun = begin(weights_only, problem.space, problem.costs, problem.budgets)
     trainer = SupernetTrainer(weights_only, problem.space, problem.data, begun, problem.device, problem.task)
+    trainer.learn_rotations(problem.folder)
     train(trainer, problem.folder)
     scores = supernet_scores(config, problem, trainer.supernet)
-    return lambda index_L: _objectives(scores(index_L))
+    return lambda index_L: objectives_of(scores(index_L))
 
 
 def scratch(config: SearchConfig, problem: Problem) -> Evaluate:
-    """Trains each architecture alone as `train` does, for warmup_epochs + epochs and with train's learning rate, and scores
-    it on search-val. The run folder's `scratch/` has the metrics of each; an interrupted training is continued.
+    """Scores each architecture, trained alone, on search-val."""
+    scores, trained = val_scores(config, problem), alone(config, problem)
+    return lambda index_L: objectives_of(scores(trained(index_L)))
+
+
+def alone(config: SearchConfig, problem: Problem, place: str = "scratch") -> Callable[[np.ndarray], nn.Module]:
+    """Trains an architecture (L,) alone as `train` does, for warmup_epochs + epochs and with train's learning rate.
+
+    Options that are tuned are those of its last columns. The run folder's `place` has the metrics of each; an interrupted training is continued.
     """
     shared = {item.name: getattr(config, item.name) for item in fields(CommonConfig)}
     training = TrainConfig(**shared, space=config.space, epochs=all_epochs(config))
-    scores, space, data = val_scores(config, problem), problem.space, problem.data
+    space, data = problem.space, problem.data
+    tuned, layers = tuned_names(config.tune), len(space.valid_LK)
 
-    def evaluate(index_L: np.ndarray) -> dict[str, float]:
+    def trained(index_L: np.ndarray) -> nn.Module:
         torch.manual_seed(config.seed)
-        network = build_path(space, space.names(index_L), len(data.classes), data.channels)
-        folder = RunFolder(problem.folder.path / "scratch" / "-".join(str(int(k)) for k in index_L))
+        network = build_path(space, space.names(index_L[:layers]), len(data.classes), data.channels)
+        folder = RunFolder(problem.folder.path / place / "-".join(str(int(k)) for k in index_L))
         folder.path.mkdir(parents=True, exist_ok=True)
-        trained = train_network(training, data, network, folder, problem.device)
+        own: dict[str, Any] = chosen(tuned, index_L[layers:])
+        averaged = train_network(replace(training, **own), data, network, folder, problem.device)
         (folder.path / "checkpoint.pt").unlink()
-        return _objectives(scores(trained))
+        return averaged
 
-    return evaluate
+    return trained
 
 
 def all_epochs(config: SearchConfig) -> int:
@@ -83,9 +96,10 @@ def all_epochs(config: SearchConfig) -> int:
     return config.warmup_epochs + config.epochs
 
 
-def _objectives(scores: dict[str, float | None]) -> dict[str, float]:
+def objectives_of(scores: Mapping[str, float | None]) -> dict[str, float]:
     """What a strategy is told; an unknown gap is not."""
-    told = {name: v for name, v in scores.items() if v is not None and (name == "accuracy" or name.startswith("gap"))}
+    names = ("accuracy", *TOLD_MODEL)
+    told = {name: v for name, v in scores.items() if v is not None and (name in names or name.startswith("gap"))}
     mean = scores["mean_group_accuracy"]
     assert mean is not None, "there is always a group with images"
     return {"error": 1 - mean, **told}

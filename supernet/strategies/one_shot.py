@@ -22,8 +22,10 @@ from supernet.engine.supernet_trainer import SupernetTrainer
 from supernet.problem import Outcome, Problem
 from supernet.quality import QUALITY
 from supernet.quality_fit import fit_quality, quality_notes
-from supernet.scoring import compare
+from supernet.scoring import compare, marked
+from supernet.strategies.beside import beside_hand_made, comparison_notes
 from supernet.strategies.evaluators import all_epochs
+from supernet.strategies.trained_table import trained_quality
 from supernet.wish import Wish
 
 
@@ -64,10 +66,14 @@ class RegionTrainer(SupernetTrainer):
 def search(config: SearchConfig, problem: Problem) -> Outcome:
     """Trains the supernet, fits the table of losses, and answers the first region; the run's commands answer the others.
 
+    With `--trained N` the losses are those of N networks, each trained alone (trained_table.py).
     Raises UserError (no architecture inside the budgets, loss not finite) and Interrupted.
     """
+    if config.trained is not None:
+        return search_trained(config, problem)
     weights_only = replace(config, warmup_epochs=all_epochs(config), epochs=0)
     running, started = RegionTrainer(weights_only, problem), time.monotonic()
+    running.learn_rotations(problem.folder)
     first_step = train(running, problem.folder)
     trained = time.monotonic()
     running.supernet.train()
@@ -86,3 +92,21 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     seconds = {"search": trained - started, "quality": fitted - trained, "compare": time.monotonic() - fitted}
     return Outcome(tuple(replace(one, by_hand=one.ops == by_hand) for one in scored), None, seconds,
                    running.total_steps - first_step, notes=quality_notes(quality))  # fmt: skip
+
+
+def search_trained(config: SearchConfig, problem: Problem) -> Outcome:
+    """Trains the networks, fits the table, answers the first region; that answer and the hand-made network are trained alone, too.
+
+    Raises UserError (no architecture inside the budgets, loss not finite) and Interrupted.
+    """
+    started = time.monotonic()
+    quality = trained_quality(config, problem)
+    quality.save(problem.folder.path / QUALITY)
+    fitted_at = time.monotonic()
+    (best,) = answers(quality, list(problem.costs.values()), problem.budgets, Wish(config.answered_weights[0]))
+    run, rows = beside_hand_made(config, problem, best.index_L)
+    seconds = {"quality": fitted_at - started, "compare": time.monotonic() - fitted_at}
+    facts = {"strategy": config.strategy, "evaluator": "scratch", "networks": quality.fit["paths"], "kendall": quality.fit["kendall"],
+             "evaluated": len(run.records), "seconds": run.seconds}  # fmt: skip
+    trained = f"{facts['networks']} networks were each trained alone for the table of losses."
+    return Outcome(marked(rows), None, seconds, 0, facts, (trained, *quality_notes(quality), *comparison_notes(rows)))

@@ -1,8 +1,9 @@
-"""NSGA-II (Deb et al., 2002) and multi-objective TPE (Ozaki et al., GECCO 2020), both Optuna's, by its ask/tell interface."""
+"""NSGA-II (Deb et al., 2002), multi-objective TPE (Ozaki et al., GECCO 2020) and a Gaussian process with expected (hypervolume) improvement:
+all Optuna's, by its ask/tell interface."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,10 @@ class OptunaStrategy:
         self.distributions: dict[str, BaseDistribution] = {
             f"layer{layer}": CategoricalDistribution(ops) for layer, ops in enumerate(choices) if len(ops) > 1
         }
-        if sampler == "nsga2":
-            using: BaseSampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=setting.seed)
-        else:
-            using = optuna.samplers.TPESampler(n_startup_trials=POPULATION, seed=setting.seed)
         try:
             self.study: Study = optuna.create_study(
                 storage=setting.storage,
-                sampler=using,
+                sampler=_sampler(sampler, setting.seed),
                 study_name=setting.study,
                 directions=["minimize"] * len(setting.objectives),
                 load_if_exists=True,
@@ -85,6 +82,17 @@ class OptunaStrategy:
         for name, op in self.trial.params.items():
             index_L[int(name[5:])] = op
         return index_L
+
+
+def _sampler(name: str, seed: int) -> BaseSampler:
+    from optuna.samplers import GPSampler, NSGAIISampler, TPESampler
+
+    samplers: dict[str, Callable[[], BaseSampler]] = {
+        "nsga2": lambda: NSGAIISampler(population_size=POPULATION, seed=seed),
+        "motpe": lambda: TPESampler(n_startup_trials=POPULATION, seed=seed),
+        "gp": lambda: GPSampler(seed=seed),
+    }
+    return samplers[name]()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ An architecture is an (L,) array: the column of each layer's operation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,10 @@ class Region:
     def measured(self, index_L: np.ndarray) -> dict[str, float]:
         """Every cost of an architecture by name."""
         return {name: cost.total(index_L) for name, cost in self.costs.items()}
+
+    def options(self, index_L: Sequence[int] | np.ndarray) -> dict[str, float | bool]:
+        """The training options that were chosen with an architecture, by name; none here (see `joint.JointRegion`)."""
+        return {}
 
     def worst(self, name: str) -> float:
         """The most that a cost can be here, to scale by: its budget, or the largest of the space."""

@@ -8,8 +8,7 @@ and compared on search-val, so that one sees what the choice is worth; the choic
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,29 +16,14 @@ import numpy as np
 from supernet.config import SearchConfig
 from supernet.costs.factors import Cost
 from supernet.data import Batches
-from supernet.derive import best_first, hand_made
-from supernet.problem import Candidate, Outcome, Problem
+from supernet.derive import best_first
+from supernet.problem import Outcome, Problem
 from supernet.scoring import marked
-from supernet.strategies.asktell import JOURNAL, candidate
-from supernet.strategies.driver import Run, drive
-from supernet.strategies.evaluators import scratch
-from supernet.strategies.region import Region
+from supernet.strategies.beside import beside_hand_made, comparison_notes
+from supernet.strategies.driver import Run
 from supernet.transfer.score_table import COUNTED, HELD_OUT, ScoreTable, score_table
 
 IMAGES = 64  # of search-train, for the scores that look at images
-
-
-class Listed:
-    """Asks for these architectures, in this order."""
-
-    def __init__(self, index: list[np.ndarray]) -> None:
-        self.rest = list(index)
-
-    def ask(self) -> np.ndarray | None:
-        return self.rest.pop(0) if self.rest else None
-
-    def tell(self, index_L: np.ndarray, objectives: dict[str, float]) -> None:
-        pass
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
@@ -48,18 +32,9 @@ def search(config: SearchConfig, problem: Problem) -> Outcome:
     table = scored(config, problem)
     chosen_L = greatest(table, problem.space.valid_LK, problem.costs, problem.budgets)
     found = time.monotonic()
-    control_L = hand_made(problem.space, problem.costs, problem.budgets)
-    asked = [chosen_L] if np.array_equal(chosen_L, control_L) else [chosen_L, control_L]
-    region = Region(problem.space.valid_LK, problem.costs, problem.budgets)
-    run = drive(
-        Listed(asked), scratch(config, problem), region, max_evaluations=len(asked),
-        journal=problem.folder.path / JOURNAL, progress=True,
-    )  # fmt: skip
-    rows = [
-        replace(candidate(problem, record), by_hand=np.array_equal(record.index_L, control_L)) for record in run.records
-    ]
+    run, rows = beside_hand_made(config, problem, chosen_L)
     seconds = {"score": found - started, "compare": time.monotonic() - found}
-    return Outcome(marked(rows), None, seconds, 0, facts(config, run, table), notes(table, rows))
+    return Outcome(marked(rows), None, seconds, 0, facts(config, run, table), (*notes(table), *comparison_notes(rows)))
 
 
 def scored(config: SearchConfig, problem: Problem) -> ScoreTable:
@@ -101,8 +76,8 @@ def facts(config: SearchConfig, run: Run, table: ScoreTable) -> dict[str, Any]:
     }
 
 
-def notes(table: ScoreTable, rows: Sequence[Candidate]) -> tuple[str, ...]:
-    """Lines for the person: what the choice rests on, and what the comparison says of it."""
+def notes(table: ScoreTable) -> tuple[str, ...]:
+    """Lines for the person: what the choice rests on."""
     source = f"a table from {table.networks} untrained networks" if table.networks else "counted, exactly"
     lines = [
         f"The choice is the greatest {table.name} inside the budgets ({source}; then the most MACs). Nothing was trained for it."
@@ -111,12 +86,5 @@ def notes(table: ScoreTable, rows: Sequence[Candidate]) -> tuple[str, ...]:
         lines.append(
             f"On {HELD_OUT} other random networks the table's sums rank like the score itself (Kendall τ {table.kendall:.2f}, "
             f"R² {table.r2:.3f}). How well the score foretells a trained network is another matter: docs/one_search.md."
-        )
-    if len(rows) == 1:
-        lines.append("The choice is the network that one would build by hand, too.")
-    elif rows[1].mean_group_accuracy > rows[0].mean_group_accuracy:
-        lines.append(
-            f"Trained alone, the network that one would build by hand did better on search-val: mean group accuracy "
-            f"{rows[1].mean_group_accuracy:.3f} against {rows[0].mean_group_accuracy:.3f}. One training each: look at both."
         )
     return tuple(lines)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.optimize import nnls
@@ -19,7 +20,7 @@ from supernet.blocks.ops import OPS, build_op
 from supernet.costs.latency import EntryKey, LatencyTable
 from supernet.errors import UserError
 from supernet.network import build_path
-from supernet.spaces import BUILD_SPACES, FLEX, SIZED, SearchSpace, get_space
+from supernet.spaces import BUILD_SPACES, MADE, PLAIN, SearchSpace, Style, get_space
 from supernet.transfer.kernels import Kernel, kernels_of
 
 PRICED_AS = {
@@ -146,9 +147,11 @@ def estimate_network(table: LatencyTable, network: nn.Module, channels: int, siz
     return kernel_model(table).estimate(kernels_of(network, channels, size), size)
 
 
-def _block(key: EntryKey) -> list[Kernel]:
+@cache
+def _block(key: EntryKey, style: Style = PLAIN) -> list[Kernel]:
+    """Kept: a space has hundreds, and a command asks for its table several times."""
     op, c_in, c_out, stride, resolution = key
-    return kernels_of(build_op(op, c_in, c_out, stride), c_in, resolution)
+    return kernels_of(build_op(op, c_in, c_out, stride, style), c_in, resolution)
 
 
 def _frame(space: SearchSpace, table: LatencyTable, relative: bool) -> np.ndarray:
@@ -186,25 +189,24 @@ def _left_out_error(X: np.ndarray, ms: np.ndarray, groups: Sequence[object]) -> 
 def table_for(table: LatencyTable, space: SearchSpace) -> tuple[LatencyTable, list[str]]:
     """(the table of a space, what to tell the person): the table itself, or one estimated from the kernels of its blocks.
 
-    The estimate has the hash of the table that it is made from: it is a function of it. Raises UserError where the kernels cannot
-    be priced.
+    A modelled array's is computed anew for the space, as exact as the table itself. The estimate has the hash of the table that it is
+    made from: it is a function of it. Raises UserError where the kernels cannot be priced.
     """
     made_for = table.content["space"]
-    if space.table_space == made_for or space.name not in {*SIZED, *FLEX}:
+    if table.array is not None and space.name != made_for:
+        return table.remodelled(space), []
+    if space.table_space == made_for or space.name not in MADE:
         return table, []
     model = kernel_model(table)
 
     def ms(kernels: Sequence[Kernel]) -> float:
         return float(features(kernels) @ model.price_F)
 
-    entries = {
-        layer.key(op): ms(
-            kernels_of(build_op(op, layer.c_in, layer.c_out, layer.stride, space.style), layer.c_in, layer.resolution)
-        )
-        for op, layer in space.places()
-    }
+    entries = {layer.key(op): ms(_block(layer.key(op), space.style)) for op, layer in space.places()}
     largest = [layer.ops[0] for layer in space.layers]
-    whole = model.estimate(kernels_of(build_path(space, largest, 10, 3), 3, space.resolution), space.resolution)
+    whole = model.estimate(
+        kernels_of(build_path(space, largest, 3 if space.dense else 10, 3), 3, space.resolution), space.resolution
+    )
     blocks_ms = sum(entries[layer.key(op)] for op, layer in space.placed(largest))
     told = f"estimated for {space.name} from the kernels of the {made_for} table"
     content = table.content | {

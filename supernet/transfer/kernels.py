@@ -27,7 +27,7 @@ FREE = {"view", "_unsafe_view", "reshape", "flatten", "t", "transpose", "permute
 PASSES = {"add", "add_", "mul", "mul_", "sub", "div", "div_", "hardswish", "hardswish_", "silu", "silu_", "sigmoid", "sigmoid_",
           "hardsigmoid", "hardsigmoid_", "gelu", "elu", "leaky_relu", "leaky_relu_", "clamp", "clamp_", "mean", "adaptive_avg_pool2d",
           "_adaptive_avg_pool2d", "avg_pool2d", "max_pool2d_with_indices", "max_pool2d", "cat", "constant_pad_nd", "softmax",
-          "_softmax", "sum", "tanh", "mish", "neg", "exp", "copy_"}  # fmt: skip
+          "_softmax", "sum", "tanh", "mish", "neg", "exp", "copy_", "upsample_bilinear2d"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ Proxy = Callable[[nn.Module, Tensor, Tensor], float]
 
 
 @contextmanager
-def _restored(model: nn.Module) -> Iterator[None]:
-    """Weights, running statistics, mode and (no) gradients of the model are the same afterwards."""
+def restored(model: nn.Module, *, train: bool) -> Iterator[None]:
+    """In training or evaluation mode; weights, running statistics, mode and (no) gradients of the model are the same afterwards."""
     state = {name: value.clone() for name, value in model.state_dict().items()}
     training = {module: module.training for module in model.modules()}
+    model.train(train)
     try:
         yield
     finally:
@@ -47,7 +48,7 @@ def _gradients(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> list[tuple[Tens
 def flops(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
     """Multiply-adds of one image."""
     counter = FlopCounterMode(display=False)
-    with _restored(model.eval()), torch.no_grad(), counter:
+    with restored(model, train=False), torch.no_grad(), counter:
         model(x_BCHW[:1])
     return counter.get_total_flops() / 2
 
@@ -64,13 +65,13 @@ def l2_norm(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
 
 def grad_norm(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
     """Σ ‖∂loss/∂w‖₂ over weight tensors."""
-    with _restored(model.train()):
+    with restored(model, train=True):
         return float(sum(gradient.norm() for _, gradient in _gradients(model, x_BCHW, y_B)))
 
 
 def snip(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
     """Σ |w · ∂loss/∂w|: how much the loss answers to each connection. Lee et al., "SNIP", ICLR 2019, eq. 4."""
-    with _restored(model.train()):
+    with restored(model, train=True):
         return float(sum((w * gradient).abs().sum() for w, gradient in _gradients(model, x_BCHW, y_B)))
 
 
@@ -82,7 +83,7 @@ def synflow(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
     as ReLU: on images of ones all flows are large, and what is cut at 6 has no gradient.
     """
     dtype = next(model.parameters()).dtype
-    with _restored(model.eval()), _uncut(model):
+    with restored(model, train=False), _uncut(model):
         model.double()
         with torch.no_grad():
             for parameter in model.parameters():
@@ -115,7 +116,7 @@ def zico(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
     Li et al., "ZiCo", ICLR 2023, eq. 13. A weight whose gradient is the same in both (0, behind a scale of 0) is left out.
     """
     half = len(x_BCHW) // 2
-    with _restored(model.train()):
+    with restored(model, train=True):
         halves = [slice(0, half), slice(half, 2 * half)]
         parts = [[gradient for _, gradient in _gradients(model, x_BCHW[h], y_B[h])] for h in halves]
     total = 0.0
@@ -140,7 +141,7 @@ def swap(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
         patterns.append(((output.detach().flatten(1).T > 0) * code_B).sum(1).unique())
 
     hooks = [module.register_forward_hook(see) for module in model.modules() if isinstance(module, nn.ReLU | nn.ReLU6)]
-    with _restored(model.train()), torch.no_grad():
+    with restored(model, train=True), torch.no_grad():
         model(x_BCHW[: len(code_B)])
     for hook in hooks:
         hook.remove()
@@ -162,7 +163,7 @@ def naswot(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
         kernel_BB.add_(on @ on.T + (1 - on) @ (1 - on).T)
 
     hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, nn.ReLU)]
-    with _restored(model.train()), torch.no_grad():
+    with restored(model, train=True), torch.no_grad():
         model(x_BCHW)
     for hook in hooks:
         hook.remove()
@@ -183,7 +184,7 @@ def zen(model: nn.Module, x_BCHW: Tensor, y_B: Tensor) -> float:
         spreads.append(0.5 * math.log(max(float(variance), 1e-12)))
 
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    with _restored(model.train()), torch.no_grad():
+    with restored(model, train=True), torch.no_grad():
         x = torch.randn(x_BCHW.shape, generator=generator)
         hooks = [module.register_forward_hook(spread) for module in norms]
         before = features(x)

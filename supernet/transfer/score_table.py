@@ -8,7 +8,7 @@ measured on random architectures that the table has not seen. Shapes: L layers, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -23,6 +23,7 @@ from supernet.network import build_path
 from supernet.programme import Pairs
 from supernet.spaces import SearchSpace
 from supernet.transfer import proxies
+from supernet.transfer.further_proxies import AZ_NAS, FURTHER, joint_ranks
 from supernet.transfer.proxies import Proxy
 
 HELD_OUT = 12  # random architectures
@@ -39,7 +40,10 @@ SCORES: dict[str, Proxy] = {
     "zico": proxies.zico,
     "swap": proxies.swap,
     "nonlinear": proxies.nonlinear,
+    **FURTHER,
 }
+RANKED: dict[str, tuple[Proxy, ...]] = {"az-nas": AZ_NAS}
+"""Scores that are joint ranks of several figures, among the networks that are scored together."""
 COUNTED = {"parameters": "params", "macs": "macs"}
 """Scores that are a cost already: name → the cost's."""
 
@@ -62,23 +66,31 @@ class ScoreTable:
 
 
 def score_table(space: SearchSpace, name: str, num_classes: int, x_BCHW: Tensor, y_B: Tensor, seed: int) -> ScoreTable:
-    """The table of one of `SCORES` on a batch of images and labels, at random weights drawn with the seed."""
-    score, valid_LK = SCORES[name], space.valid_LK
+    """The table of one of `SCORES` or `RANKED` on a batch of images and labels, at random weights drawn with the seed."""
+    valid_LK = space.valid_LK
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build = _builder(space, num_classes, x_BCHW.shape[1])
     base_L = np.array([np.flatnonzero(valid_K)[0] for valid_K in valid_LK])
-    base, added_LK = score(build(base_L), x_BCHW, y_B), np.zeros(valid_LK.shape)
     changes = [(layer, k) for layer, k in np.argwhere(valid_LK) if k != base_L[layer]]
-    for layer, k in changes:
-        index_L = base_L.copy()
-        index_L[layer] = k
-        added_LK[layer, k] = score(build(index_L), x_BCHW, y_B) - base
+    changed_NL = np.repeat(base_L[None], 1 + len(changes), 0)
+    for row, (layer, k) in enumerate(changes, 1):
+        changed_NL[row, layer] = k
     held_NL = draw(valid_LK, HELD_OUT, np.random.default_rng(seed))
-    true_N = np.array([score(build(index_L), x_BCHW, y_B) for index_L in held_NL])
+    score_N = scores(name, (build(index_L) for index_L in (*changed_NL, *held_NL)), x_BCHW, y_B)
+    base, added_LK, true_N = float(score_N[0]), np.zeros(valid_LK.shape), score_N[len(changed_NL) :]
+    for (layer, k), score in zip(changes, score_N[1:], strict=False):
+        added_LK[layer, k] = score - base
     told_N = base + added_LK[np.arange(len(base_L)), held_NL].sum(1)
     kendall, r2 = _agreement(told_N, true_N)
     return ScoreTable(name, base, added_LK, 1 + len(changes), kendall, r2)
+
+
+def scores(name: str, networks: Iterable[nn.Module], x_BCHW: Tensor, y_B: Tensor) -> np.ndarray:
+    """(N,) of each network, one at a time; the greater, the better it is expected to be."""
+    if name in RANKED:
+        return joint_ranks(np.array([[one(model, x_BCHW, y_B) for one in RANKED[name]] for model in networks]))
+    return np.array([SCORES[name](model, x_BCHW, y_B) for model in networks])
 
 
 def _builder(space: SearchSpace, num_classes: int, in_chans: int) -> Built:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import UserError
+from supernet.report.facts.anytime import Anytime, Exit, LeftEarly, OperatingPoint
+from supernet.report.facts.corruptions import Corruption, Corruptions, Scores
 from supernet.report.facts.differences import Adjusted, Compared, Comparison, Int8, OtherAttribute, TeacherComparison
 from supernet.report.facts.measured import (
     UNKNOWN,
@@ -18,6 +20,7 @@ from supernet.report.facts.measured import (
     Group,
     Majority,
     Metrics,
+    Shots,
     Verdict,
 )
 from supernet.report.facts.networks import Answered, Candidate, Derived, Layer, Trained
@@ -40,17 +43,21 @@ __all__ = [
     "Adjusted",
     "AgainstFirst",
     "Answered",
+    "Anytime",
     "Attribute",
     "Candidate",
     "CompareFacts",
     "Compared",
     "ComparedRun",
     "Comparison",
+    "Corruption",
+    "Corruptions",
     "Data",
     "Derived",
     "Difference",
     "EvaluateFacts",
     "Evaluated",
+    "Exit",
     "Facts",
     "Figure",
     "Gap",
@@ -59,10 +66,14 @@ __all__ = [
     "Int8",
     "Latency",
     "Layer",
+    "LeftEarly",
     "Majority",
     "Metrics",
+    "OperatingPoint",
     "OtherAttribute",
+    "Scores",
     "SearchFacts",
+    "Shots",
     "Table",
     "TeacherComparison",
     "TrainFacts",
@@ -95,6 +106,8 @@ def read_report(folder: Path, command: str) -> Facts:
     content = read_json(path, "report", {"type": "object"})
     if content.get("command") != command:
         raise UserError(f"{folder} is not a run of {command}.")
+    if content.get("task", "classify") != "classify":
+        raise UserError(f"{folder} is a run of --task {str(content['task'])[:20]}: this is for classifiers.")
     try:
         return facts_of(content)
     except (LookupError, TypeError, ValueError, AttributeError) as error:

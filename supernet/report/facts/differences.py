@@ -1,14 +1,15 @@
-"""What was measured of two networks, or of two forms of one: paired differences, adjusted outputs, the int8 file.
+"""What was measured of two networks, or of two forms of one: paired differences, adjusted outputs, the int8 files.
 
-JSON of `supernet.paired.paired_differences` and `supernet.quantisation.quantise_best`.
+JSON of `supernet.paired.paired_differences` and `supernet.quantisation.judge`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from supernet.report.facts.measured import Difference, Figure, Gap
+from supernet.report.facts.reading import OPTIONAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +101,23 @@ class Int8Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int8:
-    """The int8 file: its setting, the agreement of each setting that was tried, and both files on search-val and test.
+class Memory:
+    """What a LiteRT file takes of a microcontroller's flash (`file_bytes`) and RAM, planned by tflite-micro.
 
-    warnings: for the person.
+    arena_bytes: of RAM.  activation_bytes: of these, what operators share.  unmeasured: why both are None, else None.
+    """
+
+    file_bytes: int
+    arena_bytes: int | None
+    activation_bytes: int | None
+    unmeasured: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8:
+    """An int8 file: its setting, the agreement of each setting that was tried, and both files on search-val and test.
+
+    warnings: for the person.  memory: of a LiteRT file.
     """
 
     setting: str
@@ -111,3 +125,4 @@ class Int8:
     val: Int8Compared
     test: Int8Compared
     warnings: Sequence[str]
+    memory: Memory | None = field(default=None, metadata=OPTIONAL)

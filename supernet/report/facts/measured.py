@@ -85,6 +85,19 @@ class OfClass:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shots:
+    """The classes with many, medium or few (`name`) training images: test images, and their mean recall.
+
+    classes: names.
+    """
+
+    name: str
+    classes: Sequence[str]
+    images: int
+    recall: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
 class Majority:
     """The largest class and its share. `exceeded`: the network is better than always naming it."""
 

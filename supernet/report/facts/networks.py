@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from supernet.report.facts.reading import OPTIONAL
 
@@ -12,7 +13,8 @@ from supernet.report.facts.reading import OPTIONAL
 class Layer:
     """One searchable layer: shapes (channels, px at its input), the operation, its latency, and the probability of each.
 
-    stage: number.  c_in, c_out: channels.  stride, resolution: pixels.  op: its name.  ms: latency.  probabilities: by operation.
+    stage: number.  c_in, c_out: channels.  stride, resolution: pixels.  op: its name.  ms: latency; bops: bit operations, where it has none.  probabilities: by operation.
+    utilisation: of a modelled array's cells, in [0, 1]; None elsewhere, and of an identity.
     """
 
     layer: int
@@ -22,8 +24,10 @@ class Layer:
     stride: int
     resolution: int
     op: str
-    ms: float
+    ms: float | None
     probabilities: Mapping[str, float] | None = None
+    utilisation: float | None = field(default=None, metadata=OPTIONAL)
+    bops: float | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,9 @@ class Network:
     """An architecture with its costs. `ops` is None of a timm baseline; `predicted_error` is relative.
 
     arch_def: timm strings by stage.  predicted_ms, budget_ms: latency.  macs, params: for one image.
-    peak_activation_bytes: of one float32 image; None in files of before.
+    peak_activation_bytes: of one float32 image; None in files of before.  utilisation: of a modelled array's cells; None elsewhere.
+    bops: bit operations, `bits` of weights/activations; None where they have no budget and no layer has bits of its own.
+    energy_mj: of an image; None where no power is known.
     """
 
     ops: Sequence[str] | None
@@ -42,6 +48,10 @@ class Network:
     macs: float
     params: float
     peak_activation_bytes: float | None = field(default=None, metadata=OPTIONAL)
+    utilisation: float | None = field(default=None, metadata=OPTIONAL)
+    bops: float | None = field(default=None, metadata=OPTIONAL)
+    bits: str | None = field(default=None, metadata=OPTIONAL)
+    energy_mj: float | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +75,7 @@ class Candidate:
     """As `supernet.problem.Candidate`, and whether it was derived.
 
     Fields and units are those there: ops, costs, log_probability, accuracy, mean_group_accuracy, gap, non_dominated,
-    cross_entropy, by_hand, gaps, distance.
+    cross_entropy, by_hand, gaps, distance, options (None in a file of before).
     """
 
     ops: Sequence[str]
@@ -79,6 +89,7 @@ class Candidate:
     by_hand: bool = False
     gaps: Mapping[str, float | None] | None = field(default=None, metadata=OPTIONAL)
     distance: float | None = field(default=None, metadata=OPTIONAL)
+    options: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     derived: bool
 
 

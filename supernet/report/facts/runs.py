@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from supernet.report.facts.anytime import Anytime
+from supernet.report.facts.corruptions import Corruptions
 from supernet.report.facts.differences import Adjusted, Comparison, Int8, TeacherComparison
-from supernet.report.facts.measured import Metrics
+from supernet.report.facts.measured import Metrics, Shots
 from supernet.report.facts.networks import Answered, Candidate, Derived, Layer, Network, Trained
 from supernet.report.facts.reading import OPTIONAL, to_json
 
@@ -112,17 +114,17 @@ class RunFacts:
 class SearchFacts(RunFacts):
     """`seconds` of wall time by part; `evaluations`: of an ask/tell strategy; `history`: the rows of metrics.jsonl.
 
-    steps: of training.  data, table, derived, candidates, answers: as their classes say.  base_ms, layers: the prediction's parts.
+    table, base_ms: None where nothing has a latency.  steps: of training.  data, table, derived, candidates, answers: as their classes say.  base_ms, layers: the prediction's parts.
     """
 
     seconds: Mapping[str, float]
     steps: int | None = field(default=None, metadata=OPTIONAL)
     data: Data
-    table: Table
+    table: Table | None
     derived: Derived
     evaluations: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     answers: Sequence[Answered] | None = field(default=None, metadata=OPTIONAL)
-    base_ms: float
+    base_ms: float | None
     layers: Sequence[Layer]
     candidates: Sequence[Candidate]
     history: Sequence[Mapping[str, Any]]
@@ -140,8 +142,10 @@ class SearchFacts(RunFacts):
         return self.derived
 
     @property
-    def latency(self) -> Latency:
-        """Layer by layer."""
+    def latency(self) -> Latency | None:
+        """Layer by layer; None where nothing has one."""
+        if self.table is None or self.base_ms is None:
+            return None
         return Latency(table=self.table, base_ms=self.base_ms, layers=self.layers)
 
 
@@ -149,8 +153,8 @@ class SearchFacts(RunFacts):
 class TrainFacts(RunFacts):
     """`files`: what was written for a device, or why not; `closer`: `supernet.closer`; `table`, `base_ms`, `layers`: where the table is at hand.
 
-    seconds: wall time by part.  data, arch, metrics, int8, baseline, teacher: as their classes say.  adjusted: by attribute.
-    preprocessing: what is done to a picture.  pretrained: where weights are from.  history: the rows of metrics.jsonl.
+    seconds: wall time by part.  data, arch, metrics, corruptions, int8, baseline, teacher, anytime: as their classes say.  adjusted: by attribute.
+    litert_int8: of the LiteRT file, as int8 of the ONNX file.  shots: classes by training images.  preprocessing: what is done to a picture.  pretrained: where weights are from.  history: the rows of metrics.jsonl.
     """
 
     seconds: Mapping[str, float]
@@ -160,11 +164,15 @@ class TrainFacts(RunFacts):
     pretrained: Mapping[str, Any] | None = None
     files: Mapping[str, str] | None = None
     int8: Int8 | None = None
+    litert_int8: Int8 | None = field(default=None, metadata=OPTIONAL)
     metrics: Metrics
+    corruptions: Corruptions | None = field(default=None, metadata=OPTIONAL)
     closer: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     adjusted: Mapping[str, Adjusted] | None = None
     baseline: Comparison | None = None
     teacher: TeacherComparison | None = None
+    anytime: Anytime | None = field(default=None, metadata=OPTIONAL)
+    shots: Sequence[Shots] | None = field(default=None, metadata=OPTIONAL)
     history: Sequence[Mapping[str, Any]]
     table: Table | None = field(default=None, metadata=OPTIONAL)
     base_ms: float | None = field(default=None, metadata=OPTIONAL)
@@ -187,10 +195,11 @@ class TrainFacts(RunFacts):
 class EvaluateFacts(RunFacts):
     """Of a finished model on other pictures.
 
-    data, metrics: as their classes say.  preprocessing: what is done to a picture.  closer: `supernet.closer`.
+    data, metrics, corruptions: as their classes say.  preprocessing: what is done to a picture.  closer: `supernet.closer`.
     """
 
     data: Evaluated
     preprocessing: Mapping[str, Any]
     metrics: Metrics
+    corruptions: Corruptions | None = field(default=None, metadata=OPTIONAL)
     closer: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)

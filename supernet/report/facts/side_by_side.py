@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from supernet.report.facts.measured import Difference, Figure, Gap, Majority
-from supernet.report.facts.reading import to_json
+from supernet.report.facts.reading import OPTIONAL, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class ComparedRun:
     folder, arch: names.  searched, pretrained: how it came about.  images: of test.  gaps: by attribute.
     predicted_ms, predicted_error, device, estimated, budget_ms: as in report.json.  macs, params: for one image.
     int8_accuracy, val_accuracy, val_mean_recall (of the classes): shares; None: not known.  majority: of the test images.
+    bops: bit operations, of a network whose layers have bits of their own and so no latency.
     """
 
     folder: str
@@ -46,6 +47,7 @@ class ComparedRun:
     val_accuracy: float | None
     val_mean_recall: float | None = None
     majority: Majority | None = None
+    bops: float | None = field(default=None, metadata=OPTIONAL)
     against_first: AgainstFirst | str | None
 
 

@@ -1,0 +1,266 @@
+"""What the search is worth in a space with head-room: its network beside those that one has without a search, of equal measured time.
+
+    python benchmarks/search_value.py --folder DIR                     # flex32 at .13 ms, 5 seeds; goes on where it was
+    python benchmarks/search_value.py --folder DIR --budgets-ms .08,.13,.25 --set arabic_letters
+    python benchmarks/search_value.py --quick                          # a tiny cell, a smoke test; nothing written
+
+A table of the space is built on this machine. For each budget and seed `search` derives a network, by default settings (`derived`), by a supernet whose losses
+an integer programme answers from (`one_shot`), and by training 16 networks alone in rounds (`halving`). Beside them: the hand-made network of the budget (`uniform`), and of each known family (PEERS) the
+largest member that is at most 20% slower than it.
+All are trained alike by space_headroom.trained: 8,000 pictures, 5 epochs of batch 64; the search has 2,000 more for α, as one who searches has.
+Times are by onnxruntime, one thread, all of a budget in turn with the hand-made network.
+
+At the budget of truth/cifar_flex32.npz also: the best of so many random networks as a search's CPU seconds would have trained (`SEARCH_random_best`: the mean best of
+draws of its table; being chosen by the figure that it is told by, it is drawn to the mean by the share of the spread that is between networks, not seeds), the
+share of the head-room that the search found (`SEARCH_share_of_headroom`: of what the truth's ten best are over uniform, on other seeds), and Kendall's τ of
+the supernet of `derived` with the truth's test loss over all of its random networks and over the best tenth.
+
+`summary`: points of accuracy, means over seeds with 95% t-intervals. `over_best_peer`: over the peer that is best on test in the mean over seeds.
+`gap`: largest less smallest accuracy of a group, in points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from command_runs import finished
+from onnx_time import milliseconds
+from public_sets import SHARED, arabic_letters, cifar10, write_table
+from results_io import write_results
+from scipy.stats import kendalltau
+from space_headroom import pictures_of, quick_budget_ms, trained_network
+from t_interval import t_interval
+from timm import create_model
+from torch import nn
+
+from supernet.commands.answers_compared import SUPERNET, compared
+from supernet.commands.main import main as supernet
+from supernet.costs.latency import load_table
+from supernet.derive import hand_made
+from supernet.network import build_path
+from supernet.small_resnet import SmallResNet
+from supernet.spaces import get_space
+from supernet.wish import Answer
+
+SPACE = "flex32"
+SPLITS = (("train", 8000), ("val", 2000), ("test", 10_000))
+TRUTH, TRUTH_MS = Path(__file__).parent / "truth" / f"cifar_{SPACE}.npz", 0.13
+SLOWER = 1.2  # than the hand-made network: so much a peer may be
+SEARCHES = {"derived": [], "one_shot": ["--strategy", "one-shot"], "halving": ["--strategy", "halving"]}
+Build = Callable[[int, int], nn.Module]
+"""Channels of a picture and classes to a network with fresh weights."""
+
+
+def of_timm(name: str, in_chans: int, classes: int) -> nn.Module:
+    network: nn.Module = create_model(name, in_chans=in_chans, num_classes=classes)
+    return network
+
+
+def members(depth: int) -> dict[str, Build]:
+    """ResNets of widths that this machine's kernels like, with and without a stem that halves the picture."""
+
+    def build(in_chans: int, classes: int, width: int, stride: int) -> nn.Module:
+        return SmallResNet(depth, in_chans, classes, stride, (width, 2 * width, 4 * width))
+
+    return {f"resnet{6 * depth + 2}_w{width}_s{stride}": partial(build, width=width, stride=stride) for width in (16, 32, 48) for stride in (1, 2)}  # fmt: skip
+
+
+PEERS: dict[str, dict[str, Build]] = {
+    "resnet8": members(1),
+    "resnet14": members(2),
+    **{family: {name: partial(of_timm, name) for name in names} for family, names in {
+        "mobilenetv3_small": ("mobilenetv3_small_050", "mobilenetv3_small_075", "mobilenetv3_small_100"),
+        "lcnet": ("lcnet_035", "lcnet_050", "lcnet_075", "lcnet_100", "lcnet_150"),
+        "mobilenetv4_conv_small": ("mobilenetv4_conv_small_035", "mobilenetv4_conv_small_050", "mobilenetv4_conv_small"),
+    }.items()},
+}  # fmt: skip
+
+
+def peers_of(place: Path, uniform: nn.Module, shape: tuple[int, ...], classes: int) -> dict[str, tuple[str, float]]:
+    """Of each family the slowest member that is at most SLOWER times as slow as the hand-made network (else its fastest), and its time over that one's."""
+    if not place.exists():
+        found = {}
+        for family, built in PEERS.items():
+            models = [build(shape[1], classes).eval() for build in built.values()]
+            whole, *own = milliseconds([uniform.eval(), *models], shape, 24)
+            near = [pair for pair in zip(built, own, strict=True) if pair[1] <= SLOWER * whole]
+            name, ms = max(near or zip(built, own, strict=True), key=lambda pair: pair[1] if near else -pair[1])
+            found[family] = (name, ms / whole)
+        place.write_text(json.dumps(found))
+    return {family: (name, times) for family, (name, times) in json.loads(place.read_text()).items()}
+
+
+class Cell:
+    """One set and budget: trainings are kept in `folder`, one file each."""
+
+    def __init__(self, folder: Path, pictures: Path, device: Path, budget_ms: float, options: argparse.Namespace) -> None:  # fmt: skip
+        self.folder, self.pictures, self.device, self.budget_ms, self.options = folder, pictures, device, budget_ms, options  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        self.space = get_space(SPACE)
+        self.data = pictures_of(pictures)
+        self.shape = (1, self.data.channels, self.space.resolution, self.space.resolution)
+        cost = load_table(str(device)).cost(self.space)
+        self.uniform = self.space.names(hand_made(self.space, {"latency": cost}, {"latency": budget_ms}))
+
+    def path(self, ops: tuple[str, ...]) -> nn.Module:
+        return build_path(self.space, ops, len(self.data.classes), self.data.channels)
+
+    def training(self, name: str, seed: int, build: Callable[[], nn.Module]) -> dict[str, Any]:
+        """What is kept of a training; one that is there is read."""
+        place = self.folder / f"{name}-{seed}.json"
+        if not place.exists():
+            epochs = 1 if self.options.quick else 5
+            place.write_text(json.dumps(trained_network(self.folder, self.pictures, build, seed, epochs)))
+        return json.loads(place.read_text())
+
+    def search(self, name: str, seed: int) -> dict[str, Any]:
+        """The report of a search, with its CPU seconds."""
+        effort = ["--quick"] if self.options.quick else []
+        return finished(
+            self.folder / f"{name}-search-{seed}", str(Path(__file__).resolve().parent.parent / "search.py"), "--space", SPACE, "--device", str(self.device),
+            "--budget-ms", str(self.budget_ms), "--data", str(self.pictures), "--seed", str(seed), "--threads", "1", *SEARCHES[name], *effort,
+        )  # fmt: skip
+
+    def rows(self, seed: int) -> list[dict[str, Any]]:
+        """Every network of a seed."""
+        peers = peers_of(self.folder / "peers.json", self.path(self.uniform), self.shape, len(self.data.classes))
+        found = [{"network": "uniform", "ops": self.uniform, "ratio": 1.0} | self.training("uniform", seed, lambda: self.path(self.uniform))]  # fmt: skip
+        for name in SEARCHES:
+            report = self.search(name, seed)
+            ops = tuple(report["derived"]["ops"])
+            row = {"network": name, "ops": ops, "ratio": self.ratio(name, seed, ops), "search_seconds": report["cpu_seconds"]}  # fmt: skip
+            found.append(row | self.training("-".join(ops), seed, lambda ops=ops: self.path(ops)))
+        for family, (name, times) in peers.items():
+            build = partial(PEERS[family][name], self.shape[1], len(self.data.classes))
+            found.append({"network": family, "member": name, "ratio": times} | self.training(name, seed, build))
+        return [{**row, "seed": seed, "budget_ms": self.budget_ms} for row in found]
+
+    def ratio(self, name: str, seed: int, ops: tuple[str, ...]) -> float:
+        """A network's measured time over the hand-made one's."""
+        place = self.folder / f"{name}-ratio-{seed}.json"
+        if not place.exists():
+            one, whole = milliseconds([self.path(ops).eval(), self.path(self.uniform).eval()], self.shape, 24)
+            place.write_text(json.dumps(one / whole))
+        return float(json.loads(place.read_text()))
+
+    def ranking(self, seed: int) -> dict[str, float]:
+        """Kendall's τ of the search's supernet with the truth's mean test loss: its random networks, and their best tenth."""
+        place = self.folder / f"ranking-{seed}.json"
+        if not place.exists():
+            index_NL, loss_N, _ = random_networks()
+            answers = [Answer(index_L, np.empty(0), 0.0, 0.0) for index_L in index_NL]
+            scored = compared(self.folder / f"derived-search-{seed}", answers, SUPERNET)
+            told = {answer.index_L.tobytes(): scores["cross_entropy"] for answer, scores in scored}
+            told_N = np.array([told[index_L.tobytes()] for index_L in index_NL])
+            top_N = np.argsort(loss_N)[: len(loss_N) // 10]
+            taus = {"kendall_all": kendalltau(told_N, loss_N), "kendall_top": kendalltau(told_N[top_N], loss_N[top_N])}
+            place.write_text(json.dumps({key: float(value.statistic) for key, value in taus.items()}))
+        return json.loads(place.read_text())
+
+
+def random_networks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, D) architectures of the truth's random networks, their mean test loss and their accuracy in percent, first seed."""
+    with np.load(TRUTH) as truth:
+        chosen_N = truth["kind"] == "random"
+        right_N = truth["correct"][chosen_N, 0].sum(1) / (1000 * truth["correct"].shape[2])
+        return truth["index"][chosen_N].astype(np.int64), truth["loss"][chosen_N, 0].mean(1), 100 * right_N
+
+
+def best_of(number: int, headroom: dict[str, Any]) -> float:
+    """Accuracy in percent that the best of `number` random networks has, luck taken out."""
+    _, _, accuracy_N = random_networks()
+    rng = np.random.default_rng(0)
+    best = float(np.mean([rng.choice(accuracy_N, number, replace=False).max() for _ in range(2000)]))
+    own = headroom["arch_sd"] ** 2 / headroom["observed_sd"] ** 2
+    return float(accuracy_N.mean() + own * (best - accuracy_N.mean()))
+
+
+def summary(rows: list[dict[str, Any]], rankings: list[dict[str, float]]) -> dict[str, Any]:
+    """Differences between networks of one budget and seed."""
+    by = {(row["budget_ms"], row["network"], row["seed"]): row for row in rows}
+    cells = sorted({(row["budget_ms"], row["seed"]) for row in rows})
+    budgets = sorted({budget for budget, _ in cells})
+    found: dict[str, Any] = {"budgets": len(budgets), "seeds": len({seed for _, seed in cells})}
+
+    def points(name: str, other: Callable[[float], str], one: str = "derived", figure: str = "accuracy") -> None:
+        values = [100 * (by[budget, one, seed][figure] - by[budget, other(budget), seed][figure]) for budget, seed in cells]  # fmt: skip
+        mean, low, high = t_interval(values)
+        found.update({name: mean, f"{name}_low": low, f"{name}_high": high})
+
+    def mean(budget: float, name: str, figure: str = "accuracy") -> float:
+        return float(np.mean([by[budget, name, seed][figure] for own, seed in cells if own == budget]))
+
+    best = {budget: max(PEERS, key=lambda name: mean(budget, name)) for budget in budgets}
+    for one in SEARCHES:
+        points(f"{one}_over_uniform", lambda _: "uniform", one)
+        points(f"{one}_over_best_peer", lambda budget: best[budget], one)
+        points(f"{one}_gap_over_uniform", lambda _: "uniform", one, "gap")
+        found[f"{one}_ratio"] = float(np.mean([by[budget, one, seed]["ratio"] for budget, seed in cells]))
+        found[f"{one}_search_minutes"] = max(by[budget, one, seed]["search_seconds"] for budget, seed in cells) / 60
+    for budget in budgets:
+        for name in ("uniform", *SEARCHES, *PEERS):
+            found[f"{name}_{budget:g}ms"] = 100 * mean(budget, name)
+        found |= {f"{name}_{budget:g}ms_ratio": mean(budget, name, "ratio") for name in PEERS}
+    if rankings:
+        headroom = json.loads((Path(__file__).parent / "results" / "space_headroom.json").read_text())["summary"]
+        seconds = float(np.mean([by[TRUTH_MS, "uniform", seed]["seconds"] for own, seed in cells if own == TRUTH_MS]))
+        found |= {name: float(np.mean([row[name] for row in rankings])) for name in rankings[0]}
+        for one in SEARCHES:
+            spent = float(np.mean([by[TRUTH_MS, one, seed]["search_seconds"] for own, seed in cells if own == TRUTH_MS]))  # fmt: skip
+            number = min(max(1, round(spent / seconds)), headroom["networks"])
+            found[f"{one}_random_networks"], found[f"{one}_random_best"] = number, best_of(number, headroom)
+            found[f"{one}_over_random_best"] = 100 * mean(TRUTH_MS, one) - found[f"{one}_random_best"]
+            found[f"{one}_share_of_headroom"] = 100 * (mean(TRUTH_MS, one) - mean(TRUTH_MS, "uniform")) / headroom["best_ten_over_uniform"]  # fmt: skip
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny cell; nothing is written")
+    parser.add_argument("--set", default="cifar10", choices=("cifar10", "arabic_letters"))
+    parser.add_argument("--budgets-ms", default=str(TRUTH_MS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--device", type=Path, default=None, help="a table of flex32 for this machine; default: built")
+    parser.add_argument("--folder", type=Path, default=None, help="where runs are kept; default: a temporary one")
+    options = parser.parse_args()
+    if not SHARED.exists():
+        print("skipped: the data of this benchmark is not here (../shared/data)")
+        return
+    folder = (options.folder or Path(tempfile.mkdtemp(prefix="search-value-"))).absolute()
+    pictures = folder / ("few" if options.quick else options.set)
+    if not (pictures / "metadata.csv").exists():
+        pictures.mkdir(parents=True, exist_ok=True)
+        splits = (("train", 60), ("val", 40), ("test", 20)) if options.quick else SPLITS
+        write_table(pictures, {"cifar10": cifar10, "arabic_letters": arabic_letters}[options.set](pictures, splits))
+    device = folder / "this-machine.json"
+    if options.device is not None:
+        shutil.copy(options.device, device)
+    elif not device.exists():
+        supernet(["lut", "build", "--space", SPACE, "--device", "this-machine", "--rounds", "2" if options.quick else "80", "--threads", "1", "--out", str(device)])  # fmt: skip
+    budgets = [float(text) for text in options.budgets_ms.split(",")]
+    if options.quick:
+        budgets = [quick_budget_ms(load_table(str(device)).cost(get_space(SPACE)), get_space(SPACE))]
+    cells = [Cell(folder / f"{options.set}-{budget:g}", pictures, device, budget, options) for budget in budgets]
+    rows: list[dict[str, Any]] = []
+    rankings: list[dict[str, float]] = []
+    for seed in range(1 if options.quick else options.seeds):
+        for cell in cells:
+            rows += cell.rows(seed)
+            if cell.budget_ms == TRUTH_MS and options.set == "cifar10" and not options.quick:
+                rankings.append(cell.ranking(seed))
+        found = summary(rows, rankings) | {"space": SPACE, "set": options.set}
+        print(json.dumps(found, indent=1), flush=True)
+        if not options.quick:
+            write_results("search_value" + ("" if options.set == "cifar10" else f"_{options.set}"), found, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""--task segment: the class of every pixel, and how well it is found: IoU by class, their mean, pixel accuracy, by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from supernet.commands.dense import DenseTask, shown, told, units
+from supernet.config import CommonConfig, TrainConfig
+from supernet.data import GroupedData
+from supernet.figures import NONE, Figure, figure
+from supernet.intervals import LEVEL, TOO_FEW
+from supernet.task import Task, iou, pixel_counts, segmentation
+
+Array = np.ndarray
+
+
+def _miou(counts_R3C: Array) -> Array:
+    """(…) mean over the classes that are there; NaN where none is."""
+    iou_RC = iou(counts_R3C)
+    present_R = np.isfinite(iou_RC).sum(-1)
+    return np.where(present_R > 0, np.nansum(iou_RC, -1) / np.maximum(present_R, 1), np.nan)
+
+
+def _accuracy(counts_R3C: Array) -> Array:
+    right_R, true_R = counts_R3C[..., 0, :].sum(-1), counts_R3C[..., 1, :].sum(-1)
+    return np.where(true_R > 0, right_R / np.maximum(true_R, 1), np.nan)
+
+
+def _told(value: Any, draws_R: Array, images: int, share: float = 1 - LEVEL) -> Figure:
+    """The percentile interval of the draws in which the figure is defined; "too few" below 10 images; unknown of none."""
+    draws_R = draws_R[np.isfinite(draws_R)]
+    known = np.isfinite(value) and len(draws_R) > 0
+    ends = tuple(np.percentile(draws_R, [50 * share, 100 - 50 * share])) if known else NONE
+    return figure(value, *ends) | ({"too_few": images} if 0 < images < TOO_FEW else {})
+
+
+def _gap(value_G: Array, draws_RG: Array) -> Figure:
+    """The largest difference; its ends are the largest of the pairs' own ends (Bonferroni over the pairs)."""
+    pairs = list(combinations(range(len(value_G)), 2))
+    if not pairs or not np.isfinite(value_G).all():
+        return figure(np.nan, *NONE)
+    ends = [_told(value_G[a] - value_G[b], draws_RG[:, a] - draws_RG[:, b], 0, (1 - LEVEL) / len(pairs)) for a, b in pairs]  # fmt: skip
+    value = float(np.ptp(value_G))
+    if any(end["low"] is None for end in ends):
+        return figure(value, *NONE)
+    return figure(value, max(max(e["low"], -e["high"], 0.0) for e in ends), max(max(-e["low"], e["high"]) for e in ends))  # fmt: skip
+
+
+def figures(
+    counts_N3C: Array, group_NA: Array, unit_N: Array, attributes: Mapping[str, tuple[str, ...]],
+    classes: tuple[str, ...], draws: int,
+) -> dict[str, Any]:  # fmt: skip
+    """IoU by class, mean IoU and pixel accuracy over all pixels, and by group; JSON-ready.
+
+    counts_N3C: of `pixel_counts`.  unit_N: what is drawn together.  draws: of the bootstrap that gives the intervals; 0: none.
+    A class that no pixel is of has no IoU (null). Groups are compared over the classes that each group of enough pictures has.
+    """
+    unit_N = np.unique(unit_N, return_inverse=True)[1]
+    number, classes_C = int(unit_N.max()) + 1, len(classes)
+    weights_RU = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), size=draws)
+
+    def summed(of_N: Array) -> tuple[Array, Array]:
+        """Counts (3, C) of these pictures, and of each draw (R, 3, C)."""
+        counts_UF = np.zeros((number, 3 * classes_C))
+        np.add.at(counts_UF, unit_N[of_N], counts_N3C[of_N].reshape(-1, 3 * classes_C))
+        return counts_UF.sum(0).reshape(3, -1), (weights_RU @ counts_UF).reshape(-1, 3, classes_C)
+
+    everyone = np.ones(len(unit_N), bool)
+    counts_3C, drawn_R3C = summed(everyone)
+    images_C = (counts_N3C[:, 1] > 0).sum(0)
+    own_C, own_RC, images = iou(counts_3C), iou(drawn_R3C), len(unit_N)
+    found: dict[str, Any] = {
+        "images": images,
+        "miou": _told(_miou(counts_3C), _miou(drawn_R3C), images),
+        "pixel_accuracy": _told(_accuracy(counts_3C), _accuracy(drawn_R3C), images),
+        "iou": {name: _told(own_C[c], own_RC[:, c], int(images_C[c])) for c, name in enumerate(classes)},
+        "attributes": {},
+    }
+    for column, (attribute, names) in enumerate(attributes.items()):
+        of_GN = [group_NA[:, column] == group for group in range(len(names))]
+        sums = [summed(of_N) for of_N in of_GN]
+        enough = [group for group, of_N in enumerate(of_GN) if of_N.sum() >= TOO_FEW]
+        compared_C = (
+            np.all([sums[group][0][1] > 0 for group in enough], axis=0) if enough else np.zeros(classes_C, bool)
+        )
+        told_of: dict[str, Any] = {"compared": [name for name, is_in in zip(classes, compared_C, strict=True) if is_in]}
+        for key, value_of, chosen in (("miou", _miou, compared_C), ("pixel_accuracy", _accuracy, np.ones(classes_C, bool))):  # fmt: skip
+            values = [(value_of(own[:, chosen]), value_of(drawn[..., chosen])) for own, drawn in sums]
+            told_of[key] = {name: _told(value, draws_R, int(of_N.sum())) for name, (value, draws_R), of_N in zip(names, values, of_GN, strict=True)}  # fmt: skip
+            told_of[f"{key}_gap"] = _gap(np.array([values[g][0] for g in enough]), np.array([values[g][1] for g in enough]).T)  # fmt: skip
+        told_of["iou"] = {
+            name: {c: _told(iou(own)[i], iou(drawn)[:, i], int((counts_N3C[of_N, 1, i] > 0).sum())) for i, c in enumerate(classes)}
+            for name, (own, drawn), of_N in zip(names, sums, of_GN, strict=True)
+        }  # fmt: skip
+        found["attributes"][attribute] = told_of
+    return found
+
+
+@torch.no_grad()
+def measured(
+    network: nn.Module, data: GroupedData, config: TrainConfig, task: Task, device: torch.device
+) -> dict[str, Any]:
+    """`figures` of the test pictures."""
+    network.eval()
+    counts = [
+        pixel_counts(task.predictions(network(batch.image).float()).cpu().numpy(), batch.label.cpu().numpy(), len(data.classes))
+        for batch in shown(data, data.test, task, device).epoch()
+    ]  # fmt: skip
+    return figures(np.concatenate(counts), data.test.group_NA, units(data.test), data.attributes, data.classes, config.bootstrap)  # fmt: skip
+
+
+def _lines(found: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    interval = " (95% intervals)" if config.bootstrap else ""
+    lines = [
+        f"Pixels of {found['images']:,} test images{interval}: mean IoU {told(found['miou'], 4)}, pixel accuracy {told(found['pixel_accuracy'], 4)}.",
+        "  IoU: " + ", ".join(f"{name} {told(value, 4)}" for name, value in found["iou"].items()),
+    ]
+    for attribute, own in found["attributes"].items():
+        for key, name in (("miou", "mean IoU"), ("pixel_accuracy", "pixel accuracy")):
+            groups = ", ".join(f"{group} {told(value, 4)}" for group, value in own[key].items())
+            lines.append(f"  {attribute}: {name} {groups}; gap {told(own[f'{key}_gap'], 4)}")
+        if len(own["compared"]) < len(found["iou"]):
+            lines.append(f"  {attribute}: mean IoU is over the classes that each group of 10 images or more has: {', '.join(own['compared']) or 'none'}.")  # fmt: skip
+    return lines
+
+
+def _task(data: GroupedData, config: CommonConfig) -> Task:
+    return segmentation(len(data.classes))
+
+
+SEGMENT = DenseTask(
+    name="segment",
+    words="finds the class of each pixel",
+    score="miou",
+    told=lambda value: f"mean IoU {value:.4f}",
+    options=frozenset({"mask_col", "mask_classes"}),
+    task=_task,
+    pictures=lambda data: data,
+    measured=measured,
+    lines=_lines,
+    output=lambda config: {"output": "logits of each pixel's classes"},
+)
