@@ -2,6 +2,7 @@
 
     python benchmarks/search_value.py --folder DIR                     # flex32 at .13 ms, 5 seeds; goes on where it was
     python benchmarks/search_value.py --folder DIR --budgets-ms .08,.13,.25 --set arabic_letters
+    python benchmarks/search_value.py --folder DIR --anew halving     # only these networks; the others' rows stay as results/ has them
     python benchmarks/search_value.py --quick                          # a tiny cell, a smoke test; nothing written
 
 A table of the space is built on this machine. For each budget and seed `search` derives a network, by default settings (`derived`), by a supernet whose losses
@@ -34,7 +35,7 @@ import numpy as np
 from command_runs import finished
 from onnx_time import milliseconds
 from public_sets import SHARED, arabic_letters, cifar10, write_table
-from results_io import write_results
+from results_io import read_records, read_results, write_results
 from scipy.stats import kendalltau
 from space_headroom import pictures_of, quick_budget_ms, trained_network
 from t_interval import t_interval
@@ -130,18 +131,27 @@ class Cell:
         )  # fmt: skip
 
     def rows(self, seed: int) -> list[dict[str, Any]]:
-        """Every network of a seed."""
+        """Every network of a seed. Raises SystemExit where rows are to stay and the hand-made network is now another one."""
+        if anew := self.options.anew:
+            kept = [row for row in read_records(file_name(self.options)) if (row["seed"], row["budget_ms"]) == (seed, self.budget_ms)]  # fmt: skip
+            if tuple(next(row["ops"] for row in kept if row["network"] == "uniform")) != self.uniform:
+                raise SystemExit("by this table another network is the hand-made one, so no row can stay: leave --anew out")  # fmt: skip
+            found = [self.searched(name, seed) for name in anew]
+            return [row for row in kept if row["network"] not in anew] + [{**row, "seed": seed, "budget_ms": self.budget_ms} for row in found]  # fmt: skip
         peers = peers_of(self.folder / "peers.json", self.path(self.uniform), self.shape, len(self.data.classes))
         found = [{"network": "uniform", "ops": self.uniform, "ratio": 1.0} | self.training("uniform", seed, lambda: self.path(self.uniform))]  # fmt: skip
-        for name in SEARCHES:
-            report = self.search(name, seed)
-            ops = tuple(report["derived"]["ops"])
-            row = {"network": name, "ops": ops, "ratio": self.ratio(name, seed, ops), "search_seconds": report["cpu_seconds"]}  # fmt: skip
-            found.append(row | self.training("-".join(ops), seed, lambda ops=ops: self.path(ops)))
+        found += [self.searched(name, seed) for name in SEARCHES]
         for family, (name, times) in peers.items():
             build = partial(PEERS[family][name], self.shape[1], len(self.data.classes))
             found.append({"network": family, "member": name, "ratio": times} | self.training(name, seed, build))
         return [{**row, "seed": seed, "budget_ms": self.budget_ms} for row in found]
+
+    def searched(self, name: str, seed: int) -> dict[str, Any]:
+        """A search's network."""
+        report = self.search(name, seed)
+        ops = tuple(report["derived"]["ops"])
+        row = {"network": name, "ops": ops, "ratio": self.ratio(name, seed, ops), "search_seconds": report["cpu_seconds"]}  # fmt: skip
+        return row | self.training("-".join(ops), seed, lambda: self.path(ops))
 
     def ratio(self, name: str, seed: int, ops: tuple[str, ...]) -> float:
         """A network's measured time over the hand-made one's."""
@@ -164,6 +174,11 @@ class Cell:
             taus = {"kendall_all": kendalltau(told_N, loss_N), "kendall_top": kendalltau(told_N[top_N], loss_N[top_N])}
             place.write_text(json.dumps({key: float(value.statistic) for key, value in taus.items()}))
         return json.loads(place.read_text())
+
+
+def file_name(options: argparse.Namespace) -> str:
+    """Of the results."""
+    return "search_value" + ("" if options.set == "cifar10" else f"_{options.set}")
 
 
 def random_networks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -228,6 +243,7 @@ def main() -> None:
     parser.add_argument("--set", default="cifar10", choices=("cifar10", "arabic_letters"))
     parser.add_argument("--budgets-ms", default=str(TRUTH_MS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--anew", type=lambda text: text.split(","), default=[], help=f"some of {', '.join(SEARCHES)}")
     parser.add_argument("--device", type=Path, default=None, help="a table of flex32 for this machine; default: built")
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept; default: a temporary one")
     options = parser.parse_args()
@@ -251,15 +267,17 @@ def main() -> None:
     cells = [Cell(folder / f"{options.set}-{budget:g}", pictures, device, budget, options) for budget in budgets]
     rows: list[dict[str, Any]] = []
     rankings: list[dict[str, float]] = []
+    if options.anew and "kendall_all" in (last := read_results(file_name(options))["summary"]):
+        rankings = [{key: last[key] for key in ("kendall_all", "kendall_top")}]
     for seed in range(1 if options.quick else options.seeds):
         for cell in cells:
             rows += cell.rows(seed)
-            if cell.budget_ms == TRUTH_MS and options.set == "cifar10" and not options.quick:
+            if cell.budget_ms == TRUTH_MS and options.set == "cifar10" and not (options.quick or options.anew):
                 rankings.append(cell.ranking(seed))
         found = summary(rows, rankings) | {"space": SPACE, "set": options.set}
         print(json.dumps(found, indent=1), flush=True)
-        if not options.quick:
-            write_results("search_value" + ("" if options.set == "cifar10" else f"_{options.set}"), found, rows)
+        if not options.quick and (not options.anew or seed == options.seeds - 1):  # rows that stay are read for each seed
+            write_results(file_name(options), found, rows)
 
 
 if __name__ == "__main__":
