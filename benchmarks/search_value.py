@@ -276,7 +276,8 @@ def main() -> None:
                 rankings.append(cell.ranking(seed))
         found = summary(rows, rankings) | {"space": SPACE, "set": options.set}
         print(json.dumps(found, indent=1), flush=True)
-        if not options.quick and (not options.anew or seed == options.seeds - 1):  # rows that stay are read for each seed
+        last = seed == options.seeds - 1
+        if not options.quick and (last or not options.anew):  # rows that stay are read for each seed
             write_results(file_name(options), found, rows)
 
 
