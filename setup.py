@@ -25,7 +25,7 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    license_files=["LICENSE", "supernet/data/LICENSE-writers.txt"],
+    license_files=["LICENSE", "supernet/data/LICENSE-fashion.txt", "supernet/data/LICENSE-writers.txt"],
     python_requires=">=3.11",
     classifiers=["Programming Language :: Python :: 3.11"],  # what CI tests
     packages=find_packages(include=["supernet*", "latency_luts*"]),

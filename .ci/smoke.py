@@ -58,7 +58,7 @@ QUICK = {
 }
 # no benchmarks: they make what is shipped (tables, data, a card, pictures), or are a part of another script
 MAKERS = {
-    "make_mcu_table", "make_tables", "make_transfer_sources", "make_writers", "truth_card", "plot_latency_fidelity", "plot_quality",
+    "make_fashion", "make_mcu_table", "make_tables", "make_transfer_sources", "make_writers", "truth_card", "plot_latency_fidelity", "plot_quality",
     "search_speed_child",
 }  # fmt: skip
 NEED_SHARED = {

@@ -42,10 +42,7 @@ def fashion(folder: Path, source: Path, splits: Splits) -> list[list[str]]:
     rows, first = [], 0
     for split, number in splits:
         part = "t10k" if split == "test" else "train"
-        image_NHW = np.frombuffer(gzip.decompress((source / f"{part}-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)  # fmt: skip
-        label_N = np.frombuffer(
-            gzip.decompress((source / f"{part}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
-        )
+        image_NHW, label_N = fashion_arrays(source, part)
         start = 0 if split == "test" else first
         for n in range(start, start + number):
             name, label = f"{split}{n}.png", CLOTHES[label_N[n]]
@@ -53,6 +50,12 @@ def fashion(folder: Path, source: Path, splits: Splits) -> list[list[str]]:
             rows.append([name, label, "other" if label in ("sandal", "sneaker", "bag", "boot") else "body", split])
         first += number
     return rows
+
+
+def fashion_arrays(source: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 28, 28) uint8 and (N,) uint8 of `train` or `t10k`, from IDX files packed with gzip."""
+    images, labels = (gzip.decompress((source / f"{part}-{kind}-ubyte.gz").read_bytes()) for kind in ("images-idx3", "labels-idx1"))  # fmt: skip
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
 
 
 def arabic_letters(folder: Path, splits: Splits) -> list[list[str]]:

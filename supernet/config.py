@@ -32,7 +32,7 @@ _TEMPERATURE = (_DIFFERENTIABLE, needs("relaxation", "gumbel", "gumbel-top2", "s
 _TAUGHT = Needs("teacher", lambda run: run is not None, "it is for --teacher")
 _SAM = Needs("sam", lambda rho: rho is not None, "it needs --sam RHO")
 _BOPS = Needs("max_bops", lambda limit: limit is not None, "it is for --max-bops")
-_TABULAR = needs_other("data", "writers", "mnist", "qmnist", "celeba")
+_TABULAR = needs_other("data", "writers", "fashion", "mnist", "qmnist", "celeba")
 
 LIMITS = {"macs": "max_macs", "params": "max_params", "peak_memory": "max_sram_kb", "weights": "max_flash_kb",
           "input": "max_input_kb", "bops": "max_bops", "energy": "max_mj"}  # fmt: skip

@@ -103,4 +103,4 @@ def test_unknown_sets_and_fixed_columns_are_refused() -> None:
 
 
 def test_every_set_of_the_table_is_covered_here() -> None:
-    assert set(DATASETS) == {"writers", "mnist", "qmnist", "celeba"}
+    assert set(DATASETS) == {"writers", "fashion", "mnist", "qmnist", "celeba"}

@@ -1,4 +1,4 @@
-"""The embedded digits by two groups of writers, and files of their form."""
+"""The embedded data: digits by two groups of writers and files of their form, and clothes."""
 
 from __future__ import annotations
 
@@ -95,3 +95,22 @@ def test_writers_files_that_are_no_npz_are_refused(tmp_path: Path, content: byte
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"not a readable .npz"):
         load_data(f"writers:{tmp_path / 'x.npz'}")
+
+
+def test_the_embedded_fashion_is_small_balanced_licensed_and_has_no_groups() -> None:
+    folder = resources.files("supernet.data")
+    assert len((folder / "fashion.npz").read_bytes()) < 7e6
+    assert "MIT" in (folder / "LICENSE-fashion.txt").read_text()
+    data = load_data("fashion")
+    assert [len(split) for split in (data.train, data.val, data.test)] == [8000, 2000, 4000]
+    assert all(set(np.bincount(split.label_N)) == {len(split) // 10} for split in (data.train, data.val, data.test))
+    assert data.by_class and data.attributes == {"class": data.classes} and data.repeats.contradiction is None
+    with (folder / "fashion.npz").open("rb") as stream, np.load(stream) as arrays:
+        assert not set(arrays["train_index"]) & set(arrays["val_index"])
+
+
+def test_fashion_takes_no_path_and_no_columns() -> None:
+    with pytest.raises(UserError, match="fashion takes no path"):
+        load_data("fashion:somewhere")
+    with pytest.raises(UserError, match="fashion"):
+        load_data("fashion", label_col="kind")

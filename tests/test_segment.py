@@ -150,6 +150,8 @@ def test_classes_must_be_said_and_a_set_of_files_needs_masks(tmp_path: Path, dig
     for classes, told in ((None, "needs --mask-classes"), ("a,a", "different names"), ("1", "different names")):
         with pytest.raises(UserError, match=told):
             load_data(str(path), masks=Masks(classes=classes), progress=False)
+    with pytest.raises(UserError, match="fashion has no masks"):
+        load_data("fashion", masks=Masks(), progress=False)
     with pytest.raises(UserError, match="masks of its own"):
         load_data(digits, masks=Masks(classes="2"), progress=False)
     (path / "metadata.csv").write_text("file_name,group\n0.png,a\n")

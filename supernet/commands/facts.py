@@ -15,7 +15,11 @@ from supernet.report.facts import Data, Layer, Table
 from supernet.report.words import percent
 from supernet.spaces import SearchSpace
 
-LICENCES = {"writers": "CC BY-SA 3.0", "mnist": "CC BY-SA 3.0"}  # of the data sets whose sources state one
+LICENCES = {
+    "writers": "CC BY-SA 3.0",
+    "mnist": "CC BY-SA 3.0",
+    "fashion": "MIT",
+}  # of the data sets whose sources state one
 
 
 def data_facts(config: CommonConfig, data: GroupedData) -> Data:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
---data: writers (shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR. Of your own images (docs/data.md)
+--data: writers, fashion (both shipped), writers:FILE.npz, mnist:DIR, qmnist:DIR, celeba:DIR. Of your own images (docs/data.md)
   a folder or CSV file with labels and groups, a folder for each class, a .zip of either, parquet.
 --fairness: accuracy_parity, demographic_parity, equal_opportunity, equalized_odds, loss_parity, worst_group_accuracy,
   unfairness, accuracy_ratio or mmd. It may say how groups are aggregated (difference, mean, sum, ratio, worst, square)

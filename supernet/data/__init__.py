@@ -73,7 +73,7 @@ def load_data(
     masks: Masks | None = None,
     progress: bool = True,
 ) -> GroupedData:
-    """Reads a data set: `writers`, `writers:FILE`, `mnist:ROOT`, `qmnist:ROOT`, `celeba:ROOT`, a folder or a CSV file.
+    """Reads a data set: `writers`, `fashion`, `writers:FILE`, `mnist:ROOT`, `qmnist:ROOT`, `celeba:ROOT`, a folder or a CSV file.
 
     `group_mix` ("student=0.05") draws the largest training subset with these shares, `class_mix` ("longtail=100") one whose classes fall off
     exponentially (only one of the two), `max_train` caps it, `max_eval`

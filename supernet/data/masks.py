@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
+from supernet.data import digits
 from supernet.data.decode import named
 from supernet.data.grouped import GroupedData, ImageFile, Part, Source, Split
 from supernet.data.pictures import opened
@@ -68,7 +69,8 @@ def is_masked(source: Source) -> bool:
 
 def class_names(masks: Masks, source: Source) -> tuple[str, ...]:
     """The classes of the pixels. Raises UserError where none are given or needed."""
-    if isinstance(next(iter(source.parts.values())).images, list) and not is_masked(source):
+    built_in = isinstance(next(iter(source.parts.values())).images, np.ndarray) and source.classes == digits.CLASSES
+    if not is_masked(source) and not built_in:
         raise UserError(f"{source.name} has no masks: --task segment takes a table with masks, or digits.")
     if not is_masked(source):
         if masks != Masks():

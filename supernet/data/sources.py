@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from supernet.data import celeba, folder, mnist, writers
+from supernet.data import celeba, fashion, folder, mnist, writers
 from supernet.data.grouped import Columns, Source
 from supernet.errors import UserError, nearest
 
 DATASETS: dict[str, Callable[[str, Columns], Source]] = {
     "writers": writers.load,
+    "fashion": fashion.load,
     "mnist": mnist.load_mnist,
     "qmnist": mnist.load_qmnist,
     "celeba": celeba.load,
