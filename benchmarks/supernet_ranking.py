@@ -1,6 +1,7 @@
 """What foretells how good a network is when it is trained alone, at what cost? Ways to train a supernet, and short trainings, on a known truth.
 
     python benchmarks/supernet_ranking.py --folder DIR [--seeds 5] [--seconds 180]   # goes on where it was
+    python benchmarks/supernet_ranking.py --folder DIR --ways one_path,sandwich      # only these; the rows of the others stay as results/ has them
     python benchmarks/supernet_ranking.py --quick                                    # two tiny supernets; nothing written
 
 truth/cifar_flex32.npz has 100 random networks of one measured time, each trained alone. Every way sees the same 8,000 pictures of CIFAR-10, trains for --seconds of
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 from public_sets import SHARED, cifar10, write_table
-from results_io import write_results
+from results_io import read_records, write_results
 from scipy.stats import kendalltau
 from search_value import SPACE, SPLITS, TRUTH_MS, random_networks
 from space_headroom import quick_budget_ms, trained_network
@@ -193,6 +194,7 @@ WAYS: dict[str, Callable[[SearchConfig, Problem, float, np.ndarray], np.ndarray]
     "few_shot": few_shot,
 }
 EPOCHS = (1, 2)
+ALL_WAYS = [*WAYS, *(f"scratch_{epochs}" for epochs in EPOCHS)]
 
 
 def tested_on_val(place: Path, pictures: Path) -> Path:
@@ -247,13 +249,15 @@ def rows_of(options: argparse.Namespace, folder: Path, device: Path, pictures: P
     """All runs so far, after each."""
     place = folder / "runs.jsonl"
     rows = [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+    if options.ways != ALL_WAYS:
+        rows += [row for row in read_records("supernet_ranking") if row["way"] not in options.ways]
     done = {(row["way"], row["seed"]) for row in rows}
     index_ND, loss_N, accuracy_N = random_networks()
     if options.quick:
         index_ND, loss_N, accuracy_N = index_ND[:4], loss_N[:4], accuracy_N[:4]
     cost = load_table(str(device)).cost(get_space(SPACE))
     budget_ms = quick_budget_ms(cost, get_space(SPACE)) if options.quick else TRUTH_MS
-    ways = {"one_path": WAYS["one_path"], "few_shot": WAYS["few_shot"]} if options.quick else WAYS
+    ways = {name: run for name, run in WAYS.items() if name in (("one_path", "few_shot") if options.quick else options.ways)}  # fmt: skip
     for seed in range(1 if options.quick else options.seeds):
         for way, run in ways.items():
             if (way, seed) in done:
@@ -269,7 +273,7 @@ def rows_of(options: argparse.Namespace, folder: Path, device: Path, pictures: P
             with place.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             yield rows
-    for epochs in () if options.quick else EPOCHS:
+    for epochs in [number for number in EPOCHS if f"scratch_{number}" in options.ways and not options.quick]:
         told_N, seconds = scratch(
             folder, tested_on_val(folder / "tested-on-val", pictures), index_ND[: options.networks], epochs
         )
@@ -283,6 +287,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two tiny supernets; nothing is written")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=180, help="of one core for each supernet")
+    parser.add_argument("--ways", type=lambda text: text.split(","), default=ALL_WAYS)
     parser.add_argument("--networks", type=int, default=40, help="of the truth that are trained shortly")
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept; default: a temporary one")
     options = parser.parse_args()
