@@ -25,6 +25,7 @@ class Task:
     made:        (batch, step) → what the network is shown, and as its label what is true of it; None: the batch as it is
     scores:      (predictions (N, outputs), labels (N,)) → scores by name. None: the predictions are probabilities of classes, whose
                  scores are by group, and which the fairness notions speak of; no notion speaks of other tasks yet
+    loss_name:   short, for the line of progress
     """
 
     outputs: int
@@ -32,6 +33,7 @@ class Task:
     predictions: Callable[[Tensor], Tensor]
     scores: Callable[[np.ndarray, np.ndarray], dict[str, float]] | None = None
     made: Callable[[Batch, int], Batch] | None = None
+    loss_name: str = "ce"
 
 
 def probabilities(output: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def denoising(channels: int, sigma: float) -> Task:
     def scores(output_NCHW: np.ndarray, noise_NCHW: np.ndarray) -> dict[str, float]:
         return {"psnr": float(psnr(sigma / 255 * (output_NCHW - noise_NCHW)).mean())}
 
-    return Task(channels, loss, lambda output: output, scores, made)
+    return Task(channels, loss, lambda output: output, scores, made, "mse")
 
 
 def segmentation(classes: int) -> Task:

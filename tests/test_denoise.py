@@ -191,3 +191,10 @@ def test_what_is_of_classifiers_alone_is_refused(
     ):
         assert "for classifiers" in refused(command, capsys)
     assert not Path(out).exists()
+
+
+def test_both_commands_leave_a_page_with_their_figures_and_pictures(trained: Path, searched: Path) -> None:
+    search, training = ((folder / "report.html").read_text() for folder in (searched, trained))
+    assert "Compared networks" in search and "built by hand" in search
+    assert "PSNR with the noise, dB" in training and "By writer" in training and "Loss, training" in training
+    assert training.count("data:image/jpeg") == 3 * 6

@@ -206,6 +206,7 @@ def test_the_training_knows_its_task_and_goes_on_to_the_same_network(
     found = json.loads((whole / "report.json").read_text())
     assert found["task"] == "segment" and set(found["metrics"]["iou"]) == {"background", *"0123456789"}
     assert set(found["metrics"]["attributes"]["writer"]["miou"]) == {"employee", "student"}
+    assert "By class" in (whole / "report.html").read_text()
     image = {"input": np.zeros((1, 1, 32, 32), np.float32)}
     assert onnxruntime.InferenceSession(str(whole / "model.onnx")).run(None, image)[0].shape == (1, 11, 32, 32)
     with monkeypatch.context() as patch:

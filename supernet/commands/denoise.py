@@ -13,7 +13,7 @@ from torch import nn
 from supernet.commands.dense import DenseTask, shown, told, units
 from supernet.config import CommonConfig, TrainConfig
 from supernet.data import GroupedData
-from supernet.data.grouped import Split
+from supernet.data.grouped import Batch, Split
 from supernet.fairness import NOTIONS
 from supernet.figures import NONE, figure, rates
 from supernet.gap_intervals import gap_interval
@@ -85,6 +85,12 @@ def _task(data: GroupedData, config: CommonConfig) -> Task:
     return denoising(data.channels, config.noise_sigma)
 
 
+def _drawn(data: GroupedData, batch: Batch, output: torch.Tensor, config: CommonConfig) -> tuple[np.ndarray, ...]:
+    noise = config.noise_sigma / 255
+    shown = (batch.image, batch.image - noise * output, batch.image - noise * batch.label)
+    return tuple((255 * picture.clamp(0, 1)).round().byte().cpu().numpy() for picture in shown)
+
+
 DENOISE = DenseTask(
     name="denoise",
     words="removes noise",
@@ -96,4 +102,6 @@ DENOISE = DenseTask(
     measured=measured,
     lines=_lines,
     output=lambda config: {"output": "noise / sigma", "noise_sigma": f"{config.noise_sigma:g}"},
+    drawn=_drawn,
+    strip="with noise, restored, as it was",
 )

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from supernet.closer import thumbnail
 from supernet.command_line import to_file
 from supernet.config import CommonConfig, TrainConfig
 from supernet.data import Batches, GroupedData
-from supernet.data.grouped import Split
+from supernet.data.grouped import Batch, Split
+from supernet.data.masks import at
 from supernet.engine import distributed
 from supernet.errors import UserError
 from supernet.options import flag
@@ -25,7 +27,8 @@ SHARED = {
     "resume", "compute_device", "precision", "log_to", "threads",
 }  # fmt: skip
 SEARCH = SHARED | {"space", "warmup_epochs", "candidates", "eval_images", "max_params", "max_macs", "accept_poor_table"}
-TRAIN = SHARED | {"arch", "opt", "ema_decay", "warmup_steps", "export", "bootstrap"}
+TRAIN = SHARED | {"arch", "opt", "ema_decay", "warmup_steps", "export", "bootstrap", "images"}
+SAMPLES = 6  # pictures in the report
 Measured = Callable[[nn.Module, GroupedData, TrainConfig, Task, torch.device], dict[str, Any]]
 
 
@@ -43,6 +46,8 @@ class DenseTask:
     measured: of the test pictures, JSON-ready
     lines:    what the terminal shows of that
     output:   what the ONNX file says of its output
+    drawn:    (data, batch, the network's output) → the pictures of a row, each (B, K, H, W) uint8
+    strip:    what they are, from left to right
     """
 
     name: str
@@ -55,6 +60,8 @@ class DenseTask:
     measured: Measured
     lines: Callable[[Mapping[str, Any], TrainConfig], list[str]]
     output: Callable[[CommonConfig], dict[str, str]]
+    drawn: Callable[[GroupedData, Batch, torch.Tensor, CommonConfig], tuple[np.ndarray, ...]]
+    strip: str
 
     def check_options(self, given: Collection[str], known: Collection[str]) -> None:
         """Raises UserError for an option that was given and is of other tasks alone, and under torchrun."""
@@ -82,6 +89,17 @@ def score(network: nn.Module, batches: Iterable[Any], task: Task, name: str) -> 
     found = [(task.predictions(network(batch.image).float()).cpu(), batch.label.cpu()) for batch in batches]
     output, label = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
     return task.scores(output, label)[name]
+
+
+@torch.no_grad()
+def samples(network: nn.Module, data: GroupedData, task: Task, device: torch.device, dense: DenseTask, config: CommonConfig) -> list[list[dict[str, str]]]:  # fmt: skip
+    """Of the first test pictures: rows of data URIs with their words."""
+    network.eval()
+    few = at(data.test, np.arange(min(SAMPLES, len(data.test))))
+    (batch,) = shown(data, few, task, device).epoch()
+    pictures = dense.drawn(data, batch, network(batch.image).float(), config)
+    told = dense.strip.split(", ")
+    return [[{"src": thumbnail(own[n]), "told": word} for word, own in zip(told, pictures, strict=True)] for n in range(len(few))]  # fmt: skip
 
 
 def told(value: Mapping[str, Any], digits: int) -> str:

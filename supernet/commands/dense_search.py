@@ -25,6 +25,7 @@ from supernet.errors import UserError
 from supernet.options import check_effect
 from supernet.problem import Problem
 from supernet.program import called
+from supernet.report import write_dense_report
 from supernet.schema import write_json
 from supernet.scoring import CALIBRATION_BATCHES, compared_images
 
@@ -62,18 +63,20 @@ def search(config: SearchConfig, given: Collection[str]) -> None:
             folder.path / CONTROL / "derived.json"
         )
         told = f"Control, to see what the search is worth: {called('train')} --arch {folder.path / CONTROL}"
+    lines = [
+        f"Predicted latency on {arch.device}: {best['ms']:.4g} ms of {problem.budget_ms:g} ms.",
+        f"On search-val with the supernet's weights: {dense.told(best[dense.score])}, the network one would build by hand "
+        f"{dense.told(by_hand[dense.score])}. Retrain to know the true numbers.",
+    ]
     facts = {
-        "schema_version": 1, "command": "search", "task": dense.name, "name": folder.path.name, "asked": asdict(config),
+        "schema_version": 1, "command": "search", "task": dense.name, "name": folder.path.name, "folder": str(folder.path), "asked": asdict(config), "told": [*lines, told],
         "notes": list(problem.notes), "budget_ms": problem.budget_ms, "candidates": rows, "history": folder.rows(),
         "seconds": {"total": time.monotonic() - started}, **folder.circumstances(),
     }  # fmt: skip
-    write_json(folder.path / "report.json", facts)
+    write_dense_report(folder.path, facts)
+    following = f"Next: {called('train')} --arch {folder.path / 'derived.json'}"
     print(
-        f"Derived: {' '.join(arch.ops)}\n"
-        f"Predicted latency on {arch.device}: {best['ms']:.4g} ms of {problem.budget_ms:g} ms.\n"
-        f"On search-val with the supernet's weights: {dense.told(best[dense.score])}, the network one would build by hand "
-        f"{dense.told(by_hand[dense.score])}. Retrain to know the true numbers.\n"
-        f"Next: {called('train')} --arch {folder.path / 'derived.json'}\n{told}"
+        "\n".join((f"Derived: {' '.join(arch.ops)}", *lines, following, told, f"Report: {folder.path / 'report.html'}"))
     )
 
 

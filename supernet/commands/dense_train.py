@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from supernet.commands.dense import TRAIN, DenseTask
+from supernet.commands.dense import TRAIN, DenseTask, samples
 from supernet.commands.dense_tasks import TASKS
 from supernet.commands.inherited import class_names, find_architecture, inherit
 from supernet.commands.opening import check, open_run
@@ -26,7 +26,7 @@ from supernet.models import DERIVED, save_model
 from supernet.network import build_network
 from supernet.options import check_effect
 from supernet.program import called
-from supernet.schema import write_json
+from supernet.report import write_dense_report
 from supernet.spaces.architecture import Architecture
 
 
@@ -85,15 +85,17 @@ def train(options: argparse.Namespace, dense: DenseTask) -> None:
     found = dense.measured(trained, data, config, task, device)
     files = _exported(config, dense, arch, trained, folder.path)
     macs, params = count(trained, 1, data.channels, data.resolution, data.resolution)
+    lines = dense.lines(found, config)
+    shown = samples(trained, data, task, device, dense, config) if config.images else []
     facts = {
-        "schema_version": 1, "command": "train", "task": dense.name, "name": folder.path.name, "asked": asdict(config),
-        "notes": notes, "metrics": found, "files": files, "predicted_ms": arch.predicted_ms, "budget_ms": arch.budget_ms,
+        "schema_version": 1, "command": "train", "task": dense.name, "name": folder.path.name, "folder": str(folder.path), "asked": asdict(config),
+        "notes": notes, "metrics": found, "samples": shown, "samples_told": f"Each row: {dense.strip}.", "files": files, "predicted_ms": arch.predicted_ms, "budget_ms": arch.budget_ms,
         "macs": macs, "params": params, "ops": list(arch.ops), "history": folder.rows(),
         "seconds": {"total": time.monotonic() - started}, **folder.circumstances(),
     }  # fmt: skip
-    write_json(folder.path / "report.json", facts)
-    print("\n".join((*dense.lines(found, config), *(f"{name}: {told}" for name, told in files.items()))))
-    print(f"Report: {folder.path / 'report.json'}")
+    write_dense_report(folder.path, facts)
+    print("\n".join((*lines, *(f"{name}: {told}" for name, told in files.items()))))
+    print(f"Report: {folder.path / 'report.html'}")
 
 
 def _exported(

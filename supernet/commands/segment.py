@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from colorsys import hsv_to_rgb
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from supernet.commands.dense import DenseTask, shown, told, units
 from supernet.config import CommonConfig, TrainConfig
 from supernet.data import GroupedData
+from supernet.data.grouped import Batch
 from supernet.figures import NONE, Figure, figure
 from supernet.intervals import LEVEL, TOO_FEW
 from supernet.task import Task, iou, pixel_counts, segmentation
@@ -134,6 +136,21 @@ def _task(data: GroupedData, config: CommonConfig) -> Task:
     return segmentation(len(data.classes))
 
 
+def _drawn(data: GroupedData, batch: Batch, output: torch.Tensor, config: CommonConfig) -> tuple[np.ndarray, ...]:
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
+    picture = (255 * (batch.image.cpu() * std + mean).clamp(0, 1)).round().byte().numpy()
+    masks = (output.argmax(1).cpu().numpy(), batch.label.cpu().numpy())
+    return (picture, *(_coloured(mask, len(data.classes)) for mask in masks))
+
+
+def _coloured(mask_BHW: Array, classes: int) -> Array:
+    """(B, 3, H, W): hues around the circle, the first class black, what is ignored grey."""
+    colours = [(0, 0, 0), *(tuple(round(255 * v) for v in hsv_to_rgb(k / (classes - 1), 0.8, 1.0)) for k in range(classes - 1))]  # fmt: skip
+    palette = np.full((256, 3), 128, np.uint8)
+    palette[:classes] = colours
+    return palette[mask_BHW].transpose(0, 3, 1, 2)
+
+
 SEGMENT = DenseTask(
     name="segment",
     words="finds the class of each pixel",
@@ -145,4 +162,6 @@ SEGMENT = DenseTask(
     measured=measured,
     lines=_lines,
     output=lambda config: {"output": "logits of each pixel's classes"},
+    drawn=_drawn,
+    strip="picture, found, true mask",
 )

@@ -164,8 +164,9 @@ class Retraining:
         return f"epoch {row['epoch']}/{self.config.epochs}: search-val {told}"
 
     def line(self, step: int, means: Means) -> str:
-        what = "ce" if self.distance.network is None else "distance"
-        return f"{what} {means['cross_entropy']:.3f} gap {signed(worst_gap(self.objective.estimate_A()))}"
+        what = self.task.loss_name if self.distance.network is None else "distance"
+        gap = f" gap {signed(worst_gap(self.objective.estimate_A()))}" if self.task.scores is None else ""
+        return f"{what} {means['cross_entropy']:.3f}{gap}"
 
     def rest(self) -> dict[str, Any]:
         course, optimizer = self.course.state, self.optimizer.state_dict()

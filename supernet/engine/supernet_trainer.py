@@ -173,12 +173,13 @@ class SupernetTrainer:
     def line(self, step: int, means: Means) -> str:
         """The row in one short line."""
         found = self.row(step, means)
-        gap = worst_gap(found[f"gap_{name}"] for name in self.data.attributes)
-        what = "ce" if self.distance.network is None else "distance"
+        gaps = [found[f"gap_{name}"] for name in self.data.attributes]
+        gap = f" gap {signed(worst_gap(gaps))}" if gaps else ""
+        what = self.task.loss_name if self.distance.network is None else "distance"
         sized = self.sized_by
         short, unit = ("lat", "ms") if sized == "latency" else (sized, sized)
         return (
-            f"{found['phase']} {what} {found['cross_entropy']:.2f} gap {signed(gap)} "
+            f"{found['phase']} {what} {found['cross_entropy']:.2f}{gap} "
             f"{found[f'expected_{sized}']:.3g} {unit} λ_{short} {found.get(f'lambda_{sized}', 0):.2f}"
         )
 

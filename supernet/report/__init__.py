@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from latency_luts.files import write_whole
 from supernet.report import words
 from supernet.report.card import model_card
+from supernet.report.dense import dense_view
 from supernet.report.facts import Facts, TrainFacts, facts_of
 from supernet.report.script import POLICY
 from supernet.report.views import view
@@ -41,6 +42,14 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
     for name, text in pages.items():
         write_whole(folder / name, text.encode())
     write_json(folder / "report.json", content)  # the last file of a run: it is there, so the run is finished
+
+
+def write_dense_report(folder: Path, content: dict[str, Any]) -> None:
+    """Writes report.html and report.json of a task whose network gives pictures. Raises as `write_report` does."""
+    facts = json.loads(json.dumps(content, allow_nan=False))
+    text = _PAGES.get_template("dense.html").render({"policy": POLICY, **dense_view(facts)})
+    write_whole(folder / "report.html", text.encode())
+    write_json(folder / "report.json", content)
 
 
 def render(content: dict[str, Any]) -> str:

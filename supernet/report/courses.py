@@ -53,6 +53,13 @@ def train_curves(rows: Rows, number: str, distilled: bool) -> Iterable[Content]:
     yield from _curve(f"Soft {number}, training", note, _lines(rows, _gaps(rows)), zero=True)
 
 
+def dense_curves(rows: Rows, names: Mapping[str, str]) -> Iterable[Content]:
+    """Loss of a task whose network gives pictures, and the score of search-val that `names` has a name for."""
+    yield from _curve("Loss, training", "Mean of each epoch.", _lines(rows, {"loss": "cross_entropy"}))
+    for key, name in names.items():
+        yield from _curve(f"{words.capital(name)}, search-val", "After each epoch.", _lines(rows, {name: f"val_{key}"}))
+
+
 def _curve(title: str, note: str, series: Mapping[str, plots.Points], **more: Any) -> Iterable[Content]:
     if series:
         yield {"title": title, "note": note, "chart": plots.curves(title, series, **more)}
