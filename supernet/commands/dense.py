@@ -25,7 +25,7 @@ SHARED = {
     "resume", "compute_device", "precision", "log_to", "threads",
 }  # fmt: skip
 SEARCH = SHARED | {"space", "warmup_epochs", "candidates", "eval_images", "max_params", "max_macs", "accept_poor_table"}
-TRAIN = SHARED | {"arch", "opt", "ema_decay", "warmup_steps", "export", "bootstrap"}
+TRAIN = SHARED | {"arch", "opt", "ema_decay", "warmup_steps", "export"}
 Measured = Callable[[nn.Module, GroupedData, TrainConfig, Task, torch.device], dict[str, Any]]
 
 

@@ -13,6 +13,7 @@ from supernet.alpha.warmup import begin
 from supernet.commands.dense import SEARCH, DenseTask, score, shown
 from supernet.commands.dense_tasks import TASKS
 from supernet.commands.described import derived_architecture
+from supernet.commands.search_words import latency_words
 from supernet.commands.setting import prepare
 from supernet.config import CONTROL, SearchConfig, with_epochs
 from supernet.data.masks import at
@@ -70,7 +71,7 @@ def search(config: SearchConfig, given: Collection[str]) -> None:
     write_json(folder.path / "report.json", facts)
     print(
         f"Derived: {' '.join(arch.ops)}\n"
-        f"Predicted latency on {arch.device}: {best['ms']:.4g} ms of {problem.budget_ms:g} ms.\n"
+        f"{latency_words(arch)}.\n"
         f"On search-val with the supernet's weights: {dense.told(best[dense.score])}, the network one would build by hand "
         f"{dense.told(by_hand[dense.score])}. Retrain to know the true numbers.\n"
         f"Next: {called('train')} --arch {folder.path / 'derived.json'}\n{told}"

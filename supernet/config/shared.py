@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,9 +29,10 @@ LIMITS = {"macs": "max_macs", "params": "max_params", "peak_memory": "max_sram_k
 
 
 def limits_of(options: Any) -> dict[str, float]:
-    """The budgets beside latency that a command's options ask for, in each cost's unit."""
-    asked = {cost: getattr(options, option) for cost, option in LIMITS.items()}
-    return {cost: float(limit) for cost, limit in asked.items() if limit is not None}
+    """The budgets beside latency that a command's options, or a file's, ask for, in each cost's unit."""
+    told = options if isinstance(options, Mapping) else vars(options)
+    asked = {cost: told.get(option) for cost, option in LIMITS.items()}
+    return {cost: float(limit) for cost, limit in asked.items() if isinstance(limit, int | float)}
 
 
 @dataclass(frozen=True)

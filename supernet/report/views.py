@@ -42,7 +42,7 @@ def page_view(facts: SearchFacts | TrainFacts) -> Content:
         "date": facts.date.replace("T", " ").replace("+00:00", " UTC"),
         "took": words.duration(facts.seconds),
         "notes": facts.notes,
-        "asked": asked_words(command, asked, budget_ms)
+        "asked": asked_words(command, asked, budget_ms, facts.network.limits)
         | ({"positive class": positive} if (positive := positive_words(data)) else {}),
         "options": asked,
         "changed": changed_options(command, asked, images),
@@ -87,7 +87,7 @@ def search_view(facts: SearchFacts) -> Content:
         "evaluations": evaluation_facts(evaluations) if evaluations else None,
         "scored_by": asked.get("score") if asked["strategy"] == "score" else None,
         "one_shot": facts.one_shot,
-        "alone": "all" if asked["strategy"] == "halving" else asked.get("finalists"),
+        "alone": "all" if asked["strategy"] == "halving" else min(asked.get("finalists") or 0, len(facts.candidates)),
         "answers": facts.answers,
         "answered": answered_pictures(facts.answers or []),
         **({"script": Markup(SCRIPT), "policy": SCRIPT_POLICY} if facts.answers else {}),
