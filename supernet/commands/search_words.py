@@ -28,6 +28,8 @@ def closing_words(
             f"{found['strategy']}: {found['evaluated']} evaluations in {found['seconds']:.0f} s, a front of "
             f"{len(outcome.candidates)}, hypervolume {found['hypervolume']:.4f}.\n"
         )
+    elif config.finalists is not None:
+        asked = f"{outcome.notes[-1]}\n"  # of the trainings that decided
     plain = "uniform network of these budgets" if config.teacher is not None else "network one would build by hand"
     by_hand = (
         f"No candidate did better than the {plain}.\n"
