@@ -47,6 +47,22 @@ def test_layers_may_differ_in_what_they_offer() -> None:
     assert ">res_k3<" in render(content)
 
 
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [("fbnet32", "the layers' middle operation"), ("flex32", "MobileNetV2's block in each layer"), ("sensor32-grey", "MobileNetV2's block in each layer")],
+)  # fmt: skip
+def test_the_network_built_by_hand_is_told_as_its_space_builds_it(space: str, said: str) -> None:
+    content = search_content()
+    content["asked"] = {**content["asked"], "space": space}
+    assert f"one would build by hand: {said}" in check(render(content)).text
+
+
+def test_fewer_candidates_than_finalists_are_told_as_so_many() -> None:
+    content = search_content()
+    content["asked"] = {**content["asked"], "finalists": 100}
+    assert f"when {len(content['candidates'])} of them were trained alone" in check(render(content)).text
+
+
 def test_many_candidates_stay_readable() -> None:
     content = search_content()
     first = content["candidates"][0]

@@ -25,6 +25,7 @@ from supernet.report.groups import attribute_views
 from supernet.report.int8 import int8_files, int8_view
 from supernet.report.script import SCRIPT, SCRIPT_POLICY
 from supernet.report.squares import closer_view
+from supernet.spaces import BITS, FLEX, SENSOR
 
 Content = dict[str, Any]
 Numbered = Sequence[tuple[int, Candidate]]
@@ -94,6 +95,7 @@ def search_view(facts: SearchFacts) -> Content:
         "from_teacher": from_teacher,
         "capped": asked["max_gap"] is not None,
         "distilled": words.counted(asked.get("distil_steps", 0), "step"),
+        "built_by_hand": _by_hand(asked["space"]),
         "by_hand": any(candidate.by_hand for candidate in facts.candidates),
         "shared_weights": not from_teacher and (not evaluations or evaluations["evaluator"] == "supernet"),
         "probabilities": charts.probabilities(layers, ops) if all(p_LK) else None,
@@ -104,6 +106,15 @@ def search_view(facts: SearchFacts) -> Content:
         "front": fronts,
         "next": shlex.join(["supernet", "train", "--arch", facts.folder + "/derived.json"]),
     }
+
+
+def _by_hand(space: str) -> str:
+    """What the network is that one would build without a search (derive.hand_made)."""
+    if space in BITS:
+        return "the most bits that the budget holds, the same in every layer"
+    if space in {*FLEX, *SENSOR}:
+        return "MobileNetV2's block in each layer that is there, as large as the budget holds"
+    return "the layers' middle operation in as many layers as the budget holds"
 
 
 def train_view(facts: TrainFacts) -> Content:
