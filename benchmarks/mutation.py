@@ -38,24 +38,26 @@ from results_io import write_results
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "benchmarks" / "results" / "mutation.rows.jsonl.gz"
 TESTS = {
-    "objective/*.py": ("test_mechanisms.py", "test_fairness_methods.py"),
+    "objective/*.py": ("test_mechanisms.py", "test_fairness_methods.py", "test_fairness_minimax.py"),
     "alpha/*.py": ("test_relaxation.py", "test_mechanisms.py"),
     "derive.py": ("test_derive.py",),
     "programme.py": ("test_derive.py",),
-    "fairness/*.py": ("test_gap_intervals.py", "test_fairness.py", "test_fairness_methods.py"),
+    "fairness/*.py": (
+        "test_gap_intervals.py", "test_fairness.py", "test_fairness_running.py", "test_fairness_methods.py", "test_fairness_minimax.py",
+    ),
     "refit.py": ("test_refit.py",),
     "postprocessing.py": ("test_postprocessing.py",),
     "metrics.py": ("test_gap_intervals.py", "test_metrics.py"),
     "resampling.py": ("test_metrics.py", "test_paired.py"),
     "paired.py": ("test_metrics.py", "test_paired.py"),
-    "class_metrics.py": ("test_class_metrics.py", "test_metrics.py"),
+    "class_metrics.py": ("test_class_metrics.py", "test_metrics.py", "test_metrics_by_class.py"),
     "intervals.py": ("test_gap_intervals.py", "test_metrics.py"),
     "gap_intervals.py": ("test_gap_intervals.py", "test_metrics.py"),
     "gap_figures.py": ("test_metrics.py",),
     "coverage.py": ("test_refit.py",),
     "paired_intervals.py": ("test_metrics.py", "test_paired.py"),
     "costs/*.py": ("test_costs.py", "test_costs_latency.py", "test_derive.py"),
-}  # of each module: the files whose tests are its own
+}  # fmt: skip  # of each module: the files whose tests are its own
 EQUAL = {
     "alpha/relaxation.py: (torch.arange(number) + offset) / number * cumulative_K[-1] → (torch.arange(number) + offset) / number / cumulative_K[-1]": "probabilities sum to 1",
     "alpha/relaxation.py: -1 → 1": "of two axes 1 is the last",

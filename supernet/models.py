@@ -54,10 +54,7 @@ def create_network(
     such images.
     """
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise UserError(
-            f'"{name}" is neither a file nor a timm model.' + (f" Did you mean {', '.join(close)}?" if close else "")
-        )
+        raise UserError(no_model(name))
     wanted = {"img_size": spec.size, "drop_rate": drop, "drop_path_rate": drop_path}
     taken = dict(wanted)
     shape = (2, spec.channels, spec.size, spec.size)
@@ -78,6 +75,12 @@ def create_network(
         if wanted[argument] and argument not in taken:
             raise UserError(f"timm's {name} does not take {option}: leave it out.")
     return network
+
+
+def no_model(name: str) -> str:
+    """That timm has none so called, with the nearest names."""
+    close = difflib.get_close_matches(name, timm.list_models(), n=3)
+    return f'"{name}" is neither a file nor a timm model.' + (f" Did you mean {', '.join(close)}?" if close else "")
 
 
 def _build(name: str, needed: dict[str, Any], optional: dict[str, Any]) -> nn.Module:

@@ -23,7 +23,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from supernet.errors import UserError
-from supernet.models import read_model
+from supernet.models import no_model, read_model
 from supernet.preprocessing import Preprocessing
 
 AUTO, HUB = "auto", "timm"
@@ -105,6 +105,14 @@ def _from_wheel(name: str) -> Pretrained:
 
 
 def _from_hub(name: str) -> Pretrained:
+    if not timm.is_model(name):
+        raise UserError(no_model(name))
+    told = timm.get_pretrained_cfg(name)
+    if told is None or not told.has_weights:
+        raise UserError(
+            f"No trained weights of {name} exist anywhere, timm has none of that name: leave --pretrained out, or give your own: "
+            "--pretrained weights.safetensors (or .pth, or an earlier run's folder)."
+        )
     config = _timm_config(name)
     try:
         network = timm.create_model(name, pretrained=True)

@@ -1,4 +1,4 @@
-"""One of two processes of test_fairness, in a file of its own since a spawned process imports it anew."""
+"""One of two processes of test_fairness_running, in a file of its own since a spawned process imports it anew."""
 
 from __future__ import annotations
 

@@ -49,6 +49,10 @@ JSON = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(TEXT, children, max_size=3),
     max_leaves=8,
 )
+ANSWER: dict[str, Any] = {
+    "also": [{"device": "pixel3", "budget_ms": 3.0, "predicted_ms": 2.5, "table": "0f"}],
+    "gap_weight": 0.5, "max_gap_nats": None, "worst_group": False,
+}  # fmt: skip
 MS = st.none() | st.floats(1e-3, 1e6)
 
 
@@ -78,7 +82,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         },
         device=draw(st.none() | TEXT),
         budget_ms=budget_ms,
-        predicted_ms=draw(st.none() | st.floats(1e-3, budget_ms or 1e6)),
+        predicted_ms=draw(st.none() | st.floats(0, budget_ms or 1e6)),  # 0: a table may have no time for what is fixed
         predicted_error=draw(st.none() | st.floats(0, 1)),
         table=draw(st.none() | st.dictionaries(TEXT, JSON, max_size=3)),
         data=draw(st.dictionaries(TEXT, JSON, max_size=3)),
@@ -86,6 +90,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         seed=draw(st.integers(0, 2**32)),
         versions=draw(st.dictionaries(TEXT, TEXT, max_size=3)),
         commit=draw(st.none() | TEXT),
+        answer=draw(st.none() | st.just(ANSWER)),
     )
 
 
@@ -146,6 +151,13 @@ BAD_FIELDS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("predicted_ms",), 18.5, "predicted_ms: 18.5 is over budget_ms, 18"),
     (("budget_ms",), 17.0, "predicted_ms: 17.6 is over"),
     (("budget_ms",), 1e300, "budget_ms"),
+    (("predicted_ms",), -0.1, "predicted_ms"),
+    (
+        ("answer",),
+        ANSWER | {"also": [ANSWER["also"][0] | {"predicted_ms": 3.5}]},
+        "predicted_ms on pixel3: 3.5 is over budget_ms, 3",
+    ),
+    (("answer",), {"also": []}, "answer"),
     (("config",), {"budget_ms": 9.0}, "budget_ms: 18.0, but"),
     (("config",), {"seed": 3}, "seed: 0"),
     (("config",), {"space": "fbnet224"}, "space: fbnet32"),
@@ -190,7 +202,8 @@ def test_a_peak_over_the_limit_on_memory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", sorted(asdict(architecture()).keys() - {"weights_sha256", "peak_activation_bytes", "training", "sensor"})
+    "field",
+    sorted(asdict(architecture()).keys() - {"weights_sha256", "peak_activation_bytes", "training", "sensor", "answer"}),
 )
 def test_each_field_is_needed(tmp_path: Path, field: str) -> None:
     content = asdict(architecture())

@@ -221,8 +221,13 @@ def test_a_derived_architecture_that_names_one_class_is_said_to() -> None:
 
 def test_a_derived_architecture_above_the_cap_is_said_of_every_strategy() -> None:
     best = Candidate(("skip",), {"latency": 1.0}, None, 0.9, 0.9, gap=0.05, non_dominated=True)
-    by_asking = {"strategy": "random", "evaluator": "scratch"}
-    for facts, told in ((None, "with the supernet's weights"), (by_asking, "trained alone, the smallest of the front")):
+    by_asking = {"strategy": "random", "evaluator": "scratch", "hypervolume": 0.5}
+    halved = {"strategy": "halving", "evaluator": "scratch"}  # no front: the least cross-entropy is derived
+    for facts, told in (
+        (None, "with the supernet's weights, is"),
+        (by_asking, "trained alone, the smallest of the front, is"),
+        (halved, "trained alone, is"),
+    ):
         (line,) = derived_gap_notes(SearchConfig(max_gap=0.02), Outcome((best,), None, {}, 0, facts))
         assert line.startswith("--max-gap 0.02 was not held") and "0.0500" in line and told in line
         for config in (SearchConfig(max_gap=0.05), SearchConfig()):

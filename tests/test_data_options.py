@@ -32,6 +32,14 @@ def test_train_takes_over_how_the_pictures_are_read(data: GroupedData) -> None:
     assert config.channels == 3
 
 
+def test_a_mix_that_is_given_takes_the_place_of_the_searchs_other_one(data: GroupedData) -> None:
+    arch = searched(data, class_mix="longtail=10")
+    config = inherit(TrainConfig(arch="x.json", group_mix="student=0.1"), arch, {"group_mix"}, quick=False)  # type: ignore[arg-type]
+    assert (config.group_mix, config.class_mix) == ("student=0.1", None)
+    config = inherit(TrainConfig(arch="x.json"), arch, set(), quick=False)  # type: ignore[arg-type]
+    assert (config.group_mix, config.class_mix) == (None, "longtail=10")
+
+
 def test_pictures_in_colour_for_a_grey_network_are_named_with_the_option(data: GroupedData) -> None:
     colour = replace(data.preprocessing, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
     now = replace(data, preprocessing=colour, first_colour="photos.csv, row 7")

@@ -27,6 +27,7 @@ from supernet.lut.pieces import pieces
 from supernet.network import Supernet, build_path
 from supernet.objective.terms import TaskTerm
 from supernet.spaces import get_space
+from supernet.spaces.architecture import Architecture
 from supernet.task import denoising, psnr, ssim
 
 SPACE = get_space("dense32")
@@ -102,29 +103,18 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, digits: str, table: str) -> Path:
     out = tmp_path_factory.mktemp("denoise") / "search"
-    main(
-        [
-            "search",
-            *TINY,
-            "--warmup-epochs",
-            "1",
-            "--task",
-            "denoise",
-            "--data",
-            digits,
-            "--device",
-            table,
-            "--out",
-            str(out),
-        ]
-    )
+    main([*search_of(digits, table), "--out", str(out)])
     return out
+
+
+def search_of(digits: str, table: str) -> list[str]:
+    return ["search", *TINY, "--warmup-epochs", "1", "--task", "denoise", "--data", digits, "--device", table]
 
 
 @pytest.fixture(scope="module")
 def trained(searched: Path) -> Path:
     out = searched.parent / "train"
-    main(["train", *TINY, "--arch", str(searched), "--export", "onnx", "--out", str(out)])
+    main(["train", *TINY, "--arch", str(searched), "--budget-ms", "0.5", "--out", str(out)])
     return out
 
 
@@ -154,11 +144,33 @@ def test_a_stopped_training_goes_on_to_the_same_network(
     again = str(tmp_path / "again")
     with monkeypatch.context() as patch:
         patch.setattr(loop, "StopSignal", lambda: StopAt(1))
-        told = refused(["train", *TINY, "--arch", str(searched), "--export", "onnx", "--out", again], capsys)
+        told = refused(["train", *TINY, "--arch", str(searched), "--budget-ms", "0.5", "--out", again], capsys)
     assert "--resume" in told
     main(["train", "--resume", again])
+    found = json.loads((trained / "report.json").read_text())
+    assert found["budget_ms"] == 0.5 and f"{found['predicted_ms']:.2f} ms" in (out := capsys.readouterr().out)
+    assert "of 0.5 ms.\nmodel.onnx: " in out
     one, other = (load_file(folder / "model.safetensors") for folder in (trained, Path(again)))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_stopped_search_goes_on_to_the_same_networks(
+    searched: Path,
+    digits: str,
+    table: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    again = tmp_path / "again"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "StopSignal", lambda: StopAt(3))
+        assert f"--resume {again}" in refused([*search_of(digits, table), "--out", str(again)], capsys)
+    assert not (again / "derived.json").exists()
+    main(["search", "--resume", str(again)])
+    one, other = (json.loads((folder / "front.json").read_text()) for folder in (searched, again))
+    assert one == other
+    assert Architecture.load(searched).ops == Architecture.load(again).ops
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -181,6 +193,10 @@ def test_what_is_of_classifiers_alone_is_refused(
     assert "--noise-sigma has no effect" in refused([*plain, "--noise-sigma", "9"], capsys)
     train = ["train", *TINY, "--out", out, "--arch"]
     assert "--baseline has no effect" in refused([*train, str(searched), "--baseline", str(trained)], capsys)
+    assert "--bootstrap has no effect with --task denoise" in refused(
+        [*train, str(searched), "--bootstrap", "9"], capsys
+    )
+    assert "--export int8 is for classifiers" in refused([*train, str(searched), "--export", "onnx,int8"], capsys)
     assert "--exits has no effect" in refused([*train, str(searched), "--exits", "1"], capsys)
     assert "--arch derived.json" in refused([*train, "mobilenetv2_050", "--task", "denoise"], capsys)
     Image.new("L", (32, 32)).save(tmp_path / "one.png")

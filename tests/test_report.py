@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,7 @@ from hypothesis import strategies as st
 from report_content import DIGITS, search_content, train_content
 from report_page import (
     HOSTILE,
-    SEARCH,
     TRAIN,
-    Page,
-    asked,
     check,
     closing_words,
     estimate,
@@ -28,35 +23,12 @@ from report_page import (
     trained_facts,
 )
 
-from supernet.config import SearchConfig
 from supernet.fairness import NOTIONS
 from supernet.report import card as cards
 from supernet.report import charts, plots, render, words, write_report
 from supernet.report.facts import Layer, facts_of
 from supernet.report.older import as_today
 from supernet.report.svg import tag
-
-
-def test_a_search_report_has_every_section_and_the_facts() -> None:
-    content = search_content()
-    page = check(render(content))
-    assert page.sections == SEARCH
-    for fact in (
-        f"{content['derived']['predicted_ms']:.2f} ms on rpi4: predicted to fit the budget of 15 ms",
-        "not measured end to end",
-        "No --budget-ms was given",
-        "foretell retrained networks roughly",
-        "supernet train --arch runs/search-rpi4-1/derived.json",
-        content["table"]["hash"],
-        content["data"]["fingerprint"],
-        "torch 2.14.1",
-    ):
-        assert fact in page.text, fact
-    assert "met" not in re.findall(r"\w+", page.text)  # a prediction never meets a budget
-    for candidate in content["candidates"]:  # both numbers of each: probability and supernet score
-        assert f"{candidate['log_probability']:.2f}".replace("-", "−") in page.text
-        assert f"{100 * candidate['accuracy']:.1f}%" in page.text
-        assert f" {candidate['cross_entropy']:.4f} " in page.text, "what decided"
 
 
 def test_a_train_report_has_every_section_and_the_facts() -> None:
@@ -270,13 +242,6 @@ def test_the_names_of_many_operations_stand_upright(number: int, said: bool) -> 
     assert ("vertical-rl" in str(charts.probabilities([layer], ops))) == said
 
 
-def test_layers_may_differ_in_what_they_offer() -> None:
-    """As in the flex spaces: every layer's operations have a column."""
-    content = search_content()
-    content["layers"][3] |= {"probabilities": {"res_k3": 0.4, "skip": 0.6}}
-    assert ">res_k3<" in render(content)
-
-
 def test_class_names_have_the_room_that_few_classes_leave() -> None:
     matrix = str(plots.confusion("x", ["benign", "malignant"], [[3, 1], [2, 4]]))
     assert ">benign<" in matrix and ">malignant<" in matrix and "…" not in matrix
@@ -354,43 +319,12 @@ def test_empty_and_unknown_groups_are_reported_not_scored() -> None:
     assert "No test image of writer: nobody" in page.text and "unknown for 12 test images" in page.text
 
 
-def test_many_candidates_stay_readable() -> None:
-    content = search_content()
-    first = content["candidates"][0]
-    more = [{**first, "derived": False, "costs": {**first["costs"], "latency": 9 + i / 50}} for i in range(200)]
-    page = check(render(content | {"candidates": [first, *more]}))
-    assert "31 of 201" in page.text
-
-
-@pytest.mark.parametrize(("evaluator", "shared"), [("supernet", True), ("scratch", False)])
-def test_an_ask_tell_search_says_how_it_got_its_front(evaluator: str, shared: bool) -> None:
-    evaluations = {
-        "strategy": "nsga2", "evaluator": evaluator, "objectives": ["error", "gap"], "evaluated": 1200, "asked": 1234,
-        "seconds": 61.2, "ended": "seconds", "hypervolume": 0.87654, "reference": {"error": 1.0, "gap": 1.0},
-    }  # fmt: skip
-    page = check(render(search_content(strategy="nsga2") | {"evaluations": evaluations}))
-    for word in ("nsga2", "error, gap", "1,200 in 61 s (the time was used up)", "0.8765 of 1"):
-        assert word in page.text
-    assert ("supernet accuracy" in page.text) == shared and "most probable that fits" not in page.text
-
-
 def test_comparisons_are_sections_where_there_are_any() -> None:
     page = check(render(train_content(compared=True)))
     assert {"adjusted", "baseline"} <= set(page.sections) and "One gap for another." in page.text
     assert "this run is better" in page.text and "must be known at prediction time" in page.text
     without = check(render({**train_content(), "adjusted": {}}))
     assert not {"adjusted", "baseline"} & set(without.sections)
-
-
-def test_a_search_from_a_teacher_is_not_told_as_a_supernets() -> None:
-    content = search_content()
-    content["asked"] = asdict(SearchConfig(teacher="runs/teacher", distil_steps=7, epochs=1, warmup_epochs=1))
-    content["history"] = []
-    content["candidates"][0]["by_hand"] = False
-    text = " ".join(Page(render(content)).words)
-    assert "learned the teacher's outputs for 7 steps" in text and "7 steps towards the teacher" in text
-    assert "supernet's shared weights" not in text and "warm-up" not in text and "penalty" not in asked(content)
-    assert ("uniform control" in text) == any(one["by_hand"] for one in content["candidates"])
 
 
 def test_a_distilled_trainings_course_is_no_cross_entropy() -> None:

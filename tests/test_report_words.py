@@ -218,6 +218,21 @@ def test_a_budget_is_by_default_only_where_nobody_asked(command: str, budget: fl
     assert asked_words(command, content["asked"] | {"budget_ms": budget}, 10.0)["budget"] == said
 
 
+def test_every_budget_is_told_of_a_search_and_of_the_training_after_it() -> None:
+    asked = search_content(budget_ms=10.0)["asked"] | {"budget_ms": 10.0, "max_params": 1e6, "max_mj": 2.5}
+    assert asked_words("search", asked, 10.0)["budget"] == "10 ms; 1 M parameters; 2.5 mJ"
+    bits = asked | {"max_params": None, "max_mj": None, "max_bops": 1.2e8, "budget_ms": None}
+    assert asked_words("search", bits, None)["budget"] == "120 M bit operations"
+    trained = train_content()["asked"] | {"budget_ms": None}
+    assert asked_words("train", trained, None, {"bops": 1.2e8})["budget"] == "120 M bit operations, the search's"
+    assert asked_words("train", trained, None)["budget"] == "none"
+
+
+def test_halving_tells_the_epochs_of_its_longest_trainings() -> None:
+    asked = search_content(budget_ms=10.0)["asked"] | {"strategy": "halving", "epochs": 3, "warmup_epochs": 2}
+    assert asked_words("search", asked, 10.0)["effort"].startswith("5 epochs in the last round, batches")
+
+
 def test_a_figure_has_one_interval_wherever_it_stands() -> None:
     """The lowest accuracy is a group's: the interval that holds for the minimum of all groups may be another one."""
     content = json.loads(json.dumps(train_content()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 from test_course import StopAt, train
 from torch import nn
 
+from supernet.blocks.rounding import RoundedInput
 from supernet.commands.main import main
 from supernet.config import TrainConfig
 from supernet.data import GroupedData, load_data
 from supernet.engine import loop
 from supernet.engine.descent import descend
+from supernet.engine.quantised_training import FakeActivation
 from supernet.engine.sam import Sam
 from supernet.engine.stopping import Interrupted
 
@@ -43,7 +46,10 @@ def test_the_step_has_the_gradient_uphill(adaptive: bool) -> None:
 
 def test_statistics_are_those_of_the_first_pass() -> None:
     torch.manual_seed(0)
-    network, twin = (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)) for _ in "ab")
+    rounded = (RoundedInput(4, signed=True), FakeActivation())  # as few bits, and as int8 in the loop
+    network, twin = (
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), *deepcopy(rounded), nn.Linear(3, 1)) for _ in "ab"
+    )
     twin.load_state_dict(network.state_dict())
     x, before = torch.randn(8, 4), [p.detach().clone() for p in network.parameters()]
     sam, weights = Sam(network, 0.5, False), list(network.parameters())

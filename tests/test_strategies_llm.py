@@ -159,6 +159,12 @@ def test_what_another_try_does_not_mend_is_said_at_once(tmp_path: Path, status: 
     assert "no such" in str(refused.value) and "\n" not in str(refused.value) and "\x1b" not in str(refused.value)
 
 
+def test_where_no_call_was_answered_the_reason_is_said_also_when_resumed(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"no architecture in 2 calls \(the last one: HTTP 503: busy\)"):
+            asked(after(Answer(b"busy", 503), 99), tmp_path, calls=2)
+
+
 def test_calls_are_a_cap_and_failed_ones_count(tmp_path: Path) -> None:
     run, strategy, stub = asked(after(Answer(b"", 500), 2), tmp_path, 50, calls=4)
     assert len(stub.heard) == 4 and run.ended == "all" and strategy.ended == "calls" and 0 < len(run.records) <= 10

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from supernet.commands.main import build_parser
+from supernet.commands.search import EPILOG
 from supernet.config import SearchConfig, TrainConfig
+from supernet.spaces import BITS, DENSE, SENSOR, SPACES
+from supernet.strategies import STRATEGIES
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_WORDS, MOST_CHARACTERS = 25, 80
@@ -96,3 +99,11 @@ def test_help_is_read_once_and_fits_eighty_characters(command: str, monkeypatch:
 def test_texts_of_options_are_short(config: type) -> None:
     for item in fields(config):
         assert len(item.metadata["help"]) <= MOST_CHARACTERS, item.name
+
+
+def test_the_help_of_search_names_every_strategy_and_kind_of_space() -> None:
+    for name in STRATEGIES:
+        assert re.search(rf"\b{name}\b", EPILOG), name
+    for name in (*SPACES, *BITS, *DENSE, *SENSOR):
+        if name != "sensor64" and not re.fullmatch(r"sensor(64|96)-grey", name):
+            assert re.search(rf"\b{name}\b", EPILOG), name

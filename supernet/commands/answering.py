@@ -28,7 +28,7 @@ class Asked:
 
     run: the search's folder.  quality: its table of losses.  arch: what it derived.  table: the device's.
     costs: by name, each in its unit.  limits: the most of those that have a budget, in the same units.
-    bits: that a budget of bit operations counts; None: the table's.
+    bits: that a budget of bit operations counts; None: the table's.  others: the tables of other devices with a budget.
     """
 
     run: Path
@@ -39,6 +39,7 @@ class Asked:
     limits: dict[str, float]
     notes: tuple[str, ...]
     bits: str | None = None
+    others: tuple[LatencyTable, ...] = ()
 
     def answers(self, budget_ms: float, wish: Wish, number: int) -> list[Answer]:
         """The best inside the budget. Raises UserError where there is none."""
@@ -139,6 +140,7 @@ def with_devices(asked: Asked, also: Sequence[str]) -> Asked:
     from supernet.transfer.kernel_model import table_for
 
     costs, limits, notes = dict(asked.costs), dict(asked.limits), list(asked.notes)
+    tables: list[LatencyTable] = []
     for text in also:
         device, _, ms = text.rpartition("=")
         if not device or "," in ms:
@@ -147,13 +149,19 @@ def with_devices(asked: Asked, also: Sequence[str]) -> Asked:
         table = load_table(device)
         require_good(table, False)
         table, told = table_for(table, asked.quality.space)
-        name = f"latency on {table.device}"
+        name = latency_on(table)
         if name in costs or table.device == asked.table.device:
             raise UserError(f"--also {text[:60]}: {table.device} has a budget already.")
         costs[name] = replace(table.cost(asked.quality.space), name=name)
         limits[name] = budget_ms
         notes += told
-    return replace(asked, costs=costs, limits=limits, notes=tuple(notes))
+        tables.append(table)
+    return replace(asked, costs=costs, limits=limits, notes=tuple(notes), others=tuple(tables))
+
+
+def latency_on(table: LatencyTable) -> str:
+    """The name of the cost of another device's latency."""
+    return f"latency on {table.device}"
 
 
 def _left_out(arch: Architecture, limits: Mapping[str, float]) -> list[str]:

@@ -69,7 +69,7 @@ def derived_gap_notes(config: SearchConfig, outcome: Outcome) -> list[str]:
     if best.gap <= config.max_gap:
         return []
     scored = "trained alone" if found is not None and found["evaluator"] == "scratch" else scored_how(config)
-    least = "" if found is None else ", the smallest of the front"
+    least = ", the smallest of the front" if found is not None and "hypervolume" in found else ""
     by = f" by {max(best.gaps, key=lambda name: best.gaps[name] or 0.0)}" if best.gaps else ""
     return [
         f"--max-gap {config.max_gap:g} was not held on search-val: the {words.number_name(config.fairness)}{by} of the "

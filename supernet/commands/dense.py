@@ -27,7 +27,7 @@ SHARED = {
     "resume", "compute_device", "precision", "log_to", "threads",
 }  # fmt: skip
 SEARCH = SHARED | {"space", "warmup_epochs", "candidates", "eval_images", "max_params", "max_macs", "accept_poor_table"}
-TRAIN = SHARED | {"arch", "opt", "ema_decay", "warmup_steps", "export", "bootstrap", "images"}
+TRAIN = SHARED | {"arch", "opt", "ema_decay", "warmup_steps", "export", "images"}
 SAMPLES = 6  # pictures in the report
 Measured = Callable[[nn.Module, GroupedData, TrainConfig, Task, torch.device], dict[str, Any]]
 

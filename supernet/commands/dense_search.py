@@ -13,6 +13,7 @@ from supernet.alpha.warmup import begin
 from supernet.commands.dense import SEARCH, DenseTask, score, shown
 from supernet.commands.dense_tasks import TASKS
 from supernet.commands.described import derived_architecture
+from supernet.commands.search_words import latency_words
 from supernet.commands.setting import prepare
 from supernet.config import CONTROL, SearchConfig, with_epochs
 from supernet.data.masks import at
@@ -64,7 +65,7 @@ def search(config: SearchConfig, given: Collection[str]) -> None:
         )
         told = f"Control, to see what the search is worth: {called('train')} --arch {folder.path / CONTROL}"
     lines = [
-        f"Predicted latency on {arch.device}: {best['ms']:.4g} ms of {problem.budget_ms:g} ms.",
+        f"{latency_words(arch)}.",
         f"On search-val with the supernet's weights: {dense.told(best[dense.score])}, the network one would build by hand "
         f"{dense.told(by_hand[dense.score])}. Retrain to know the true numbers.",
     ]

@@ -14,6 +14,7 @@ from supernet.commands.dense_tasks import TASKS
 from supernet.commands.inherited import class_names, find_architecture, inherit
 from supernet.commands.opening import check, open_run
 from supernet.commands.promise import other_data, priced
+from supernet.commands.search_words import latency_words
 from supernet.commands.setting import read_data, use_machine
 from supernet.config import TrainConfig, with_epochs
 from supernet.costs.analytic import count
@@ -57,7 +58,9 @@ def train(options: argparse.Namespace, dense: DenseTask) -> None:
     config = inherit(config, arch, given, quick=options.quick)
     check(config)
     check_effect(config, given)
+    config = replace(config, export=_asked_export(config.export, "export" in given, asked))
     arch, notes = priced(config, arch, given)
+    arch = replace(arch, budget_ms=config.budget_ms or arch.budget_ms)
     device = use_machine(config)
     data = dense.pictures(read_data(config, arch.input.size))
     if data.channels != arch.input.channels:
@@ -85,25 +88,34 @@ def train(options: argparse.Namespace, dense: DenseTask) -> None:
     found = dense.measured(trained, data, config, task, device)
     files = _exported(config, dense, arch, trained, folder.path)
     macs, params = count(trained, 1, data.channels, data.resolution, data.resolution)
-    lines = dense.lines(found, config)
+    lines, latency = dense.lines(found, config), [] if arch.predicted_ms is None else [f"{latency_words(arch)}."]
     shown = samples(trained, data, task, device, dense, config) if config.images else []
     facts = {
         "schema_version": 1, "command": "train", "task": dense.name, "name": folder.path.name, "folder": str(folder.path), "asked": asdict(config),
-        "notes": notes, "metrics": found, "samples": shown, "samples_told": f"Each row: {dense.strip}.", "files": files, "predicted_ms": arch.predicted_ms, "budget_ms": arch.budget_ms,
+        "notes": notes, "metrics": found, "samples": shown, "samples_told": f"Each row: {dense.strip}.", "told": latency,
+        "files": files, "predicted_ms": arch.predicted_ms, "budget_ms": arch.budget_ms,
         "macs": macs, "params": params, "ops": list(arch.ops), "history": folder.rows(),
         "seconds": {"total": time.monotonic() - started}, **folder.circumstances(),
     }  # fmt: skip
     write_dense_report(folder.path, facts)
-    print("\n".join((*lines, *(f"{name}: {told}" for name, told in files.items()))))
+    print("\n".join((*lines, *latency, *(f"{name}: {told}" for name, told in files.items()))))
     print(f"Report: {folder.path / 'report.html'}")
+
+
+def _asked_export(export: str, given: bool, task: str) -> str:
+    """Of the files those that there are. Raises UserError where another one was asked for."""
+    kinds = {kind.strip() for kind in export.split(",")}
+    others = sorted(kinds - {"onnx", "none"})
+    if given and others:
+        raise UserError(f"--export {others[0]} is for classifiers: {task} has onnx or none.")
+    return "onnx" if "onnx" in kinds else "none"
 
 
 def _exported(
     config: TrainConfig, dense: DenseTask, arch: Architecture, network: torch.nn.Module, folder: Path
 ) -> dict[str, str]:
     """model.onnx, where it is asked for: a picture → the network's output, which the file tells of."""
-    asked = [kind.strip() for kind in config.export.split(",")]
-    if "onnx" not in asked:
+    if config.export == "none":
         return {}
     metadata = {**onnx_metadata(arch.input, arch.classes, arch), **dense.output(config)}
     if dense.name == "denoise":

@@ -17,6 +17,7 @@ from supernet.program import Help, called
 if TYPE_CHECKING:
     from supernet.answers import Answer, Wish
     from supernet.commands.answering import Asked
+    from supernet.costs.latency import LatencyTable
     from supernet.spaces.architecture import Architecture
 
 EPILOG = """\
@@ -143,7 +144,15 @@ def architecture(asked: Asked, one: Answer, device: str, budget_ms: float, wish:
         predicted_ms=asked.costs["latency"].total(one.index_L), predicted_error=table.error, table=table_identity(table),
         config={**asked.arch.config, **changed}, versions=versions(), commit=commit(), weights_sha256=None,
         peak_activation_bytes=peak, sensor=asked.quality.space.sensor_of(ops),
+        answer={"also": [_kept(asked, table, one) for table in asked.others], "gap_weight": wish.weight,
+                "max_gap_nats": wish.max_gap, "worst_group": wish.worst},
     )  # fmt: skip
+
+
+def _kept(asked: Asked, table: LatencyTable, one: Answer) -> dict[str, Any]:
+    """What derived.json says of the budget of another device."""
+    name = answering.latency_on(table)
+    return {"device": table.device, "budget_ms": asked.limits[name], "predicted_ms": asked.costs[name].total(one.index_L), "table": table.hash}  # fmt: skip
 
 
 def words(asked: Asked, found: list[Answer], budget_ms: float) -> str:

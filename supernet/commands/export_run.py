@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,14 @@ def run(options: argparse.Namespace) -> None:
     metadata = onnx_metadata(model.spec, model.classes, model.arch, config.budget_ms)
     exits = read_exits(options.folder, model.network, model.spec.channels, model.spec.size)
     exported = export(
-        Exportable(model.network, model.spec, metadata, config.fairness, lambda: same_data(config, model), exits),
+        Exportable(
+            model.network,
+            model.spec,
+            metadata,
+            config.fairness,
+            lambda: same_data(options.folder, config, model),
+            exits,
+        ),
         options.format,
         options.folder,
     )
@@ -94,14 +101,20 @@ def run_config(folder: Path) -> TrainConfig:
     return TrainConfig(**{**options, "resume": None})
 
 
-def same_data(config: TrainConfig, model: SavedModel) -> GroupedData:
-    """The data that the run was trained on. Raises UserError where it has changed since."""
+def same_data(folder: Path, config: TrainConfig, model: SavedModel) -> GroupedData:
+    """The data that the run in this folder was trained on, as the model is shown it. Raises UserError where it has changed since.
+
+    The mean and std that it is shown at may be those of the weights that the run began with, so the data is known by its fingerprint.
+    """
     from supernet.commands.setting import read_data
+    from supernet.engine.claim import config_file
 
     data = read_data(config, model.spec.size)
-    if data.classes != model.classes or (data.mean, data.std) != (model.spec.mean, model.spec.std):
+    told = read_json(config_file(folder), "run config", {"type": "object"}).get("fingerprint")
+    same = data.fingerprint == told or (data.mean, data.std) == (model.spec.mean, model.spec.std)
+    if data.classes != model.classes or not same:
         raise UserError(f"the data {config.data} is no longer what the model was trained on: put it back")
-    return data
+    return replace(data, preprocessing=model.spec)
 
 
 def update_report(folder: Path, exported: Exported) -> None:

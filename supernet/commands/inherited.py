@@ -34,7 +34,8 @@ def find_architecture(config: TrainConfig) -> Path | None:
 def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], quick: bool) -> TrainConfig:
     """The data, device and fairness options that the user left open (are not `given`), as the search had them.
 
-    A weight given to `train`, or a method without a penalty, takes the place of the search's cap: else the cap would win.
+    A weight given to `train`, or a method without a penalty, takes the place of the search's cap: else the cap would win. A mix of groups takes that of its
+    mix of classes, and the other way round.
     Raises UserError where --space names another space than the file does.
     """
     from supernet.fairness import METHODS, parse_methods
@@ -53,9 +54,17 @@ def inherit(config: TrainConfig, arch: Architecture, given: Collection[str], qui
     )
     if "fairness_weight" in given or not any(METHODS[name].penalty for name in methods):
         searched.pop("max_gap", None)
+    searched = with_one_mix(searched, given)
     if quick:
         searched.pop("max_train", None)
     return replace(config, **searched, space=arch.space)
+
+
+def with_one_mix(inherited: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """What is inherited, without the mix that a given one takes the place of: only one can be drawn."""
+    other = {"group_mix": "class_mix", "class_mix": "group_mix"}
+    replaced = {other[name] for name in given if name in other}
+    return {name: value for name, value in inherited.items() if name not in replaced}
 
 
 def tuned_notes(config: TrainConfig, arch: Architecture) -> list[str]:

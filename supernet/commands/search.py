@@ -30,9 +30,12 @@ EPILOG = """\
 --task: in space dense32. denoise removes noise that is added to any pictures (--noise-sigma). segment finds the class of
   each pixel. Masks are files in column mask_file; --mask-classes road,car names them. Digits have masks of their own.
 --devices A,B --budgets-ms X,Y --fairness-weights U,V: one search answers every combination (strategy one-shot).
+--space: fbnet32, fbnet224, micro32. Widths and depths, too: flex24 to flex224. What is taken of a picture: sensor32 to
+  sensor96, of a grey one sensor32-grey. Bits: bits32. For --task: dense32. With --teacher: lite64 to slim224.
 --strategy: differentiable; one-shot (one search for several devices and budgets); score (nothing is trained for the
-  choice). Ask/tell ones propose networks and are told their scores: random, evolution, nsga2, motpe, reinforce, progressive,
-  exhaustive. With --teacher: blockwise, differentiable, or uniform (all blocks smaller alike; default from 40% of its ms on).
+  choice). Also halving (networks trained alone, the better half for longer). Ask/tell ones propose networks and are told
+  their scores: random, evolution, nsga2, motpe, gp, reinforce, progressive, diffusion, exhaustive, llm (see --llm-url).
+  With --teacher: blockwise, differentiable, or uniform (all blocks smaller alike; default from 40% of its ms on).
 
 examples:
   supernet search --device rpi4

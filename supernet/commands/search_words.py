@@ -28,6 +28,8 @@ def closing_words(
             f"{found['strategy']}: {found['evaluated']} evaluations in {found['seconds']:.0f} s, a front of "
             f"{len(outcome.candidates)}, hypervolume {found['hypervolume']:.4f}.\n"
         )
+    elif config.finalists is not None:
+        asked = f"{outcome.notes[-1]}\n"  # of the trainings that decided
     plain = "uniform network of these budgets" if config.teacher is not None else "network one would build by hand"
     by_hand = (
         f"No candidate did better than the {plain}.\n"
@@ -52,14 +54,17 @@ def closing_words(
 
 def cost_words(arch: Architecture, best: Candidate, max_bops: float | None) -> str:
     """What it costs of its budget: predicted latency and how far that may be off, or bit operations."""
-    if arch.predicted_ms is None:
-        return bops_words(best.costs["bops"], max_bops)
+    return bops_words(best.costs["bops"], max_bops) if arch.predicted_ms is None else latency_words(arch)
+
+
+def latency_words(arch: Architecture) -> str:
+    """Its predicted latency, how far that may be off, and its budget if it has one."""
+    assert arch.predicted_ms is not None, "a network with a latency"
     error = "error unknown" if arch.predicted_error is None else f"± {arch.predicted_error:.1%} on held-out networks"
     if (arch.table or {}).get("provenance") == "estimated" and arch.predicted_error is not None:
         error = f"estimated, may be off by {arch.predicted_error:.0%}"
-    return (
-        f"Predicted latency on {arch.device}: {milliseconds(arch.predicted_ms)} ms ({error}) of {arch.budget_ms:g} ms"
-    )
+    budget = "" if arch.budget_ms is None else f" of {arch.budget_ms:g} ms"
+    return f"Predicted latency on {arch.device}: {milliseconds(arch.predicted_ms)} ms ({error}){budget}"
 
 
 def sensor_words(ops: Sequence[str]) -> str:

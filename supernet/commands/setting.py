@@ -12,6 +12,7 @@ import torch
 
 from supernet.commands.bits import NO_DEVICE, bops_budget, check_search
 from supernet.commands.budgets import check_feasible, costs_of, regions
+from supernet.commands.inherited import with_one_mix
 from supernet.commands.usual import usual_strategy
 from supernet.commands.without_groups import check_methods, check_notion
 from supernet.config import (
@@ -110,7 +111,7 @@ def with_teachers_data(config: SearchConfig, given: Collection[str]) -> SearchCo
     if run is None or config.resume is not None or "data" in given or not (run / CONFIG).is_file():
         return config
     told = read_content(run)
-    found = {name: told[name] for name in DATA if name in told and name not in given}
+    found = with_one_mix({name: told[name] for name in DATA if name in told and name not in given}, given)
     check_values(SearchConfig, found, str(run / CONFIG))
     return replace(config, **found)
 

@@ -27,7 +27,7 @@ from supernet.commands.promise import latency_facts, whole_ms, whole_utilisation
 from supernet.commands.seen import save_seen
 from supernet.commands.under_corruptions import of_training
 from supernet.commands.without_groups import notions_of
-from supernet.config import TrainConfig
+from supernet.config import TrainConfig, limits_of
 from supernet.costs.analytic import count
 from supernet.costs.latency import load_table
 from supernet.costs.memory import peak_activation_bytes
@@ -189,6 +189,7 @@ def arch_facts(config: TrainConfig, arch: Architecture | None, network: nn.Modul
         plain, name=arch.space, ops=arch.ops, arch_def=arch.arch_def, predicted_ms=arch.predicted_ms,
         predicted_error=arch.predicted_error, device=arch.device, budget_ms=config.budget_ms or arch.budget_ms,
         estimated=ESTIMATED if by_model else None, utilisation=whole_utilisation(config, arch),
+        limits=limits_of(arch.config) or None,
     )  # fmt: skip
 
 
@@ -214,7 +215,7 @@ def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> s
         how, spread = ("Estimated", f" (± {arch.predicted_error:.0%})") if arch.estimated else ("Predicted", "")
         lines.append(f"{how} latency {arch.predicted_ms:.4g} ms{spread}{budget} on {arch.device}.")
     elif arch.bits == EACH_BITS:
-        lines.append(f"{bops_words(arch.bops or 0.0, None)}.")
+        lines.append(f"{bops_words(arch.bops or 0.0, (arch.limits or {}).get('bops'))}.")
     elif arch.budget_ms is not None:
         why = f": {arch.estimated}" if arch.estimated else "."
         lines.append(f"Its latency is unknown, and so whether it keeps {arch.budget_ms:g} ms{why}")

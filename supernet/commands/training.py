@@ -47,12 +47,14 @@ def set_up(options: argparse.Namespace) -> Training:
     notes: list[str] = []
     if arch is not None:
         arch, notes = priced(config, arch, given)
+    if config.feature_weight and (config.teacher is None or config.from_scratch):
+        raise UserError("--feature-weight compares hidden features with a teacher's, and there is none: leave it out.")
+    weights = None if config.pretrained is None else find_weights(config.pretrained, config.arch)
     device = use_machine(config)
     data = read_data(config, arch.input.size if arch is not None else config.resolution or _space_resolution(config))
     config = with_epochs(config, len(data.train))
     class_weights(config, data, data.train)  # says now whether it has an effect
     baseline = None if config.baseline is None else read_baseline(config.baseline, data)
-    weights = None if config.pretrained is None else find_weights(config.pretrained, config.arch)
     data = replace(data, preprocessing=preprocessing(data.preprocessing, arch, weights))
     network = build(config, arch, data)
     left = None
@@ -83,8 +85,6 @@ def set_up(options: argparse.Namespace) -> Training:
     if config.refit_classifier:
         linear_classifier(network)  # now rather than after the training
         check_coverage(data, data.val)
-    if config.feature_weight and teacher is None:
-        raise UserError("--feature-weight compares hidden features with a teacher's, and there is none: leave it out.")
     taught = None if teacher is None or config.teacher is None else teacher_weights(config.resume, config.teacher)
     kept = {"derived.json": arch_file, INHERITED_WEIGHTS: left, TEACHER_WEIGHTS: taught}
     inputs = {name: path for name, path in kept.items() if path is not None}

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet.engine import distributed
 
@@ -20,12 +19,12 @@ from supernet.engine import distributed
 class Sam:
     """Of one network. In a step: `climb`, the backward pass of what it gives, then `release`, before the optimiser's step.
 
-    network: its batch norms' running statistics are those of the first pass alone.  rho: ρ.  adaptive: T = |w|.
+    network: its running statistics (of batch norms, of rounded activations) are those of the first pass alone.  rho: ρ.  adaptive: T = |w|.
     """
 
     def __init__(self, network: nn.Module, rho: float, adaptive: bool) -> None:
         self.rho, self.adaptive = rho, adaptive
-        self.statistics = [b for m in network.modules() if isinstance(m, _BatchNorm) for b in m.buffers(recurse=False)]
+        self.statistics = list(network.buffers())
         self.kept: list[tuple[Tensor, Tensor]] = []
 
     def climb(self, loss: Tensor, weights: Sequence[nn.Parameter], again: Callable[[], Tensor]) -> Tensor:

@@ -7,28 +7,34 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from supernet.config import FROM_TEACHER, SearchConfig, TrainConfig, with_epochs
+from supernet.config import FROM_TEACHER, SearchConfig, TrainConfig, limits_of, with_epochs
 from supernet.fairness import METHODS
 from supernet.options import has_effect
 from supernet.report.words import amount, counted, notion_meaning, plain
 
+_UNITS = {
+    "macs": "{} multiply-accumulates", "params": "{} parameters", "peak_memory": "{} KiB of activations", "weights": "{} KiB of weights",
+    "input": "{} KiB from the sensor", "bops": "{} bit operations", "energy": "{} mJ",
+}  # fmt: skip
 _CONFIGS = {"search": SearchConfig, "train": TrainConfig}
 
 
-def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None) -> dict[str, str]:
-    """What was asked, in a reader's words; `budget_ms` is the budget that held."""
+def asked_words(
+    command: str, asked: Mapping[str, Any], budget_ms: float | None, limits: Mapping[str, float] | None = None
+) -> dict[str, str]:
+    """What was asked, in a reader's words. budget_ms: that held.  limits: other budgets that a training's search kept."""
     notion, cap, weight, budget = (asked[name] for name in ("fairness", "max_gap", "fairness_weight", "budget_ms"))
-    whose = "" if budget else ", by default" if command == "search" else ", the search's"
-    taken = "none" if budget_ms is None else f"{budget_ms:g} ms{whose}"
     several = {
         "devices": asked.get("devices"),
         "budgets": asked.get("budgets_ms"),
         "weights": asked.get("fairness_weights"),
     }
+    whose = "" if budget else ", by default" if command == "search" else ", the search's"
+    taken = [] if budget_ms is None else [f"{budget_ms:g} ms{whose}"]
     if several["budgets"]:
-        taken = f"each of {several['budgets'].replace(',', ', ')} ms that a device can keep"
-    if budget_ms is None and asked.get("max_bops"):
-        taken = f"{amount(asked['max_bops'])} bit operations"
+        taken = [f"each of {several['budgets'].replace(',', ', ')} ms that a device can keep"]
+    taken += [_UNITS[cost].format(amount(limit)) for cost, limit in limits_of(asked).items()]
+    taken += [f"{_UNITS[cost].format(amount(limit))}, the search's" for cost, limit in (limits or {}).items()]
     methods = asked.get("fairness_method", "gap").split(",")
     known = [METHODS[name] for name in methods if name in METHODS]
     held = [method.meaning for method in known if not method.penalty]
@@ -40,7 +46,7 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
     effort = _effort(asked)
     told = {
         "device": str(several["devices"] or asked["device"]).replace(",", ", "),
-        "budget": taken,
+        "budget": "; ".join(taken) or "none",
         "data": asked["data"]
         + "".join(f", training mix {mix}" for mix in (asked["group_mix"], asked.get("class_mix")) if mix),
         "fairness": f"{plain(notion)}: {notion_meaning(notion)}",
@@ -78,6 +84,8 @@ def asked_words(command: str, asked: Mapping[str, Any], budget_ms: float | None)
 def _effort(asked: Mapping[str, Any]) -> str:
     """Epochs, and what comes before them or makes their steps other ones."""
     effort = counted(asked["epochs"], "epoch")
+    if asked.get("strategy") == "halving":
+        return f"{counted(asked['epochs'] + asked['warmup_epochs'], 'epoch')} in the last round"
     if asked.get("warmup_epochs"):
         effort += f" after {asked['warmup_epochs']} of warm-up"
     if asked.get("ssl_epochs"):

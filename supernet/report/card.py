@@ -171,7 +171,10 @@ def _latency(facts: TrainFacts) -> Iterable[str]:
     arch, used = facts.arch, facts.table
     yield from ("## Latency", "")
     if arch.bops is not None and arch.bits == words.EACH_BITS:
-        yield from (f"{words.bops_words(arch.bops, None)}. The files compute in float32.", "")
+        yield from (
+            f"{words.bops_words(arch.bops, (arch.limits or {}).get('bops'))}. The files compute in float32.",
+            "",
+        )
         return
     if arch.predicted_ms is None:
         why = arch.estimated or "no table holds this network's operations."
@@ -191,7 +194,7 @@ def _latency(facts: TrainFacts) -> Iterable[str]:
 def _training(facts: TrainFacts) -> Iterable[str]:
     asked = facts.asked
     yield from ("## Training", "")
-    for term, told in asked_words("train", asked, facts.arch.budget_ms).items():
+    for term, told in asked_words("train", asked, facts.arch.budget_ms, facts.arch.limits).items():
         yield f"- {term}: {text(told)}"
     yield from (f"- seed {asked['seed']}; {facts.versions_told}; {text(facts.machine or '')}", "")
     yield from (*fenced("sh", command_line("train", asked, facts.data.images["train"])), "")

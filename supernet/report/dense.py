@@ -28,7 +28,7 @@ def dense_view(facts: Mapping[str, Any]) -> dict[str, Any]:
         "name": facts["name"],
         "date": facts["date"].replace("T", " ").replace("+00:00", " UTC"),
         "took": words.duration(facts["seconds"]),
-        "lines": facts["told"] if command == "search" else [_headline(facts["metrics"])],
+        "lines": facts["told"] if command == "search" else [_headline(facts["metrics"]), *facts["told"]],
         "notes": facts["notes"],
         "asked": {
             "task": facts["task"] + (f", noise σ {asked['noise_sigma']:g} of 255" if facts["task"] == "denoise" else ""),

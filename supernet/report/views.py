@@ -25,6 +25,7 @@ from supernet.report.groups import attribute_views
 from supernet.report.int8 import int8_files, int8_view
 from supernet.report.script import SCRIPT, SCRIPT_POLICY
 from supernet.report.squares import closer_view
+from supernet.spaces import BITS, FLEX, SENSOR
 
 Content = dict[str, Any]
 Numbered = Sequence[tuple[int, Candidate]]
@@ -42,7 +43,7 @@ def page_view(facts: SearchFacts | TrainFacts) -> Content:
         "date": facts.date.replace("T", " ").replace("+00:00", " UTC"),
         "took": words.duration(facts.seconds),
         "notes": facts.notes,
-        "asked": asked_words(command, asked, budget_ms)
+        "asked": asked_words(command, asked, budget_ms, facts.network.limits)
         | ({"positive class": positive} if (positive := positive_words(data)) else {}),
         "options": asked,
         "changed": changed_options(command, asked, images),
@@ -87,13 +88,14 @@ def search_view(facts: SearchFacts) -> Content:
         "evaluations": evaluation_facts(evaluations) if evaluations else None,
         "scored_by": asked.get("score") if asked["strategy"] == "score" else None,
         "one_shot": facts.one_shot,
-        "alone": "all" if asked["strategy"] == "halving" else asked.get("finalists"),
+        "alone": "all" if asked["strategy"] == "halving" else min(asked.get("finalists") or 0, len(facts.candidates)),
         "answers": facts.answers,
         "answered": answered_pictures(facts.answers or []),
         **({"script": Markup(SCRIPT), "policy": SCRIPT_POLICY} if facts.answers else {}),
         "from_teacher": from_teacher,
         "capped": asked["max_gap"] is not None,
         "distilled": words.counted(asked.get("distil_steps", 0), "step"),
+        "built_by_hand": _by_hand(asked["space"]),
         "by_hand": any(candidate.by_hand for candidate in facts.candidates),
         "shared_weights": not from_teacher and (not evaluations or evaluations["evaluator"] == "supernet"),
         "probabilities": charts.probabilities(layers, ops) if all(p_LK) else None,
@@ -104,6 +106,15 @@ def search_view(facts: SearchFacts) -> Content:
         "front": fronts,
         "next": shlex.join(["supernet", "train", "--arch", facts.folder + "/derived.json"]),
     }
+
+
+def _by_hand(space: str) -> str:
+    """What the network is that one would build without a search (derive.hand_made)."""
+    if space in BITS:
+        return "the most bits that the budget holds, the same in every layer"
+    if space in {*FLEX, *SENSOR}:
+        return "MobileNetV2's block in each layer that is there, as large as the budget holds"
+    return "the layers' middle operation in as many layers as the budget holds"
 
 
 def train_view(facts: TrainFacts) -> Content:

@@ -49,7 +49,9 @@ SENSOR = {
     f"sensor{size}{'' if colour else '-grey'}": (size, colour) for size in SENSOR_SIZES for colour in (True, False)
 }
 PAIRED = (*FLEX, *SLIM, *DENSE, *SENSOR)  # in which a layer's shapes depend on an earlier decision
-MADE = (*SIZED, *PAIRED)  # that have no table of their own with the package: it is estimated from another space's
+MADE = tuple(
+    dict.fromkeys([*SIZED, *PAIRED])
+)  # that have no table of their own with the package: it is estimated from another space's
 _lite, _slim, _flex, _sensor = cache(lite), cache(slim), cache(flex), cache(sensor)
 TABLE_SPACES = sorted(
     [*(name for name, space in SPACES.items() if space.parent is None), *(SIZED.keys() - SLIM.keys())]

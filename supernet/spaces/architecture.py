@@ -19,6 +19,11 @@ LONGEST_NAME = 500  # characters, of a class, a group …
 _STRING = {"type": "string", "maxLength": LONGEST_NAME}
 _NAMES = {"type": "array", "items": _STRING, "maxItems": 100_000, "uniqueItems": True}
 _MS = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1e6}
+_PREDICTED_MS = {
+    "type": ["number", "null"],
+    "minimum": 0,
+    "maximum": 1e6,
+}  # 0 where a table has no time for what is fixed
 _TEXT = {"type": ["string", "null"], "maxLength": 2000}
 # what blocks/ops.py writes, and no more: numbers so small that a wrong file cannot ask for a huge network in one block
 _COMMON = r"r[1-4]|s[12]|e[1-9](\.\d{1,2})?|c[1-9]\d{0,3}|se0\.\d{1,3}"
@@ -50,7 +55,7 @@ _SCHEMA: dict[str, Any] = {
         "groups": {"type": "object", "additionalProperties": _NAMES, "propertyNames": {"maxLength": LONGEST_NAME}},
         "device": _TEXT,
         "budget_ms": _MS,
-        "predicted_ms": _MS,
+        "predicted_ms": _PREDICTED_MS,
         "predicted_error": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
         "table": {"type": ["object", "null"], "properties": {"hash": _TEXT, "provenance": _TEXT, "source": _TEXT}},
         "data": {"type": "object", "properties": {"name": _TEXT, "fingerprint": _TEXT}},
@@ -86,6 +91,31 @@ _SCHEMA["properties"]["sensor"] = {
         "kib": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9},
     },
 }  # nor this
+_SCHEMA["properties"]["answer"] = {
+    "type": ["object", "null"],
+    "additionalProperties": False,
+    "required": ["also", "gap_weight", "max_gap_nats", "worst_group"],
+    "properties": {
+        "also": {
+            "type": "array",
+            "maxItems": 1000,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["device", "budget_ms", "predicted_ms", "table"],
+                "properties": {
+                    "device": _STRING,
+                    "budget_ms": {**_MS, "type": "number"},
+                    "predicted_ms": {**_PREDICTED_MS, "type": "number"},
+                    "table": _STRING,
+                },
+            },
+        },
+        "gap_weight": {"type": "number", "minimum": 0, "maximum": 1e6},
+        "max_gap_nats": {"type": ["number", "null"], "minimum": 0, "maximum": 1000},
+        "worst_group": {"type": "boolean"},
+    },
+}  # nor this
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,7 @@ class Architecture:
     table tells one. `weights_sha256` is of the weights that a search from a teacher left beside it.
     `peak_activation_bytes`: the most that is alive at one moment, for one image in the number format of the table (costs/memory.py). `table` and `data` say which table and which data were used (hash, provenance, fingerprint).
     `sensor`: where that was decided, what the network takes of a picture (pixels a side, channels, whether the centre alone), and its KiB.
+    `answer`: where a finished search answered it later, what else it was asked: the goal, and the budgets of other devices that it keeps, too.
     `training` has the options that the search chose for its training, if any; `train` takes them.
     `stem_channels`, `stem_stride` and `head_channels` are the fixed ends, `input` what is done to a picture. `classes` and `groups` are names.
     `device` and `budget_ms` are what was asked for, `config` and `seed` the search's. `versions` and `commit` say what it was made with,
@@ -126,6 +157,7 @@ class Architecture:
     peak_activation_bytes: float | None = None
     training: dict[str, float | bool] = field(default_factory=dict)
     sensor: dict[str, Any] | None = None
+    answer: dict[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -173,6 +205,10 @@ class Architecture:
             and self.predicted_ms > self.budget_ms * (1 + 1e-9)
         ):
             raise UserError(f"{where}: predicted_ms: {self.predicted_ms:g} is over budget_ms, {self.budget_ms:g}.")
+        for one in (self.answer or {}).get("also", ()):
+            if one["predicted_ms"] > one["budget_ms"] * (1 + 1e-9):
+                told = f"{one['predicted_ms']:g} is over budget_ms, {one['budget_ms']:g}"
+                raise UserError(f"{where}: answer.also: predicted_ms on {one['device']}: {told}.")
         view = space.inputs.get(self.ops[0])
         if view is not None and self.sensor not in (None, view.told):
             raise UserError(f"{where}: sensor: it is not that of {self.ops[0]}, {view.words}: one was changed.")

@@ -59,7 +59,7 @@ _ROW = {
 
 
 class Chat:
-    """One conversation partner; `calls` requests were sent so far, in this run and before it was resumed.
+    """One conversation partner; `calls` requests were sent so far, in this run and before it was resumed; `failed`: why the last had no answer.
 
     endpoint: where.  transcript: the file of all requests.
     """
@@ -74,7 +74,7 @@ class Chat:
         self.before = read_rows(transcript, "transcript", _ROW)
         if self.before:
             write_rows(transcript, self.before)  # without a row that was cut off
-        self.calls = 0
+        self.calls, self.failed = 0, ""
 
     @property
     def used_up(self) -> bool:
@@ -92,6 +92,7 @@ class Chat:
                 reply = self._sent(messages, schema)
             except _Again as again:
                 error, wait_s = str(again), min(LONGEST_WAIT_S, 2.0**tried if again.after_s is None else again.after_s)
+            self.failed = error if reply is None else ""
             row = {"asked": asked, "model": self.endpoint.model, "messages": self._messages(messages), "reply": reply,
                    "error": None if reply is not None else error, "seconds": monotonic() - started}  # fmt: skip
             append_row(self.transcript, row)
@@ -112,7 +113,7 @@ class Chat:
                 raise UserError(
                     f"{where} is not what this run asks there (other options, or another version): start a new run."
                 )
-            self.calls += 1
+            self.calls, self.failed = self.calls + 1, row["error"] or ""
             if row["reply"] is not None:
                 return str(row["reply"])
         return None

@@ -219,6 +219,5 @@ def probable(
     """(architectures inside the budgets, the likeliest first; α (L, K) as it stands)."""
     alpha_LK = running.alpha().detach().double().numpy()
     costs = list(problem.costs.values())
-    return candidates(
-        alpha_LK, problem.space.valid_LK, costs, problem.budgets, config.candidates, config.seed
-    ), alpha_LK
+    number = max(config.candidates, (config.finalists or 0) - 1)  # the hand-made network is a finalist, too
+    return candidates(alpha_LK, problem.space.valid_LK, costs, problem.budgets, number, config.seed), alpha_LK

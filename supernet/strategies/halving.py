@@ -15,11 +15,11 @@ from supernet.derive import hand_made, inside
 from supernet.problem import Outcome, Problem
 from supernet.scoring import marked
 from supernet.strategies.asktell import candidate
+from supernet.strategies.driver import MOST_REPEATS
 from supernet.strategies.finalists import halved
 from supernet.strategies.region import Region
 
 NETWORKS = 16
-DRAWS = 100  # at most for each network: a small region has fewer different ones
 
 
 def search(config: SearchConfig, problem: Problem) -> Outcome:
@@ -45,9 +45,9 @@ def pool(problem: Problem, control_L: np.ndarray, number: int, seed: int) -> lis
         if own:
             largest_L = max(own, key=problem.costs["latency"].total)
             found.setdefault(largest_L.tobytes(), largest_L)
-    for _ in range(DRAWS * number):
-        if len(found) >= number:
-            break
+    repeats = 0
+    while len(found) < number and repeats < MOST_REPEATS:
         index_L = region.random(rng)
+        repeats = repeats + 1 if index_L.tobytes() in found else 0
         found.setdefault(index_L.tobytes(), index_L)
     return list(found.values())[:number]

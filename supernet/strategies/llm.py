@@ -57,8 +57,10 @@ class Llm:
                 return self.queue.pop(0)
             self.ended = "fruitless"
         if not self.told:
+            chat = self.adviser.chat
+            last = f" (the last one: {chat.failed})" if chat.failed else ""
             raise UserError(
-                f"The model proposed no architecture in {self.adviser.chat.calls} calls: {self.adviser.chat.transcript} has its words."
+                f"The model proposed no architecture in {chat.calls} calls{last}: {chat.transcript} has its words."
             )
         return None
 

@@ -37,7 +37,7 @@ class Network:
     arch_def: timm strings by stage.  predicted_ms, budget_ms: latency.  macs, params: for one image.
     peak_activation_bytes: of one float32 image; None in files of before.  utilisation: of a modelled array's cells; None elsewhere.
     bops: bit operations, `bits` of weights/activations; None where they have no budget and no layer has bits of its own.
-    energy_mj: of an image; None where no power is known.
+    energy_mj: of an image; None where no power is known.  limits: of a training, the budgets beside latency that its search kept, by the cost's name.
     """
 
     ops: Sequence[str] | None
@@ -52,6 +52,7 @@ class Network:
     bops: float | None = field(default=None, metadata=OPTIONAL)
     bits: str | None = field(default=None, metadata=OPTIONAL)
     energy_mj: float | None = field(default=None, metadata=OPTIONAL)
+    limits: Mapping[str, float] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
