@@ -78,7 +78,7 @@ def test_interpolated_tables_keep_what_was_measured(device: str, entries: dict[A
 @pytest.mark.parametrize("device", shipped_devices())
 def test_a_shipped_table_covers_its_space_and_says_where_it_is_from(device: str) -> None:
     table = load_table(device)
-    space = SPACES[table.content["space"]]
+    space = get_space(table.content["space"])
     cost = table.cost(space)
     assert table.device == device
     assert np.isfinite(cost.unary_DK).all()
