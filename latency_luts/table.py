@@ -36,7 +36,7 @@ def assemble(
     """A table's JSON content from each item's time by name; `fields` say where the times are from.
 
     A network is one call of the runtime, but each piece was one, too. So what a call costs by itself is taken off each operation, and
-    of stem and head it stays once. Bundles of before have no such piece: nothing is taken off.
+    of stem and head it stays once (of the head, where the stem is an operation). Bundles of before have no such piece: nothing is taken off.
     """
     call_ms = sum(times[item.name].median_ms for item in manifest.items if item.role == "call")
     entries = {_key(key): {**key, "median_ms": 0.0, "iqr_ms": None, "n": None} for key in manifest.identities}
@@ -45,8 +45,8 @@ def assemble(
             time = times[item.name]
             own_ms = max(0.0, time.median_ms - call_ms)
             entries[_key(item.key)] = {**item.key, "median_ms": own_ms, "iqr_ms": time.iqr_ms, "n": time.n}
-    ends_ms = sum(times[item.name].median_ms for item in manifest.items if item.role in ("stem", "head"))
-    base_ms = max(0.0, ends_ms - call_ms)
+    ends_ms = [times[item.name].median_ms for item in manifest.items if item.role in ("stem", "head")]
+    base_ms = max(0.0, sum(ends_ms) - call_ms * (len(ends_ms) - 1))
     networks = [item for item in manifest.items if item.role == "network"]
     sums_ms = [base_ms + _sum_ms(manifest, network, entries) for network in networks]
     extra = [

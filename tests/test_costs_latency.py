@@ -14,7 +14,7 @@ from make_mcu_table import macs_K, mobilenet_v1, mobilenet_v2, published, resnet
 from supernet.choices import draw
 from supernet.costs.latency import load_table, require_good, shipped_devices
 from supernet.errors import UserError
-from supernet.spaces import SPACES, get_space
+from supernet.spaces import get_space
 from supernet.transfer.kernel_model import table_for
 
 FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")

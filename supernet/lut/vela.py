@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
+import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -66,7 +69,7 @@ def estimate(content: bytes, npu: Npu, name: str) -> Estimate:
     require("ethosu", extra="vela")
     from ethosu.vela import vela
 
-    with tempfile.TemporaryDirectory() as place, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    with tempfile.TemporaryDirectory() as place, _silent():
         folder = Path(place)
         (folder / "model.tflite").write_bytes(content)
         try:
@@ -76,11 +79,32 @@ def estimate(content: bytes, npu: Npu, name: str) -> Estimate:
             left = left_to_cpu(compiled.read_bytes())
         except UserError:
             raise
-        except (Exception, SystemExit) as error:  # of any class: vela has errors of its own, and those of its native part
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # of any class: vela has errors of its own, and those of its native part
             raise UserError(f"vela did not compile {name} for {npu.accelerator}: {str(error)[:300]}") from error
     if not found.ms > 0:
         raise UserError(f"vela finds nothing in {name} for the NPU to compute, and estimates no time for it.")
     return replace(found, on_cpu=left)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what vela says of each file; its native part writes past Python's streams."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept, nowhere = {number: os.dup(number) for number in (1, 2)}, os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in kept:
+            os.dup2(nowhere, number)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for number, own in kept.items():
+            os.dup2(own, number)
+            os.close(own)
+        os.close(nowhere)
 
 
 def read_summary(text: str) -> Estimate:
