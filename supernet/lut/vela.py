@@ -157,7 +157,7 @@ def make_table(manifest: Manifest, device: str, npu: Npu) -> dict[str, Any]:
     host = f" {', '.join(sorted(views))} of {len(by_host)} views runs on the host's processor, whose time is not counted." if views else ""  # fmt: skip
     fields = {
         "device": device, "runtime": {"name": "vela", "version": version("ethos-u-vela")}, "threads": None, "provenance": "estimated",
-        "licence": "the maker's own", "source": f"ethos-u-vela {version('ethos-u-vela')}'s performance estimate of int8 .tflite files: "
+        "licence": "the maker's own; vela itself is under Apache-2.0", "source": f"ethos-u-vela {version('ethos-u-vela')}'s performance estimate of int8 .tflite files: "
         f"{accelerator}, {', '.join(memories)}, {one.clock_mhz:g} MHz",
         "notes": "The compiler's own estimate, no measurement: its error against a chip is unknown. `validation` holds sums of blocks against its "
         f"estimates of whole networks. What a call costs by itself is taken off each block (protocol.call_ms).{host}",
