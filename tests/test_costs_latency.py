@@ -14,7 +14,7 @@ from make_mcu_table import macs_K, mobilenet_v1, mobilenet_v2, published, resnet
 from supernet.choices import draw
 from supernet.costs.latency import load_table, require_good, shipped_devices
 from supernet.errors import UserError
-from supernet.spaces import SPACES, get_space
+from supernet.spaces import get_space
 from supernet.transfer.kernel_model import table_for
 
 FBNET32, FBNET224 = get_space("fbnet32"), get_space("fbnet224")
@@ -78,7 +78,7 @@ def test_interpolated_tables_keep_what_was_measured(device: str, entries: dict[A
 @pytest.mark.parametrize("device", shipped_devices())
 def test_a_shipped_table_covers_its_space_and_says_where_it_is_from(device: str) -> None:
     table = load_table(device)
-    space = SPACES[table.content["space"]]
+    space = get_space(table.content["space"])
     cost = table.cost(space)
     assert table.device == device
     assert np.isfinite(cost.unary_DK).all()

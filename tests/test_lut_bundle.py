@@ -301,8 +301,8 @@ def test_out_that_is_no_bundle_is_not_written_into(tmp_path: Path, cache: Path) 
         export_bundle(SPACE, tmp_path, cache=cache)
     with pytest.raises(UserError, match="is a file"):
         export_bundle(SPACE, tmp_path / "thesis.txt", cache=cache)
-    with pytest.raises(UserError, match="no export of int8 in tflite"):
-        export_bundle(SPACE, tmp_path / "new", cache=cache, format="tflite", dtype="int8")
+    with pytest.raises(UserError, match="no export of int8 in pte"):
+        export_bundle(SPACE, tmp_path / "new", cache=cache, format="pte", dtype="int8")
 
 
 def test_int8_pieces_have_int8_ends_and_load(cache: Path, tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def device_table(config: SearchConfig, space: SearchSpace, file: Path) -> tuple[
             f"--accept-poor-table has no effect: the table of {table.device} was never validated; leave it out."
         )
     table, notes = table_for(table, space)
+    if table.accelerator is not None:
+        notes.append(f"{table.device}: {table.content['notes']}")
     if config.accept_poor_table and table.error is not None:
         notes.append(f"--accept-poor-table: the table's error on held-out networks, {table.error:.1%}, was accepted.")
     return table, notes
@@ -101,6 +103,8 @@ def require_format(table: LatencyTable, dtype: str | None, space: SearchSpace) -
         if (array := table.array) is not None:
             way = (f"It is modelled: supernet lut model --rows {array.rows} --columns {array.columns} --clock-mhz {array.clock_mhz:g} "
                    f"--space {space.name} --dtype {dtype}")  # fmt: skip
+        if table.accelerator is not None:
+            way = "An Ethos-U computes nothing else: leave --dtype out."
         raise UserError(f"The table of {table.device} holds {table.dtype} latencies, not {dtype}. {way}")
 
 

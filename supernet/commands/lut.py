@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from latency_luts.runtimes import RUNTIMES
 from supernet.command_line import ranged
-from supernet.commands import lut_model, lut_transfer
+from supernet.commands import lut_model, lut_transfer, lut_vela
 from supernet.errors import UserError
 from supernet.program import Help
 from supernet.spaces import BUILD_SPACES, get_space
@@ -34,6 +34,8 @@ examples:
       a timm model: estimated from the table's blocks
   supernet lut model --rows 16 --columns 16 --clock-mhz 500
       a table for a systolic array (an NPU), from its numbers
+  supernet lut vela --accelerator ethos-u55-128 --space sensor32-grey --channels 1
+      a table for an Ethos-U NPU, as its compiler estimates it
 """
 
 
@@ -69,6 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     lut_transfer.add_parsers(commands)
     lut_model.add_parser(commands)
+    lut_vela.add_parser(commands)
 
     check = commands.add_parser("check", help="check a table: schema, coverage, plausibility, validation figures")
     check.add_argument("file", help="a table's JSON file, or the name of a shipped device")
@@ -197,7 +200,7 @@ def run_predict(options: argparse.Namespace) -> None:
         print(f"{number:>5}  {op:<10} {layer.block_type:<16} {ms:9.4f}  {ms / total_ms:5.1%}{filled}")
     if used is not None:
         print(f"utilisation of the array: {used.whole:.1%} (multiply-adds done, of those possible in that time)")
-    error = "error unknown: never validated on whole networks" if table.error is None else f"± {table.error:.1%}"
+    error = "error unknown: no whole network was measured" if table.error is None else f"± {table.error:.1%}"
     if table.provenance == "estimated" and table.error is not None:
         error = f"estimated, may be off by {table.error:.0%}"
     print(f"total  {total_ms:.4f} ms ({error})", *notes, sep="\n")

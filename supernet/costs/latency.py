@@ -29,7 +29,7 @@ class LatencyTable:
     """One device's table. All times in milliseconds; `content` is the file as it was read.
 
     `scale` and `offset_ms` come from the table's validation: whole networks measured on the device against the
-    table's sum (1 and 0 where none were measured). `error` is the relative error (MAPE) on held-out networks.
+    table's sum (1 and 0 where none were measured).
     """
 
     content: dict[str, Any]
@@ -55,7 +55,20 @@ class LatencyTable:
 
     @property
     def error(self) -> float | None:
-        return self._validation.get("mape", self.content.get("estimated_error"))
+        """Relative error against the device. An estimated table's validation is against the estimator, so it does not count here."""
+        measured = {} if self.provenance == "estimated" else self._validation
+        return measured.get("mape", self.content.get("estimated_error"))
+
+    @property
+    def accelerator(self) -> str | None:
+        """The Ethos-U NPU whose compiler estimated the table (`supernet lut vela`); None of any other."""
+        return self.content.get("protocol", {}).get("accelerator")
+
+    def way(self, space: SearchSpace) -> str:
+        """How to have such a table for a space."""
+        if self.accelerator is not None:
+            return f"Let its compiler estimate one: supernet lut vela --accelerator {self.accelerator} --space {space.table_space}"
+        return f"Build one on the device: supernet lut build --device {self.device} --space {space.table_space}"
 
     @property
     def array(self) -> Array | None:
@@ -83,7 +96,7 @@ class LatencyTable:
         if self.content["space"] != space.table_space:
             raise UserError(
                 f"The latency table of {self.device} was made for {self.content['space']} and does not hold for "
-                f"{space.name}. Build one on the device: supernet lut build --device {self.device} --space {space.table_space}"
+                f"{space.name}. {self.way(space)}"
             )
         scale, offset_ms = self._validation.get("scale", 1.0), self._validation.get("offset_ms", 0.0)
         missing: list[str] = []
@@ -96,8 +109,7 @@ class LatencyTable:
         cost = tabulate(space, "latency", "ms", offset_ms + scale * self.content["base_ms"], price)
         if missing:
             raise UserError(
-                f"The latency table of {self.device} lacks {', '.join(dict.fromkeys(missing))}. "
-                f"Measure them on the device: supernet lut build --device {self.device} --space {space.table_space}"
+                f"The latency table of {self.device} lacks {', '.join(dict.fromkeys(missing))}. {self.way(space)}"
             )
         return cost
 

@@ -79,7 +79,8 @@ def validation_line(table: LatencyTable) -> str:
     parts.append(f"Spearman {validation['spearman']:.3f}")
     if "scale" in validation:
         parts.append(f"sum × {validation['scale']:.3f} {validation.get('offset_ms', 0.0):+.3f} ms")
-    return f"validation on {validation['n']} whole networks, each left out of its fit: {', '.join(parts)}"
+    whose = " as the estimator has them; none was measured" if table.provenance == "estimated" else ""
+    return f"validation on {validation['n']} whole networks{whose}, each left out of its fit: {', '.join(parts)}"
 
 
 def machine_line(table: LatencyTable) -> str | None:

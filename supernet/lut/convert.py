@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
-from supernet import export, quantisation
+from supernet import export, litert, quantisation
 from supernet.errors import UserError
 from supernet.lut.pieces import Piece
 
@@ -66,8 +67,18 @@ def _replace(model: onnx.ModelProto, old: str, new: str) -> None:
 
 
 def to_litert(piece: Piece) -> bytes:
-    """LiteRT flatbuffer."""
-    return export.to_litert(piece.build(), piece.shape)
+    """LiteRT flatbuffer. Its converter finds out by convolutions that channels are last: a head without one would be transposed first."""
+    network = piece.build()
+    if piece.role == "head" and not any(isinstance(module, nn.Conv2d) for module in network.modules()):
+        *_, classifier = network.children()
+        network = nn.Sequential(nn.AvgPool2d(piece.shape[2:]), nn.Flatten(), classifier)
+    return export.to_litert(network, piece.shape)
+
+
+def to_litert_int8(piece: Piece) -> bytes:
+    """int8 LiteRT flatbuffer, its ends too, calibrated on noise: only its time matters."""
+    noise = np.random.default_rng(0).normal(size=(2, *piece.shape[1:])).astype(np.float32)
+    return litert.quantise(to_litert(piece), noise)
 
 
 def to_executorch(piece: Piece) -> bytes:
@@ -87,6 +98,7 @@ CONVERTERS: dict[tuple[str, str], tuple[Callable[[Piece], bytes], tuple[str, ...
     ("onnx", "float32"): (to_onnx, ("torch", "onnx"), "onnx"),
     ("onnx", "int8"): (to_onnx_int8, ("torch", "onnx", "onnxruntime"), "onnx"),
     ("tflite", "float32"): (to_litert, ("torch", "litert-torch"), "litert"),
+    ("tflite", "int8"): (to_litert_int8, ("torch", "litert-torch", "ai-edge-quantizer"), "litert"),
     ("pte", "float32"): (to_executorch, ("torch", "executorch"), "executorch"),
     ("pt2", "float32"): (to_pt2, ("torch",), "onnx"),
 }

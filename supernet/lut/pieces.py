@@ -112,11 +112,14 @@ PERIOD = 1024  # weights until they repeat
 def repeat_weights(module: Module) -> Module:
     """Gives each weight tensor the same random numbers over and over, of its own spread; in place.
 
-    What they are does not matter to their time (dense, normal numbers), and a bundle then packs to a few percent of its size.
+    What they are does not matter to their time (dense, normal numbers), and a bundle then packs to a few percent of its size. A batch norm that
+    training begins with zeros gets ones: a compiler leaves out what is multiplied by zero, and a residual block would be nothing.
     """
     block = torch.randn(PERIOD, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
+            if name.endswith("weight") and not parameter.any():
+                parameter.fill_(1.0)
             if parameter.dim() > 1:
                 values = block.repeat(-(-parameter.numel() // PERIOD))[: parameter.numel()]
                 parameter.copy_(values.view_as(parameter) * parameter.std())

@@ -209,7 +209,7 @@ def _limits(facts: TrainFacts) -> Iterable[str]:
         if found.empty_groups:
             yield f"- No image of test is of {', '.join(text(group) for group in found.empty_groups)} ({text(attribute)}): nothing is known of them."
     yield "- One training run, one seed. Images from elsewhere than the test images may be served worse, and some groups more so."
-    if facts.arch.predicted_ms is not None and not (used and used.validation):
+    if facts.arch.predicted_ms is not None and not (used and used.validation and used.provenance != "estimated"):
         yield "- How far predicted latencies of this table are from whole networks on the device is unknown."
     yield ""
 

@@ -146,9 +146,9 @@ def quantile_margin_ms(content: dict[str, Any], quantile: float) -> float:
     validation = content["validation"] or {}
     pairs, std_ms = validation.get("pairs"), validation.get("predictive_std_ms")
     normal_ms = 0.0 if std_ms is None else float(norm.ppf(quantile) * std_ms)
-    if pairs is None and std_ms is None:
+    if content["provenance"] == "estimated" or (pairs is None and std_ms is None):
         raise UserError(
-            f"The table of {content['device']} has no whole networks to calibrate a quantile on: it needs a table that was "
+            f"The table of {content['device']} has no measured networks to calibrate a quantile on: it needs a table that was "
             "measured (supernet lut build) or adapted (supernet lut adapt)."
         )
     if pairs is None:  # adapted before 0.3: the normal quantile alone

@@ -112,7 +112,11 @@ def features(kernels: Iterable[Kernel]) -> np.ndarray:
 
 
 def kernel_model(table: LatencyTable) -> KernelModel:
-    """The prices that explain the table. Raises UserError for a table whose entries are too few, or no sums of kernels."""
+    """The prices that explain the table. Raises UserError for a table whose entries are too few, or no sums of kernels, as an NPU's."""
+    if table.accelerator is not None:
+        raise UserError(
+            f"The times of {table.device} are no sums of kernels: it computes while it loads weights. Run vela on the network's int8 file."
+        )
     validation = table.content["validation"] or {}
     scale = validation.get("scale", 1.0)
     keys = [key for key in table.entries if key[0] in OPS]
@@ -195,8 +199,8 @@ def table_for(table: LatencyTable, space: SearchSpace) -> tuple[LatencyTable, li
     made_for = table.content["space"]
     if table.array is not None and space.name != made_for:
         return table.remodelled(space), []
-    if space.table_space == made_for or space.name not in MADE:
-        return table, []
+    if space.table_space == made_for or space.name not in MADE or table.accelerator is not None:
+        return table, []  # an NPU's compiler is asked instead (`LatencyTable.way`)
     model = kernel_model(table)
 
     def ms(kernels: Sequence[Kernel]) -> float:
