@@ -8,7 +8,7 @@ For each runtime: a bundle of fbnet32 with 12 validation networks and 40 uniform
 rounds on one thread; scale and offset are fitted to the 12, the error is told on the 40. Compared on the same 40:
 multiply-accumulates with a fitted scale and offset, the plain sum of the entries, and a table measured in torch eager.
 Then the fitted tables shipped for other devices, on the 1,000 of HELP's networks that their fit did not see. `--work` keeps
-bundles and finished tables; a stopped run goes on where it was. Results of earlier `--what` parts are kept.
+bundles and finished tables; a stopped run goes on where it was. Parts that the folder does not have stay as results/ has them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results_io import HERE, write_results
+from results_io import HERE, read_records, read_results, write_results
 from scipy.optimize import lsq_linear
 
 from latency_luts.validation import errors, fit
@@ -111,6 +111,16 @@ def compare(part: str, path: Path, eager: Path | None, records: list[dict[str, A
     return {name: errors(values, measured) for name, values in predicted.items()}
 
 
+def kept(tables: dict[str, Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The last results' figures and records but those of the parts that are in this folder: each part has its own machine and day."""
+    try:
+        summary, records = read_results("latency_fidelity")["summary"], read_records("latency_fidelity")
+    except FileNotFoundError:
+        return {}, []
+    own = tuple(f"{part}_" for part in tables)
+    return {name: value for name, value in summary.items() if not name.startswith(own)}, [row for row in records if row["part"] not in tables]  # fmt: skip
+
+
 def published(data: Path) -> dict[str, dict[str, float]]:
     """The same kind of table, fitted to 4,000 of HELP's measured networks (NeurIPS 2021), told on the other 1,000."""
     with np.load(data, allow_pickle=False) as file:
@@ -153,8 +163,7 @@ def main() -> None:
     for part in [part for part in options.what if part in PARTS]:
         measure(part, options.work, options.rounds, held_out)
     tables = {part: options.work / f"{part}.json" for part in PARTS if (options.work / f"{part}.json").is_file()}
-    summary: dict[str, Any] = {}
-    records: list[dict[str, Any]] = []
+    summary, records = kept(tables)
     print(f"{'part':<12} {'predictor':<12} {'MAPE':>7} {'max':>7} {'Spearman':>9}")
     for part, path in tables.items():
         if part == "eager":
