@@ -296,24 +296,33 @@ def test_one_gate_says_what_is_poor(tmp_path: Path) -> None:
 def conformal(n: int, std_ms: float | None = None) -> dict[str, Any]:
     """A table whose n networks took 1, 2, …, n ms more than foretold."""
     std = {} if std_ms is None else {"predictive_std_ms": std_ms}
-    return {"device": "board", "validation": {"pairs": [[10.0, 10.0 + i] for i in range(n, 0, -1)], **std}}
+    return {
+        "device": "board",
+        "provenance": "measured",
+        "validation": {"pairs": [[10.0, 10.0 + i] for i in range(n, 0, -1)], **std},
+    }
 
 
 def test_the_margin_is_the_conformal_one_and_never_below_the_normal_one() -> None:
     assert adapting.quantile_margin_ms(conformal(20), 0.9) == 19  # ⌈.9 · 21⌉
     assert adapting.quantile_margin_ms(conformal(19), 0.95) == 19
     assert adapting.quantile_margin_ms(conformal(20, 30.0), 0.9) == pytest.approx(30 * norm.ppf(0.9))
-    assert adapting.quantile_margin_ms({"device": "b", "validation": {"pairs": [[9.0, 8.0]] * 20}}, 0.9) == 0
+    assert (
+        adapting.quantile_margin_ms(
+            {"device": "b", "provenance": "measured", "validation": {"pairs": [[9.0, 8.0]] * 20}}, 0.9
+        )
+        == 0
+    )
     with pytest.raises(UserError, match=r"0\.99 needs 99 measured networks; the table of board has 20"):
         adapting.quantile_margin_ms(conformal(20), 0.99)
-    old = {"device": "b", "validation": {"predictive_std_ms": 2.0}}
+    old = {"device": "b", "provenance": "adapted", "validation": {"predictive_std_ms": 2.0}}
     assert adapting.quantile_margin_ms(old, 0.9) == pytest.approx(2 * norm.ppf(0.9))
 
 
 def test_too_few_samples_and_a_table_without_spread_are_refused() -> None:
     with pytest.raises(UserError, match="at least 5"):
         adapting.sample_architectures(SPACE, 3)
-    with pytest.raises(UserError, match="no whole networks"):
+    with pytest.raises(UserError, match="no measured networks"):
         adapting.quantile_margin_ms(load_table("rpi4").content, 0.9)
 
 

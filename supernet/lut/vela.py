@@ -20,7 +20,6 @@ from latency_luts.protocol import Time
 from latency_luts.table import assemble
 from supernet.bars import bar as progress_bar
 from supernet.errors import UserError
-from supernet.export import require
 
 ACCELERATORS = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
@@ -66,6 +65,8 @@ class Estimate:
 
 def estimate(content: bytes, npu: Npu, name: str) -> Estimate:
     """vela's estimate for an int8 .tflite. Raises UserError where vela is not installed, or refuses the file or the options."""
+    from supernet.export import require  # not at the top: the help names ACCELERATORS, and is to start without torch
+
     require("ethosu", extra="vela")
     from ethosu.vela import vela
 
