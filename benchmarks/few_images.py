@@ -1,6 +1,7 @@
 """What suits a training that begins with a teacher's blocks and few images: moving average, length, learning rate, hidden features.
 
     python benchmarks/few_images.py --folder DIR     # DIR may be that of pretrained.py: its teachers and searches are taken
+    python benchmarks/few_images.py --folder DIR --sets pad_ufes --settings base,features_10   # rows of other sets stay as results/ has them
     python benchmarks/few_images.py --quick          # one tiny set, two settings, a smoke test; nothing written
 
 The network that a blockwise search derives at 30% of the teacher's latency (64 px, 2,000 images) is trained by `train` with one option changed at a time; the
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from pretrained import SHARED, TEACHER, data_options, run, train_images, trained
-from results_io import write_results
+from results_io import read_records, write_results
 from t_interval import t_interval
 
 from supernet.commands.main import main as supernet
@@ -70,6 +71,14 @@ def one(name: str, setting: str, seed: int, data: list[str], options: argparse.N
     return {"set": name, "seed": seed, **{key: found[key] for key in ("network", "accuracy", "gap", "train_s")}}
 
 
+def kept() -> list[dict[str, Any]]:
+    """The last results' rows; those of sets that are not asked for stay."""
+    try:
+        return read_records("few_images")
+    except FileNotFoundError:
+        return []
+
+
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Differences to the base, over all sets and for each."""
     by = {(row["set"], row["seed"], row["network"]): row for row in rows}
@@ -106,14 +115,15 @@ def main() -> None:
         sets, settings, options.seeds, options.images = ["pad_ufes"], [BASE, "features_1"], 1, 60
     options.folder = (options.folder or Path(tempfile.mkdtemp(prefix="few-images-"))).absolute()
     (options.folder / "few_images").mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    rows = [row for row in kept() if row["set"] not in sets] if not options.quick else []
     for seed in range(options.seeds):
         for name in sets:
             data = data_options(name, options.folder / name / "data", Path())
             data += ["--max-train", "60"] if options.quick else []
             rows += [one(name, setting, seed, data, options) for setting in settings]
             if not options.quick:
-                write_results("few_images", summary(rows) | {"sets": ", ".join(sets), "seeds": seed + 1}, rows)
+                seeds = {one_set: len({row["seed"] for row in rows if row["set"] == one_set}) for one_set in sorted({row["set"] for row in rows})}  # fmt: skip
+                write_results("few_images", summary(rows) | {f"seeds_{one_set}": number for one_set, number in seeds.items()}, rows)  # fmt: skip
     print(summary(rows))
 
 
