@@ -37,6 +37,7 @@ SETTINGS: dict[str, tuple[float, tuple[str, ...]]] = {
     "features_10": (1, ("--feature-weight", "10")),
     "half_as_long": (0.5, ()),
     "twice_as_long": (2, ()),
+    "twice_features_10": (2, ("--feature-weight", "10")),
     "lr_third": (1, ("--lr", "3e-4")),
     "lr_triple": (1, ("--lr", "3e-3")),
 }
