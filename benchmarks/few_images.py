@@ -1,7 +1,7 @@
 """What suits a training that begins with a teacher's blocks and few images: moving average, length, learning rate, hidden features.
 
     python benchmarks/few_images.py --folder DIR     # DIR may be that of pretrained.py: its teachers and searches are taken
-    python benchmarks/few_images.py --folder DIR --sets pad_ufes --settings base,features_10   # rows of other sets stay as results/ has them
+    python benchmarks/few_images.py --folder DIR --sets pad_ufes --settings base,features_10   # other rows stay as results/ has them
     python benchmarks/few_images.py --quick          # one tiny set, two settings, a smoke test; nothing written
 
 The network that a blockwise search derives at 30% of the teacher's latency (64 px, 2,000 images) is trained by `train` with one option changed at a time; the
@@ -73,7 +73,7 @@ def one(name: str, setting: str, seed: int, data: list[str], options: argparse.N
 
 
 def kept() -> list[dict[str, Any]]:
-    """The last results' rows; those of sets that are not asked for stay."""
+    """The last results' rows; those of sets and settings that are not asked for stay."""
     try:
         return read_records("few_images")
     except FileNotFoundError:
@@ -116,7 +116,9 @@ def main() -> None:
         sets, settings, options.seeds, options.images = ["pad_ufes"], [BASE, "features_1"], 1, 60
     options.folder = (options.folder or Path(tempfile.mkdtemp(prefix="few-images-"))).absolute()
     (options.folder / "few_images").mkdir(parents=True, exist_ok=True)
-    rows = [row for row in kept() if row["set"] not in sets] if not options.quick else []
+    rows = (
+        [row for row in kept() if row["set"] not in sets or row["network"] not in settings] if not options.quick else []
+    )
     for seed in range(options.seeds):
         for name in sets:
             data = data_options(name, options.folder / name / "data", Path())
