@@ -111,7 +111,7 @@ class TrainOptions(CommonOptions, total=False):
     pretrained: str | None
     resolution: int | None
     teacher: str | None
-    feature_weight: float
+    feature_weight: float | None
     from_scratch: bool
     lr: float | None
     ssl_epochs: int | None

@@ -18,6 +18,7 @@ from supernet.preprocessing import Preprocessing
 from supernet.spaces.lite import LITE_SIZES, TEACHER
 
 TEMPERATURE = 2.0  # of the teacher's and the student's probabilities
+FEATURE_WEIGHT = 10.0  # of hidden features beside outputs (benchmarks/few_images.py)
 
 
 class Teacher(NamedTuple):
@@ -98,6 +99,18 @@ def with_features(network: EfficientNet, image_BCHW: Tensor) -> tuple[Tensor, li
     """(B, classes) logits, and what the last block at each picture size gives: (B, C, H, W) each."""
     x, features = network.forward_intermediates(image_BCHW)
     return cast(Tensor, network.forward_head(x)), cast(list[Tensor], features)
+
+
+@torch.no_grad()
+def shared_features(network: nn.Module, teacher: Teacher) -> int:
+    """How many hidden features have the teacher's shape; 0 of a network that has other ones."""
+    if not isinstance(network, EfficientNet):
+        return 0
+    image_BCHW = torch.zeros(1, teacher.spec.channels, teacher.spec.size, teacher.spec.size)
+    trains = network.training
+    student, wanted = (with_features(own.eval(), image_BCHW)[1] for own in (network, teacher.network))
+    network.train(trains)
+    return sum(s.shape == t.shape for s, t in zip(student, wanted, strict=True)) if len(student) == len(wanted) else 0
 
 
 def feature_distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:

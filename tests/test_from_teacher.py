@@ -115,6 +115,7 @@ def test_from_a_teacher_to_a_product(
     main(["train", "--arch", run["search"], *training, "--out", run["student"]])
     told = capsys.readouterr().out
     assert "the weights that the search left" in told and "teacher's outputs are learned" in told
+    assert "Hidden features, too (--feature-weight 10)" in told
     assert "Estimated latency" in told and "(± 30%)" in told
     report = json.loads((tmp_path / "student" / "report.json").read_text())
     beside, of_teacher = report["teacher"], json.loads((Path(run["teacher"]) / "report.json").read_text())["metrics"]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from taught import CLASSES, random_teacher
 from timm.models.efficientnet import EfficientNet
+from torch import nn
 from torch.nn import functional as F
 
 from supernet.alpha.relaxation import one_hot
@@ -31,7 +32,16 @@ from supernet.strategies.assembled import controls
 from supernet.strategies.blockwise import depth_order, pool
 from supernet.strategies.shown import Shown
 from supernet.strategies.uniform import no_control
-from supernet.teacher import Distance, Teacher, check_input, distillation, feature_distance, read_teacher, with_features
+from supernet.teacher import (
+    Distance,
+    Teacher,
+    check_input,
+    distillation,
+    feature_distance,
+    read_teacher,
+    shared_features,
+    with_features,
+)
 from supernet.transfer.kernel_model import table_for
 from supernet.transplant import (
     assemble,
@@ -244,6 +254,8 @@ def test_features_are_compared_where_their_shapes_agree(teacher: EfficientNet, i
     torch.testing.assert_close(feature_distance(turned, features), torch.full((8,), 2 / 5), atol=1e-4, rtol=0)
     narrow = [features[0], features[1][:, :16], *features[2:]]
     assert feature_distance(narrow, features).abs().max() < 1e-5, "a narrower stage has nothing to compare"
+    whole = Teacher(teacher, CLASSES, Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3), Path("teacher"), "0")
+    assert shared_features(teacher, whole) == 5 and shared_features(nn.Linear(2, 2), whole) == 0
     distance = Distance(Teacher(teacher, CLASSES, Preprocessing(64, 3, (0.5,) * 3, (0.5,) * 3), Path("teacher"), "0"), torch.device("cpu"), 10.0)  # fmt: skip
     plain, more = distance(logits[None], images), distance(logits[None], images, turned)
     assert plain is not None and more is not None

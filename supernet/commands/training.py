@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Collection
 from dataclasses import replace
 
+from torch import nn
+
 from supernet.commands.comparison import read_baseline
 from supernet.commands.exports import require_exporters
 from supernet.commands.inherited import build, find_architecture, inherit, inherited_weights, tuned, tuned_notes
@@ -27,7 +29,7 @@ from supernet.pretrained import INHERITED_WEIGHTS, Pretrained, find_weights, loa
 from supernet.refit import linear_classifier
 from supernet.spaces import SIZED, get_space
 from supernet.spaces.architecture import Architecture
-from supernet.teacher import Teacher, check_classes, check_input, read_teacher
+from supernet.teacher import FEATURE_WEIGHT, Teacher, check_classes, check_input, read_teacher, shared_features
 
 
 def set_up(options: argparse.Namespace) -> Training:
@@ -74,7 +76,9 @@ def set_up(options: argparse.Namespace) -> Training:
         teacher = checked_teacher(config.teacher, data, given)
         if config.class_weight == "logit-adjust":
             raise UserError("--class-weight logit-adjust has no effect on a teacher's outputs, which are learned in place of the labels: take balanced, or --from-scratch.")  # fmt: skip
-        notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.")
+        config = replace(config, feature_weight=feature_weight(config, network, teacher))
+        hidden = f" Hidden features, too (--feature-weight {config.feature_weight:g})." if config.feature_weight else ""
+        notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.{hidden}")
     if weights is not None:
         anew = load_weights(network, weights)
         notes.append(f"Begun with trained weights: {weights.source}; anew: {', '.join(anew) or 'nothing'}.")
@@ -107,6 +111,16 @@ def checked_teacher(folder: str, data: GroupedData, given: Collection[str]) -> T
     if "smoothing" in given:
         raise UserError("--smoothing has no effect on a teacher's outputs, which are learned in place of the labels: leave it out.")  # fmt: skip
     return teacher
+
+
+def feature_weight(config: TrainConfig, network: nn.Module, teacher: Teacher) -> float:
+    """As asked, or FEATURE_WEIGHT where hidden features can be compared. Raises UserError where they are to be and cannot."""
+    shared = shared_features(network, teacher)
+    if config.feature_weight is None:
+        return FEATURE_WEIGHT if shared and not config.compile and config.exits is None else 0.0
+    if config.feature_weight and not shared:
+        raise UserError("--feature-weight: no hidden feature of this network has the teacher's shape: leave it out.")
+    return config.feature_weight
 
 
 def _space_resolution(config: TrainConfig) -> int:

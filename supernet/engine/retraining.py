@@ -62,7 +62,10 @@ class Retraining:
             fast_cpu(network)
         distributed.join_batch_norms(network.to(memory_format=torch.channels_last).to(device))
         self.config, self.data, self.network, self.device = config, data, network, device
-        self.weights, self.distance = list(network.parameters()), Distance(teacher, device, config.feature_weight)
+        self.weights, self.distance = (
+            list(network.parameters()),
+            Distance(teacher, device, config.feature_weight or 0.0),
+        )
         self.task = task or classification(len(data.classes), config.smoothing)
         shared: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": device, "made": self.task.made}
         augment = replace(data.augment, trivial=trivial_augment(config, data)) if config.augment else None
