@@ -5,7 +5,7 @@
     python benchmarks/few_images.py --quick          # one tiny set, two settings, a smoke test; nothing written
 
 The network that a blockwise search derives at 30% of the teacher's latency (64 px, 2,000 images) is trained by `train` with one option changed at a time; the
-base is 10,000 images seen, as in pretrained.py. Its runs are kept in DIR/few_images, and it goes on where it was. `summary`: points of test accuracy (and of
+base is 10,000 images seen, as in pretrained.py, and without hidden features. Its runs are kept in DIR/few_images, and it goes on where it was. `summary`: points of test accuracy (and of
 the gap) over the base, in pairs of seeds, with 95% t-intervals.
 """
 
@@ -65,6 +65,7 @@ def one(name: str, setting: str, seed: int, data: list[str], options: argparse.N
     folder = options.folder / name
     arch = derived(folder, data, seed, options)
     length, more = SETTINGS[setting]
+    more = more if "--feature-weight" in more else ("--feature-weight", "0", *more)
     epochs = -(-options.images // train_images(folder, data, options.quick))
     out = options.folder / "few_images" / f"{name}-{setting}-{seed}"
     found = trained(setting, SHARE, out, "--arch", str(arch), *data, "--seed", str(seed), "--threads", "1", "--export", "none",
