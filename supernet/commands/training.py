@@ -73,9 +73,7 @@ def set_up(options: argparse.Namespace) -> Training:
         notes.append("Begun with the weights that the search left, which are the teacher's (--from-scratch: without).")
     teacher = None
     if config.teacher is not None and not config.from_scratch:
-        teacher = checked_teacher(config.teacher, data, given)
-        if config.class_weight == "logit-adjust":
-            raise UserError("--class-weight logit-adjust has no effect on a teacher's outputs, which are learned in place of the labels: take balanced, or --from-scratch.")  # fmt: skip
+        teacher = checked_teacher(config, data, given)
         config = replace(config, feature_weight=feature_weight(config, network, teacher))
         hidden = f" Hidden features, too (--feature-weight {config.feature_weight:g})." if config.feature_weight else ""
         notes.append(f"The teacher's outputs are learned, in place of the labels: {config.teacher}.{hidden}")
@@ -103,13 +101,16 @@ def preprocessing(spec: Preprocessing, arch: Architecture | None, weights: Pretr
     return spec if weights is None else weights.preprocessing(spec)
 
 
-def checked_teacher(folder: str, data: GroupedData, given: Collection[str]) -> Teacher:
+def checked_teacher(config: TrainConfig, data: GroupedData, given: Collection[str]) -> Teacher:
     """Raises UserError where it does not fit the data, or beside an option without effect."""
-    teacher = read_teacher(folder)
+    assert config.teacher is not None, "asked for"
+    teacher = read_teacher(config.teacher)
     check_classes(teacher, data.classes, data.channels)
     check_input(teacher, data.preprocessing)
     if "smoothing" in given:
         raise UserError("--smoothing has no effect on a teacher's outputs, which are learned in place of the labels: leave it out.")  # fmt: skip
+    if config.class_weight == "logit-adjust":
+        raise UserError("--class-weight logit-adjust has no effect on a teacher's outputs, which are learned in place of the labels: take balanced, or --from-scratch.")  # fmt: skip
     return teacher
 
 
