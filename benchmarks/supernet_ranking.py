@@ -169,8 +169,11 @@ def least_agreed(trainer: RegionTrainer) -> tuple[int, tuple[list[int], list[int
         if all(groups):
             apart = cosine[axis > 0][:, axis <= 0].mean()
             found.append((float(apart), row, groups))
-    _, row, groups = min(found, key=lambda one: one[0])
-    return row, groups
+    _, row, (one, other) = min(found, key=lambda split: split[0])
+    rare = [
+        k for k in torch.nonzero(p_DK[row])[:, 0].tolist() if k not in (*one, *other)
+    ]  # without gradients, but networks have them
+    return row, (one, [*other, *rare])
 
 
 def option_gradient(trainer: RegionTrainer, p_DK: Tensor, row: int, option: int, others: list[torch.nn.Parameter]) -> Tensor:  # fmt: skip
