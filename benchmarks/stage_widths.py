@@ -28,6 +28,7 @@ from supernet.spaces import get_space
 from supernet.spaces.lite import uniform_sizes
 
 SIZE = 64
+OUTPUTS_ALONE = ("--feature-weight", "0")  # the default of the day of its results: hidden features came later
 VARIANTS = {"lite": ("lite", "blockwise"), "slim": ("slim", "blockwise"), "uniform": ("lite", "uniform")}
 
 
@@ -58,10 +59,10 @@ def one(name: str, seed: int, share: float, options: argparse.Namespace) -> list
         found = own / f"{name}-{variant}-{share:g}-{seed}"
         search = run(found, "search", "--device", str(device[space]), "--teacher", str(teacher), "--space", f"{space}{SIZE}",
                      "--budget-ms", f"{share * whole_ms:.5f}", "--strategy", strategy, *common)  # fmt: skip
-        row = trained(variant, share, own / f"{found.name}-trained", "--arch", str(found), *training)
+        row = trained(variant, share, own / f"{found.name}-trained", "--arch", str(found), *training, *OUTPUTS_ALONE)
         rows.append(row | {"search_s": search["wall_s"], "predicted_ms": search["derived"]["predicted_ms"], "ops": search["derived"]["ops"]})  # fmt: skip
         if strategy == "uniform" and (found / "control").exists():
-            rows.append(trained("uniform_other", share, own / f"{found.name}-other", "--arch", str(found / "control"), *training))  # fmt: skip
+            rows.append(trained("uniform_other", share, own / f"{found.name}-other", "--arch", str(found / "control"), *training, *OUTPUTS_ALONE))  # fmt: skip
     timed = with_times(own / f"times-{name}-{share:g}-{seed}.json", rows, read_model(teacher / "model.json").spec)
     return [{"set": name, "seed": seed, **row} for row in timed]
 
