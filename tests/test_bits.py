@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from supernet_paths import assert_each_path_is_derived, warmed_up
 from torch import Tensor, nn
 
 from supernet.blocks import rounding
@@ -20,7 +21,7 @@ from supernet.blocks.rounding import (
     baked,
     rounded_weight,
 )
-from supernet.choices import draw, every
+from supernet.choices import every
 from supernet.costs.analytic import bops_table, count, macs_table, params_table
 from supernet.derive import best_first
 from supernet.engine.evaluate import standalone
@@ -158,18 +159,8 @@ class TestNetworks:
         assert isinstance(network.bn1.act, nn.Identity)
 
     def test_each_path_is_its_derived_network_and_soft_weights_at_one_hot_are_hard(self) -> None:
-        torch.manual_seed(0)
-        supernet, x = Supernet(BITS32, 4, 3), torch.randn(4, 3, 32, 32)
-        drawn = draw(BITS32.valid_LK, 6, np.random.default_rng(0))
-        with torch.no_grad():
-            for parameter in supernet.parameters():
-                parameter += 0.05 * torch.randn_like(parameter)
-            for index_L in drawn:
-                supernet(x, torch.eye(4)[index_L])
-            supernet.eval()
-            for index_L in drawn:
-                hard = supernet(x, torch.eye(4)[index_L])
-                torch.testing.assert_close(standalone(supernet, BITS32.names(index_L)).eval()(x), hard)
+        supernet, x, drawn = warmed_up(BITS32, 6, 32)
+        assert_each_path_is_derived(BITS32, supernet, x, drawn)
         soft = torch.eye(4)[drawn[0]].requires_grad_()
         torch.testing.assert_close(supernet(x, soft), supernet(x, soft.detach()))
         supernet(x, torch.full((6, 4), 0.25, requires_grad=True)).sum().backward()

@@ -10,6 +10,7 @@ import numpy as np
 import onnx.reference
 import pytest
 import torch
+from supernet_paths import assert_each_path_is_derived, warmed_up
 from torch.nn import functional as F
 
 from supernet.blocks.ops import arch_strings, build_op
@@ -142,18 +143,7 @@ def test_derivation_is_exact_against_every_architecture(seed: int) -> None:
 
 class TestTheSupernet:
     def test_each_path_is_its_derived_network(self) -> None:
-        torch.manual_seed(0)
-        supernet = Supernet(SMALL, 4, 3)
-        x, drawn = torch.randn(4, 3, 32, 32), draw(SMALL.valid_LK, 12, np.random.default_rng(0))
-        with torch.no_grad():
-            for parameter in supernet.parameters():
-                parameter += 0.05 * torch.randn_like(parameter)
-            for index_L in drawn:
-                supernet(x, torch.eye(K)[index_L])
-            supernet.eval()
-            for index_L in drawn:
-                network = standalone(supernet, SMALL.names(index_L)).eval()
-                torch.testing.assert_close(network(x), supernet(x, torch.eye(K)[index_L]))
+        assert_each_path_is_derived(SMALL, *warmed_up(SMALL, 12, 32))
 
     def test_views_share_weights_and_each_has_its_own_statistics(self) -> None:
         supernet = Supernet(SMALL, 4, 3)
