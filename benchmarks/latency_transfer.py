@@ -102,7 +102,8 @@ def cover(source: Source, basis: Basis, latency_ms_N: np.ndarray, n: int, draw: 
     mean_N, std_N = PREDICTORS["bayes"](source, samples).predict(basis)
     std_ms = float(np.sqrt((std_N**2).mean()))
     pairs = list(zip(left_out.tolist(), samples.latency_ms_n.tolist(), strict=True))
-    margin_ms = quantile_margin_ms({"device": "", "validation": {"pairs": pairs, "predictive_std_ms": std_ms}}, 0.9)
+    validation = {"pairs": pairs, "predictive_std_ms": std_ms}
+    margin_ms = quantile_margin_ms({"device": "", "provenance": "adapted", "validation": validation}, 0.9)
     test = np.setdiff1d(np.flatnonzero(~np.isnan(latency_ms_N)), rows)
     above_N, middle = latency_ms_N[test] - mean_N[test], float(np.median(latency_ms_N[test]))
     normal_ms = float(norm.ppf(0.9) * std_ms)

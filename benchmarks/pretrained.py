@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from onnx_time import milliseconds
 from public_sets import SHARED, cifar10, fashion, write_table
-from results_io import write_results
+from results_io import read_records, write_results
 from scipy import stats
 from t_interval import t_interval
 from torch.nn import functional as F
@@ -125,11 +125,11 @@ def one(folder: Path, data: list[str], seed: int, options: argparse.Namespace) -
             rows.append(row | {"search_s": search["wall_s"], "predicted_ms": search["derived"]["predicted_ms"], "ops": search["derived"]["ops"]})  # fmt: skip
             if strategy == "uniform" and (found / "control").exists():  # the other way to make one
                 rows.append(trained("uniform_other", share, folder / f"{found.name}-other", "--arch", str(found / "control"), *training, "--epochs", str(epochs)))  # fmt: skip
-        if seed == 0:  # dear, and far below
+        if seed == 0 and not options.keep_scratch:  # dear, and far below
             name = small[share]
             rows.append(trained("small_scratch", share, folder / f"{name}-{seed}", "--arch", name, "--resolution", str(options.size), *longer))  # fmt: skip
     share = min(options.shares)
-    if seed == 0:
+    if seed == 0 and not options.keep_scratch:
         rows.append(trained("derived_scratch", share, folder / f"derived-scratch-{share}-{seed}", "--arch", str(folder / f"derived-{share}-{seed}"), "--from-scratch", *longer))  # fmt: skip
     return [{**row, "seed": seed} for row in with_times(folder / f"times-{seed}.json", rows, whole.spec)]
 
@@ -264,6 +264,7 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=10_000, help="images that each training sees; from scratch four times as many"
     )
+    parser.add_argument("--keep-scratch", action="store_true", help="networks from scratch stay as results/ has them")
     parser.add_argument("--gumbel", action="store_true", help="the Gumbel-softmax search from the teacher, too")
     parser.add_argument("--kendall", action="store_true", help="after the cells: 40 random networks of one budget")
     parser.add_argument("--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
@@ -284,12 +285,14 @@ def main() -> None:
     if not device.exists():
         supernet(["lut", "build", "--space", f"lite{options.size}", "--device", "this-machine", "--rounds", "12", "--threads", "1", "--out", str(device)])  # fmt: skip
     rows: list[dict[str, Any]] = []
+    kept = [row for row in read_records("pretrained") if row["network"].endswith("_scratch")] if options.keep_scratch else []
     for seed in range(options.seeds):
         for name in sets:
             own = options.folder / name
             data = data_options(name, own / "data", options.fashion)
             data += ["--max-train", "60"] if options.quick else []
             rows += [{**row, "set": name} for row in one(own, data, seed, options)]
+            rows += [row for row in kept if (row["set"], row["seed"]) == (name, seed) and row["share"] in options.shares]
             found = summary(rows, options.shares) | {"seeds": seed + 1, "size": options.size, "images": options.images}
             print(json.dumps(found, indent=1), flush=True)
             if not options.quick:
