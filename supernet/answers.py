@@ -20,7 +20,7 @@ import numpy as np
 
 from supernet.choices import every
 from supernet.costs.factors import Cost, least_text
-from supernet.derive import best_first, inside
+from supernet.derive import best_first, inside, nothing_keeps
 from supernet.errors import UserError
 from supernet.outer_approximation import OuterApproximation
 from supernet.programme import Programme
@@ -44,10 +44,7 @@ def answers(
     for cost in costs:
         limit, (least, _) = budgets.get(cost.name, np.inf), cost.bounds(valid_LK)
         if least > limit:
-            raise UserError(
-                f"No architecture of {quality.space.name} has a {cost.name} of {limit:g} {cost.unit} or less; "
-                f"the least possible is {least_text(least)} {cost.unit}."
-            )
+            raise UserError(nothing_keeps(cost, limit, least))
     few = valid_LK.sum(axis=1, dtype=float).prod() <= FEW
     found = (_counted if few else _programmed)(quality, costs, budgets, wish, number)
     if not found:

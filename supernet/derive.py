@@ -14,6 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
 from supernet.choices import draw
+from supernet.config import LIMITS
 from supernet.costs.factors import Cost, leading, least_text
 from supernet.errors import UserError
 from supernet.programme import Pairs, Programme
@@ -54,10 +55,7 @@ def best_first(
     for cost, limit in limited:
         least, _ = cost.bounds(valid_DK)
         if least > limit:
-            raise UserError(
-                f"No architecture has {cost.name} of {limit:g} {cost.unit} or less; "
-                f"the least possible is {least_text(least)} {cost.unit}."
-            )
+            raise UserError(nothing_keeps(cost, limit, least))
         cost.constraints(programme, limit)
     score_V, found = programme.row(score_DK, score_pairs), False
     while (index_D := programme.best(score_V)) is not None:
@@ -69,6 +67,13 @@ def best_first(
             programme.exclude(index_D)
     if not found:
         raise UserError(f"No architecture keeps all of these budgets at once: {dict(budgets)}.")
+
+
+def nothing_keeps(cost: Cost, limit: float, least: float) -> str:
+    """What is told where no architecture has so little of a cost: the least possible, and the option to raise."""
+    option = {"latency": "budget_ms", **LIMITS}.get(cost.name)
+    told = f"No architecture has {cost.name} of {limit:g} {cost.unit} or less; the least possible is {least_text(least)} {cost.unit}."
+    return told if option is None else f"{told} Raise --{option.replace('_', '-')}."
 
 
 def inside(index_D: np.ndarray, costs: Sequence[Cost], budgets: Mapping[str, float]) -> bool:

@@ -116,7 +116,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["--budget-ms", "3"], ["3 ms", "7.799 ms"]),
         (["--budget-ms", "nan"], ["budget-ms"]),
         (["--max-params", "1e3"], ["params", "1000", "least possible"]),
-        (["--max-flash-kb", "40"], ["weights of 40 KiB", "the least possible is"]),
+        (["--max-flash-kb", "40"], ["weights of 40 KiB", "the least possible is", "Raise --max-flash-kb."]),
         (["--max-sram-kb", "40"], ["peak_memory of 40 KiB", "the least possible is 48 KiB"]),
         (["--max-mj", "50"], ["rpi4", "states no power", "--max-mj", "power_watts"]),
         (["--fairness", "acuracy_parity"], ["accuracy_parity"]),

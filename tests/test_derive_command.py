@@ -68,7 +68,12 @@ def test_a_budget_of_energy_holds_where_latency_would_allow_more(
     assert f"{rows[0]['costs']['energy']:.4g} mJ (power × time)" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([*derive, "--max-mj", "31"])
-    assert "energy of 31 mJ or less; the least possible is 31.20 mJ" in capsys.readouterr().err
+    assert "energy of 31 mJ or less; the least possible is 31.20 mJ. Raise --max-mj." in capsys.readouterr().err
+    main(["train", "--arch", str(out), "--quick", "--max-train", "64", "--threads", "1", "--export", "none",
+          "--out", str(tmp_path / "trained")])  # fmt: skip
+    assert told in capsys.readouterr().out, "a training tells of it, too"
+    network = json.loads((tmp_path / "trained" / "report.json").read_text())["arch"]
+    assert network["energy_mj"] == pytest.approx(4 * network["predicted_ms"])
 
 
 def test_where_it_goes_by_itself(searched: Path) -> None:

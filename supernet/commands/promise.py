@@ -11,7 +11,7 @@ import numpy as np
 
 from supernet.commands.bits import check_training
 from supernet.commands.budgets import half_way
-from supernet.commands.facts import layer_facts, table_facts
+from supernet.commands.facts import energy_mj, layer_facts, table_facts
 from supernet.config import TrainConfig
 from supernet.costs.factors import Cost
 from supernet.costs.latency import LatencyTable, load_table
@@ -102,14 +102,18 @@ def latency_facts(config: TrainConfig, arch: Architecture | None) -> Latency | N
     return Latency(table=table_facts(table), base_ms=cost.base, layers=layers)
 
 
-def whole_utilisation(config: TrainConfig, arch: Architecture) -> float | None:
-    """How much of a modelled array the network uses; None on any other device, and without its table."""
+def beside_latency(config: TrainConfig, arch: Architecture) -> dict[str, float | None]:
+    """What else the device's table tells of the network, by its name in the report: how much of a modelled array it uses, energy
+    of an image. None where the table tells nothing of it, and without a table."""
     try:
         space, table, _ = _at_hand(config, arch)
     except UserError:
-        return None
+        return {}
     used = table.utilisation(space, arch.ops)
-    return None if used is None else used.whole
+    return {
+        "utilisation": None if used is None else used.whole,
+        "energy_mj": energy_mj(table, arch.predicted_ms),
+    }
 
 
 def whole_ms(config: TrainConfig, arch: Architecture | None) -> float | None:

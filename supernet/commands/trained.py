@@ -21,9 +21,9 @@ from supernet.commands.comparison import (
     save_predictions,
 )
 from supernet.commands.exports import Exportable
-from supernet.commands.facts import data_facts
+from supernet.commands.facts import data_facts, energy_mj, energy_words
 from supernet.commands.look import closer_facts
-from supernet.commands.promise import latency_facts, whole_ms, whole_utilisation
+from supernet.commands.promise import beside_latency, latency_facts, whole_ms
 from supernet.commands.seen import save_seen
 from supernet.commands.under_corruptions import of_training
 from supernet.commands.without_groups import notions_of
@@ -188,8 +188,7 @@ def arch_facts(config: TrainConfig, arch: Architecture | None, network: nn.Modul
     return replace(
         plain, name=arch.space, ops=arch.ops, arch_def=arch.arch_def, predicted_ms=arch.predicted_ms,
         predicted_error=arch.predicted_error, device=arch.device, budget_ms=config.budget_ms or arch.budget_ms,
-        estimated=ESTIMATED if by_model else None, utilisation=whole_utilisation(config, arch),
-        limits=limits_of(arch.config) or None,
+        estimated=ESTIMATED if by_model else None, limits=limits_of(arch.config) or None, **beside_latency(config, arch),
     )  # fmt: skip
 
 
@@ -201,7 +200,10 @@ def _estimated(found: Trained, device: str, network: nn.Module, spec: Preprocess
     except UserError as error:
         return replace(found, estimated=str(error))
     notes = "; ".join((ESTIMATED, *told.notes))
-    return replace(found, predicted_ms=told.ms, predicted_error=told.error, device=table.device, estimated=notes)
+    return replace(
+        found, predicted_ms=told.ms, predicted_error=told.error, device=table.device, estimated=notes,
+        energy_mj=energy_mj(table, told.ms),
+    )  # fmt: skip
 
 
 def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> str:
@@ -219,6 +221,7 @@ def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> s
     elif arch.budget_ms is not None:
         why = f": {arch.estimated}" if arch.estimated else "."
         lines.append(f"Its latency is unknown, and so whether it keeps {arch.budget_ms:g} ms{why}")
+    lines += energy_words(arch.energy_mj, (arch.limits or {}).get("energy")).splitlines()
     lines += cap
     lines += anytime_lines(facts.anytime, notion) if facts.anytime else []
     lines += comparison_words(facts.baseline, notion) if facts.baseline else []
