@@ -202,10 +202,10 @@ def test_what_is_of_classifiers_alone_is_refused(
     Image.new("L", (32, 32)).save(tmp_path / "one.png")
     for command in (
         ["compare", str(trained), str(searched)],
-        ["export", str(trained)],
         ["predict", "--model", str(trained), "--data", str(tmp_path), "--out", out],
     ):
         assert "for classifiers" in refused(command, capsys)
+    assert "--format int8 is for classifiers" in refused(["export", str(trained), "--format", "onnx,int8"], capsys)
     assert not Path(out).exists()
 
 

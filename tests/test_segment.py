@@ -215,7 +215,11 @@ def test_the_training_knows_its_task_and_goes_on_to_the_same_network(
     main(["train", "--resume", str(again)])
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, again))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-    assert "for classifiers" in refused(["export", str(whole)], capsys)
+    (whole / "model.onnx").unlink()
+    main(["export", str(again)])
+    main(["export", str(whole)])
+    assert onnxruntime.InferenceSession(str(whole / "model.onnx")).run(None, image)[0].shape == (1, 11, 32, 32)
+    assert "model.onnx" in (again / "report.html").read_text()
     told = refused(["train", *TINY, "--arch", str(searched), "--task", "denoise"], capsys)
     assert "a search with --task segment" in told
     assert "--noise-sigma has no effect" in refused([*command, "--noise-sigma", "9"], capsys)

@@ -23,11 +23,12 @@ from supernet.engine.runs import RunFolder
 from supernet.engine.stopping import Interrupted
 from supernet.errors import UserError
 from supernet.export import export_onnx, onnx_metadata
-from supernet.models import DERIVED, save_model
+from supernet.models import DERIVED, read_model, save_model
 from supernet.network import build_network
 from supernet.options import check_effect
 from supernet.program import called
 from supernet.report import write_dense_report
+from supernet.schema import read_json
 from supernet.spaces.architecture import Architecture
 
 
@@ -58,7 +59,7 @@ def train(options: argparse.Namespace, dense: DenseTask) -> None:
     config = inherit(config, arch, given, quick=options.quick)
     check(config)
     check_effect(config, given)
-    config = replace(config, export=_asked_export(config.export, "export" in given, asked))
+    config = replace(config, export=_asked_export("--export", config.export, "export" in given, asked))
     arch, notes = priced(config, arch, given)
     arch = replace(arch, budget_ms=config.budget_ms or arch.budget_ms)
     device = use_machine(config)
@@ -102,12 +103,27 @@ def train(options: argparse.Namespace, dense: DenseTask) -> None:
     print(f"Report: {folder.path / 'report.html'}")
 
 
-def _asked_export(export: str, given: bool, task: str) -> str:
+def export_again(folder: Path, config: TrainConfig, dense: DenseTask) -> None:
+    """`supernet export` of such a training: the file that `config.export` names, told in its report.
+
+    Raises UserError for a format that is of classifiers, and where the training is not finished.
+    """
+    config = replace(config, export=_asked_export("--format", config.export, True, f"--task {dense.name}"))
+    model = read_model(folder / "model.json", dense=True)
+    assert model.arch is not None, "only what a search found is trained for such a task"
+    arch = replace(model.arch, budget_ms=config.budget_ms or model.arch.budget_ms)
+    files = _exported(config, dense, arch, model.network, folder)
+    print("\n".join(f"{folder / name}: {told}" for name, told in files.items()))
+    facts = read_json(folder / "report.json", "report", {"type": "object"})
+    write_dense_report(folder, {**facts, "files": {**facts["files"], **files}})
+
+
+def _asked_export(option: str, export: str, given: bool, task: str) -> str:
     """Of the files those that there are. Raises UserError where another one was asked for."""
     kinds = {kind.strip() for kind in export.split(",")}
     others = sorted(kinds - {"onnx", "none"})
     if given and others:
-        raise UserError(f"--export {others[0]} is for classifiers: {task} has onnx or none.")
+        raise UserError(f"{option} {others[0]} is for classifiers: {task} has onnx or none.")
     return "onnx" if "onnx" in kinds else "none"
 
 

@@ -41,26 +41,34 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a train run")
     parser.add_argument(
         "--format",
-        default="onnx,int8",
-        help="any of onnx, int8, litert, litert-int8, executorch, joined by commas (default: onnx,int8)",
+        help="any of onnx, int8, litert, litert-int8, executorch, joined by commas (default: onnx,int8; onnx of a picture task)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Reads the run, exports, updates its report. Raises UserError where a file could not be written."""
+    from supernet.commands.dense_tasks import TASKS
     from supernet.commands.exports import FILES, Exportable, export, require_exporters
     from supernet.engine.claim import claim
     from supernet.exits import read_exits
     from supernet.export import onnx_metadata
     from supernet.models import read_model
 
-    for kind in options.format.split(","):
+    config = run_config(options.folder)
+    dense = TASKS.get(config.task)
+    formats = options.format or ("onnx" if dense else "onnx,int8")
+    for kind in formats.split(","):
         if kind not in FILES:
             raise UserError(f'--format: unknown format "{kind}".{nearest(kind, FILES)}')
-    require_exporters(options.format)
-    config = run_config(options.folder)
+    require_exporters(formats)
     lock = claim(options.folder)  # not while the run itself, or another export, writes there
+    if dense:
+        from supernet.commands.dense_train import export_again
+
+        export_again(options.folder, replace(config, export=formats), dense)
+        lock.release()
+        return
     model = read_model(options.folder / "model.json")
     metadata = onnx_metadata(model.spec, model.classes, model.arch, config.budget_ms)
     exits = read_exits(options.folder, model.network, model.spec.channels, model.spec.size)
@@ -73,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
             lambda: same_data(options.folder, config, model),
             exits,
         ),
-        options.format,
+        formats,
         options.folder,
     )
     for name, told in exported.files.items():

@@ -22,7 +22,7 @@ def dense_view(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Every variable of dense.html, from the facts of report.json."""
     asked, command = facts["asked"], facts["command"]
     budget = facts["budget_ms"]
-    tables = _compared(facts) if command == "search" else _measured(facts["metrics"])
+    tables = _compared(facts) if command == "search" else _trained(facts)
     return {
         "command": f"{command} --task {facts['task']}",
         "name": facts["name"],
@@ -71,6 +71,16 @@ def _compared(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     ]  # fmt: skip
     note = "On search-val, with the supernet's weights. Every network keeps the budget. front.json has the operations in full."
     yield {"title": "Compared networks", "head": ["operations", NAMES[score], "predicted, ms"], "rows": rows, "note": note}  # fmt: skip
+
+
+def _trained(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Figures, then what the network is and which files hold it."""
+    yield from _measured(facts["metrics"])
+    rows = [["multiply-accumulates", words.amount(facts["macs"])], ["parameters", words.amount(facts["params"])]]
+    yield {"title": "The network", "head": ["figure", "value"], "rows": rows, "note": ""}
+    if facts["files"]:
+        note = "supernet export writes them again, at any later time."
+        yield {"title": "Files for the device", "head": ["file", "checked"], "rows": [list(row) for row in facts["files"].items()], "note": note}  # fmt: skip
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
