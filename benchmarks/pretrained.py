@@ -285,14 +285,16 @@ def main() -> None:
     if not device.exists():
         supernet(["lut", "build", "--space", f"lite{options.size}", "--device", "this-machine", "--rounds", "12", "--threads", "1", "--out", str(device)])  # fmt: skip
     rows: list[dict[str, Any]] = []
-    kept = [row for row in read_records("pretrained") if row["network"].endswith("_scratch")] if options.keep_scratch else []
+    scratch = [
+        row for row in read_records("pretrained") if options.keep_scratch and row["network"].endswith("_scratch")
+    ]
     for seed in range(options.seeds):
         for name in sets:
             own = options.folder / name
             data = data_options(name, own / "data", options.fashion)
             data += ["--max-train", "60"] if options.quick else []
             rows += [{**row, "set": name} for row in one(own, data, seed, options)]
-            rows += [row for row in kept if (row["set"], row["seed"]) == (name, seed) and row["share"] in options.shares]
+            rows += [row for row in scratch if (row["set"], row["seed"]) == (name, seed)]
             found = summary(rows, options.shares) | {"seeds": seed + 1, "size": options.size, "images": options.images}
             print(json.dumps(found, indent=1), flush=True)
             if not options.quick:

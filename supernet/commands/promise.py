@@ -102,7 +102,7 @@ def latency_facts(config: TrainConfig, arch: Architecture | None) -> Latency | N
     return Latency(table=table_facts(table), base_ms=cost.base, layers=layers)
 
 
-def beside_latency(config: TrainConfig, arch: Architecture) -> dict[str, float | None]:
+def beside_latency(config: TrainConfig, arch: Architecture) -> dict[str, Any]:
     """What else the device's table tells of the network, by its name in the report: how much of a modelled array it uses, energy
     of an image. None where the table tells nothing of it, and without a table."""
     try:
