@@ -7,6 +7,7 @@ measured latency from scratch, both with four times the epochs. Budgets are held
 is then measured with onnxruntime, one thread, all of a cell in turn. Everything else goes through the commands that a user has.
 
     python benchmarks/pretrained.py --folder DIR            # some 10 minutes of one core a cell (set × seed); goes on where it was
+    python benchmarks/pretrained.py --folder DIR --shares 0.3 --keep-scratch    # one share, some 6 minutes a cell: pretrained_30.json
     python benchmarks/pretrained.py --folder DIR --gumbel   # the Gumbel-softmax search, too
     python benchmarks/pretrained.py --folder DIR --kendall  # 40 random networks: predicted against short-distilled loss
     python benchmarks/pretrained.py --quick                 # one tiny cell, a smoke test; nothing written
@@ -254,6 +255,11 @@ def kendall(folder: Path, data: list[str], device: Path, share: float, networks:
     return found, records
 
 
+def file_name(options: argparse.Namespace) -> str:
+    """Of the results: those of one share alone stand by themselves."""
+    return "pretrained" + (f"_{100 * options.shares[0]:.0f}" if len(options.shares) == 1 else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test on few pictures; nothing is written")
@@ -298,14 +304,14 @@ def main() -> None:
             found = summary(rows, options.shares) | {"seeds": seed + 1, "size": options.size, "images": options.images}
             print(json.dumps(found, indent=1), flush=True)
             if not options.quick:
-                write_results("pretrained", found, rows)
+                write_results(file_name(options), found, rows)
     if options.kendall:
         own = options.folder / sets[0]
         taus, random_networks = kendall(own, data_options(sets[0], own / "data", options.fashion), device, min(options.shares), 40)  # fmt: skip
         found |= taus
         rows += [{"set": sets[0], "network": "random", **row} for row in random_networks]
         print(json.dumps(found, indent=1), flush=True)
-        write_results("pretrained", found, rows)
+        write_results(file_name(options), found, rows)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,22 @@
 
 Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference" (CVPR 2018), section 3. Weights: symmetric, one
 scale a channel, as many bits as the file's. Activations: 256 levels between running ends. A scale a channel is what it is after batch norm was folded
-into the weights, so nothing is folded here. Rounded are the inputs of convolutions and linear layers, and what a block adds to its input.
+into the weights, so nothing is folded here. Rounded are the inputs of convolutions and linear layers, what a block adds to its input, and what goes
+into and out of an activation that is no ReLU: a runtime joins only that one with the convolution before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from timm.layers import BatchNormAct2d
+from timm.layers.activations import Sigmoid
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from supernet.config import TrainConfig
 from supernet.data import Batches, GroupedData
@@ -26,6 +30,8 @@ from supernet.teacher import Teacher
 FOLDER = "qat"  # in the run folder: its metrics and its checkpoint
 RATE = 0.1  # of the training's learning rate
 MOMENTUM = 0.05  # of an activation's running ends
+FACTORS: dict[type, Callable[[Tensor], Tensor]] = {nn.SiLU: torch.sigmoid, nn.Hardswish: functional.hardsigmoid}
+CURVES = (*FACTORS, nn.Sigmoid, nn.Hardsigmoid, Sigmoid)
 
 
 class FakeActivation(nn.Module):
@@ -73,6 +79,19 @@ class FakeSummand(nn.Module):
         return cast(Tensor, self.activation(self.module(x)))
 
 
+class FakeCurve(nn.Module):
+    """A sigmoid, or what it scales (SiLU, hard-swish: x · σ(x)), on rounded inputs; the sigmoid's values are rounded, too."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.before, self.after = module, FakeActivation(), FakeActivation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        factor = FACTORS.get(type(self.module))
+        return cast(Tensor, self.after(self.module(x)) if factor is None else x * self.after(factor(x)))
+
+
 def fake(network: nn.Module, bits: int = Setting().weight_bits) -> None:
     """Puts each such layer of the network into a fake one; in place. `real` takes them out again."""
     for name, module in list(network.named_modules()):
@@ -80,12 +99,14 @@ def fake(network: nn.Module, bits: int = Setting().weight_bits) -> None:
             network.set_submodule(name, FakeInt8(module, bits))
         elif isinstance(module, BatchNormAct2d) and isinstance(module.act, nn.Identity):
             network.set_submodule(name, FakeSummand(module))
+        elif isinstance(module, CURVES):
+            network.set_submodule(name, FakeCurve(module))
 
 
 def real(network: nn.Module) -> None:
     """Takes the layers out of their fake ones, with the weights that they have now; in place."""
     for name, module in list(network.named_modules()):
-        if isinstance(module, FakeInt8 | FakeSummand):
+        if isinstance(module, FakeInt8 | FakeSummand | FakeCurve):
             network.set_submodule(name, module.module)
 
 
