@@ -55,8 +55,12 @@ def _type_of(config: type, name: str) -> Callable[[str], Any]:
     return convert
 
 
-def add_options(parser: argparse.ArgumentParser, config: type) -> None:
-    """One option a field, under its group's heading. What the user does not give stays out of the namespace."""
+def add_options(parser: argparse.ArgumentParser, config: type, words: Mapping[str, str] | None = None) -> None:
+    """One option a field, under its group's heading. What the user does not give stays out of the namespace.
+
+    words: help texts that take the place of an option's own, by its name; argparse.SUPPRESS hides it.
+    """
+    words = words or {}
     groups: dict[str, argparse._ArgumentGroup] = {}
     later: dict[argparse.Action, str] = {}
     parser.usage = "%(prog)s [options]"
@@ -71,7 +75,7 @@ def add_options(parser: argparse.ArgumentParser, config: type) -> None:
             extra["metavar"] = {int: "N", float: "X"}.get(kind, item.name.split("_")[-1].upper())
         if meta["alone"] is not None:
             extra |= {"nargs": "?", "const": meta["alone"]}
-        text = described(config, item.name)
+        text = words.get(item.name) or described(config, item.name)
         action = groups[meta["group"]].add_argument(
             flag(item.name), default=argparse.SUPPRESS, help=argparse.SUPPRESS if meta["more"] else text, **extra
         )
@@ -79,7 +83,7 @@ def add_options(parser: argparse.ArgumentParser, config: type) -> None:
             later[action] = text
     run = groups["run"]
     run.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE.YAML",
-                     help="options from a file, e.g. an earlier run's run.yaml; the command line wins")  # fmt: skip
+                     help=words.get("config", "options from a file, e.g. an earlier run's run.yaml; the command line wins"))  # fmt: skip
     run.add_argument("--quick", action="store_true", help="the whole path in under a minute: a smoke test, no result")
     run.add_argument("--help-all", action=_HelpAll, nargs=0, later=later, default=argparse.SUPPRESS,
                      help="this help with every option, and exit")  # fmt: skip

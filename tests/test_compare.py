@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_preprocessing import folder, photo
 
-from supernet.commands.baseline import KNOWN, choose, is_done, network_names, verdict
+from supernet.commands.baseline import KNOWN, REFUSED, choose, is_done, network_names, verdict
 from supernet.commands.compare import comparison
 from supernet.commands.main import main
 from supernet.costs.latency import load_table
@@ -203,6 +203,15 @@ def test_what_to_ship_follows_from_search_val_and_the_intervals() -> None:
     assert verdict([constant, worse]).startswith('Ship none of them yet. slow: the best on search-val (90.0%), is on test no better than always "sound"')  # fmt: skip
     recalled = [one | {"val_mean_recall": recall} for one, recall in ((slow, 0.5), (fast, 0.8))]
     assert verdict(recalled).startswith("Ship fast: the best on search-val (mean recall 80.0%).")
+
+
+def test_baselines_help_has_no_option_that_it_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    for ask in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            main(["baseline", ask])
+        told = capsys.readouterr().out
+        assert not [name for name in REFUSED if f"--{name.replace('_', '-')}" in told.split()]
+        assert "needed" in told and "--resolution" in told
 
 
 def test_what_baseline_needs_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,16 @@ REFUSED = {
     "space": "--resolution says the input size", "teacher": "only a derived.json learns from one",
     "from_scratch": "it is for a derived.json",
 }  # fmt: skip
+WORDS = {
+    **dict.fromkeys(REFUSED, argparse.SUPPRESS),
+    "budget_ms": "latency budget of each network, estimated for --device; needed",
+    "out": "folder for a run of each network and the comparison; needed",
+    "device": "the device to be fast on: a shipped table's name, or a table's path; default: rpi4",
+    "resolution": f"input size, pixels; default: {DEFAULT_PX}",
+    "data": "images: a folder, a CSV file, a .zip, or a data set's name, as in train",
+    "fairness": "what is called fair, as in train; default: accuracy parity",
+    "fairness_method": "how fairness is reached, as in train; default: gap",
+}
 EPILOG = """\
 examples:
   supernet baseline --data photos/ --budget-ms 12 --out runs/baseline
@@ -56,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=Help,
     )
-    add_options(parser, TrainConfig)
+    add_options(parser, TrainConfig, WORDS)
     own = parser.add_argument_group("baseline")
     own.add_argument("--networks", help="timm models, joined by commas (default: the best known inside the budget)")
     own.add_argument("--number", type=ranged(int, "[1, 12]"), metavar="N", help=f"networks at most (default: {DEFAULT_NUMBER}); not beside --networks")  # fmt: skip

