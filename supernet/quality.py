@@ -10,6 +10,7 @@ Shapes: N architectures, L layers, K operations, G groups of all attributes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,12 @@ UNITS: dict[Link, str] = {
     "log": "log of nats of cross-entropy on search-val",
     "identity": "nats: KL divergence from the teacher (added), its cross-entropy on search-val (base)",
 }
+
+
+def gaps(loss: np.ndarray, attributes: Sequence[str]) -> np.ndarray:
+    """(…, G) losses of groups, each of the attribute named → (…,) the largest difference of two groups of one attribute, the worst over these."""
+    members = [[own == name for own in attributes] for name in dict.fromkeys(attributes)]
+    return np.max([np.ptp(loss[..., own], axis=-1) for own in members], axis=0)
 
 
 @dataclass(frozen=True)
@@ -73,9 +80,8 @@ class Quality:
         return np.exp(linked_NG) if self.link == "log" else linked_NG
 
     def gaps(self, loss: np.ndarray) -> np.ndarray:
-        """(…, G) losses → (…,) the largest difference of two groups of one attribute, the worst over the attributes."""
-        members = [[own == name for own in self.attributes] for name in dict.fromkeys(self.attributes)]
-        return np.max([np.ptp(loss[..., own], axis=-1) for own in members], axis=0)
+        """`gaps` of this table's groups."""
+        return gaps(loss, self.attributes)
 
     def gap(self, loss_G: np.ndarray) -> float:
         """`gaps` of one architecture."""

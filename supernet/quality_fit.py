@@ -26,7 +26,7 @@ from supernet.data import Batch, Batches
 from supernet.data.grouped import Split
 from supernet.derive import broadest_alpha
 from supernet.problem import Problem
-from supernet.quality import QUALITY, SUPERNET, Quality
+from supernet.quality import QUALITY, SUPERNET, Quality, gaps
 from supernet.scoring import PresentGroup, compared_images, members_GV, present_groups
 
 IMAGES = 128  # of search-val, an eighth of those that networks are compared on, and more where a group would have few
@@ -168,13 +168,9 @@ def cross_validated(
         told_NG[held] = base_G + added_LKG[layers, index_NL[held]].sum(axis=1)
     error_G = np.sqrt(((told_NG - np.log(loss_NG.clip(LEAST_LOSS))) ** 2).mean(axis=0))
 
-    def gap_N(value_NG: np.ndarray) -> np.ndarray:
-        own = [value_NG[:, [a == name for a in attributes]] for name in dict.fromkeys(attributes)]
-        return np.max([np.ptp(value, axis=1) for value in own], axis=0)
-
     return error_G, {
         "kendall": _tau(np.exp(told_NG).mean(axis=1), loss_NG.mean(axis=1)),
-        "kendall_gap": _tau(gap_N(np.exp(told_NG)), gap_N(loss_NG)),
+        "kendall_gap": _tau(gaps(np.exp(told_NG), attributes), gaps(loss_NG, attributes)),
     }
 
 

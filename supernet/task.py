@@ -51,12 +51,12 @@ def denoising(channels: int, sigma: float) -> Task:
     """Gaussian noise of standard deviation `sigma` (of 255) is added to pictures of pixels in 0 … 1; the network predicts it.
 
     Outputs (B, channels, height, width) are the noise in units of its deviation (residual learning: Zhang et al., "DnCNN", IEEE TIP
-    2017), the loss is their mean squared error: 1 for a network that says nothing. The noise of a step is a function of the step.
+    2017), the loss is their mean squared error: 1 for a network that says nothing. The noise of a batch is a function of its number.
     `scores`: the mean PSNR over the images, dB.
     """
 
-    def made(batch: Batch, step: int) -> Batch:
-        noise = torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(step)).to(batch.image.device)
+    def made(batch: Batch, number: int) -> Batch:
+        noise = torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(number)).to(batch.image.device)
         noisy = (batch.image + sigma / 255 * noise).contiguous(memory_format=torch.channels_last)
         return batch._replace(image=noisy, label=noise)
 

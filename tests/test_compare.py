@@ -146,6 +146,7 @@ def test_figures_on_search_val_are_those_of_the_weights_that_were_kept(home: Pat
     run = tmp_path / "run"
     shutil.copytree(home / NETWORKS[0], run)
     report = json.loads((run / "report.json").read_text())
+    earlier = {name: value for name, value in report.items() if name != "search_val"}
     rows = [{"step": n, "val_accuracy": accuracy, "val_mean_recall": recall} for n, accuracy, recall in ((1, 0.9, 0.5), (2, 0.7, 0.8), (3, 0.6, 0.6))]  # fmt: skip
     for asked, accuracy, recall in (
         ({}, 0.6, None),
@@ -153,10 +154,15 @@ def test_figures_on_search_val_are_those_of_the_weights_that_were_kept(home: Pat
         ({"class_weight": "balanced"}, 0.6, 0.6),
         ({"keep": "best", "class_weight": "balanced"}, 0.7, 0.8),
         ({"train_on_val": True}, None, None),
+        ({"refit_classifier": True}, None, None),
+        ({"qat_epochs": 1}, None, None),
     ):
-        (run / "report.json").write_text(json.dumps(report | {"history": rows, "asked": report["asked"] | asked}))
+        (run / "report.json").write_text(json.dumps(earlier | {"history": rows, "asked": report["asked"] | asked}))
         found = comparison([home / NETWORKS[1], run])["runs"][1]
         assert (found["val_accuracy"], found["val_mean_recall"]) == (accuracy, recall), asked
+    (run / "report.json").write_text(json.dumps(report | {"history": rows}))
+    found = comparison([home / NETWORKS[1], run])["runs"][1]
+    assert found["val_accuracy"] == report["search_val"]["accuracy"] == report["history"][-1]["val_accuracy"]
 
 
 def test_a_network_that_names_one_class_is_said_to(

@@ -129,6 +129,14 @@ def test_a_zip_is_its_folder(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 no zip")
     with pytest.raises(UserError, match=r"not a readable .zip"):
         loaded(tmp_path / "bad.zip")
+    with zipfile.ZipFile(tmp_path / "damaged.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/1.png", np.random.default_rng(0).bytes(500))
+    whole = (tmp_path / "damaged.zip").read_bytes()
+    (tmp_path / "damaged.zip").write_bytes(
+        whole[:37] + b"\xff" * 9 + whole[46:]
+    )  # the directory is whole, the stream is not
+    with pytest.raises(UserError, match=r"not a readable .zip"):
+        loaded(tmp_path / "damaged.zip")
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("notes.txt", "")
     with pytest.raises(UserError, match="no pictures"):

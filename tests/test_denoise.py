@@ -19,7 +19,7 @@ from supernet.commands.denoise import _groups
 from supernet.commands.main import main
 from supernet.costs.analytic import count, macs_table, params_table
 from supernet.costs.memory import path_peak_bytes, peak_activation_bytes
-from supernet.data import Batch
+from supernet.data import Batch, Batches
 from supernet.data.grouped import Split
 from supernet.engine import loop
 from supernet.engine.evaluate import standalone
@@ -50,6 +50,19 @@ def test_noise_is_a_function_of_the_step_and_the_loss_counts_in_its_variance() -
     assert task.scores(nothing.numpy(), one.label.numpy())["psnr"] == pytest.approx(-20 * np.log10(0.2), abs=0.3)
     loss_NB = TaskTerm(task).losses_NB(torch.stack([nothing, one.label]), one)
     assert loss_NB.shape == (2, 3) and loss_NB[1].abs().max() == 0
+
+
+def test_noise_of_pictures_that_are_looked_at_is_no_training_batch_s_and_the_same_for_every_seed() -> None:
+    task, split = (
+        denoising(1, 51.0),
+        Split(np.zeros((8, 1, 4, 4), np.uint8), np.zeros(8, np.int64), np.zeros((8, 1), np.int64)),
+    )
+    noise = {
+        (seed, shuffle): Batches(split, 4, mean=(0.0,), std=(1.0,), seed=seed, shuffle=shuffle, made=task.made).at(0).label
+        for seed in (0, 1) for shuffle in (True, False)
+    }  # fmt: skip
+    assert torch.equal(noise[0, False], noise[1, False])
+    assert not torch.equal(noise[0, True], noise[1, True]) and not torch.equal(noise[0, True], noise[0, False])
 
 
 def test_psnr_and_ssim_have_their_known_values() -> None:

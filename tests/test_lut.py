@@ -151,6 +151,18 @@ def test_scale_and_offset_of_the_validation_hold_for_predictions(
     assert f"total  {2 * 17.618579145 + 1:.4f} ms (± 3.0%)" in printed and "OVER" in printed
 
 
+def test_no_time_at_all_is_no_prediction(arch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def nothing(table: dict[str, Any]) -> None:
+        table["base_ms"] = 0.0
+        for entry in table["entries"]:
+            entry["median_ms"] = 0.0
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["lut", "predict", "--device", changed(tmp_path, nothing), "--arch", str(arch)])
+    told = capsys.readouterr()
+    assert stopped.value.code == 2 and "predicts 0 ms" in told.err and not told.out
+
+
 def test_export_then_nothing_new(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

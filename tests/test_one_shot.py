@@ -99,6 +99,7 @@ def test_an_answer_is_trained_like_any_derived_network(searched: Path, tmp_path:
         (["--devices", "rpi4", "--device", "pixel3"], "--device"),
         (["--devices", "rpi4,nowhere"], "nowhere"),
         (["--devices", "rpi4,,pixel3"], "--devices"),
+        (["--devices", "rpi4,elsewhere/rpi4.json"], "one file name"),
         (["--budgets-ms", "9,x"], "--budgets-ms"),
         (["--budgets-ms", "9,0"], "--budgets-ms"),
         (["--budgets-ms", "9,12", "--budget-ms", "9"], "--budget-ms"),

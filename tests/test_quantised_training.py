@@ -18,7 +18,7 @@ from torch import nn
 
 from supernet.commands.main import main
 from supernet.engine import loop
-from supernet.engine.quantised_training import FakeActivation, FakeInt8, fake, real
+from supernet.engine.quantised_training import FakeActivation, FakeCurve, FakeInt8, fake, real
 
 
 @given(st.integers(2, 8), st.integers(0, 10_000))
@@ -54,6 +54,30 @@ def test_activations_have_256_levels_and_zero_is_one_of_them() -> None:
     activation.eval()
     assert activation(torch.tensor([9.0])) <= 3.01, "clipped where no image was"
     torch.testing.assert_close(activation.ends, torch.tensor([-1.0, 3.0]))
+
+
+@pytest.mark.parametrize("curve", [nn.Hardswish(), nn.SiLU(), nn.Hardsigmoid(), nn.Sigmoid()])
+def test_curves_are_nearly_what_they_were_on_rounded_values(curve: nn.Module) -> None:
+    network, x = nn.Sequential(curve), torch.linspace(-3, 3, 1001)
+    fake(network)
+    assert isinstance(network[0], FakeCurve)
+    found = network(x)
+    assert 0 < (found - curve(x)).abs().max() < 0.04
+    real(network)
+    assert network[0] is curve
+
+
+def test_what_trains_in_one_process_refuses_several(
+    tmp_path: Path, digits: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun says, before the processes have joined
+    for command in (
+        ["train", "--arch", "lcnet_035", "--data", digits, "--qat-epochs", "1"],
+        ["search", "--task", "denoise", "--data", digits],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, "--out", str(tmp_path / "run")])
+        assert stopped.value.code == 2 and "without torchrun" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "tf_efficientnet_lite0", "resnet10t"])

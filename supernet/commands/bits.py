@@ -44,7 +44,7 @@ def check_search(config: SearchConfig, given: Collection[str], space: SearchSpac
     _refuse(config, given, f"--space {space.name}", "Leave it out; the budget is --max-bops.")
     if config.strategy != "differentiable":
         raise UserError(f"--space {space.name} is searched by --strategy differentiable: leave --strategy out.")
-    if distributed.world_size() > 1:
+    if distributed.started() > 1:
         raise UserError(f"--space {space.name} runs in one process: start it without torchrun.")
 
 
@@ -53,7 +53,7 @@ def check_training(config: TrainConfig, given: Collection[str], arch: Architectu
     if not get_space(arch.space).bits:
         return
     _refuse(config, given, f"an architecture of {arch.space}", "Leave it out.")
-    if distributed.world_size() > 1:
+    if distributed.started() > 1:
         raise UserError(f"An architecture of {arch.space} is trained in one process: start it without torchrun.")
     limit, found = arch.config.get("max_bops"), counted(arch)
     if isinstance(limit, int | float) and found > limit:

@@ -35,6 +35,8 @@ def regions(config: SearchConfig, space: SearchSpace) -> tuple[tuple[Region, ...
         names = list(dict.fromkeys(name.strip() for name in config.devices.split(",")))
         if "" in names:
             raise UserError(f'--devices: names joined by commas, not "{config.devices[:60]}".')
+        if len({Path(name).stem for name in names}) < len(names):
+            raise UserError("--devices: two tables have one file name, and so their answers one folder; rename one.")
         if config.device not in names:
             raise UserError(f"--device {config.device} is none of --devices {config.devices[:60]}: leave it out.")
         names.sort(key=lambda name: name != config.device)  # derived.json is of the first

@@ -119,15 +119,20 @@ def _facts(folder: Path, report: TrainFacts, notion: str) -> dict[str, Any]:
 
 
 def _on_val(report: TrainFacts) -> dict[str, float | None]:
-    """Figures on search-val of the weights that were kept; None where it was trained on, or they are not known.
+    """Figures on search-val of the weights that were kept; None where they learned from it, or are not known.
 
     The mean recall of the classes is told where every class weighs the same: by it those weights were kept.
     """
     asked = report.asked
     name = "mean_recall" if asked.get("class_weight") else "accuracy"
+    if (known := report.search_val) is not None:
+        return {
+            "val_accuracy": known["accuracy"],
+            "val_mean_recall": known["mean_recall"] if name == "mean_recall" else None,
+        }
     rows = [row for row in report.history if isinstance(row.get(f"val_{name}"), (int, float))]
     found: dict[str, float | None] = {"val_accuracy": None, "val_mean_recall": None}
-    if not rows or asked.get("train_on_val"):
+    if not rows or any(asked.get(option) for option in ("train_on_val", "refit_classifier", "qat_epochs")):
         return found
     kept = max(rows, key=lambda row: float(row[f"val_{name}"])) if asked.get("keep") == "best" else rows[-1]
     for key in ("val_accuracy", f"val_{name}"):

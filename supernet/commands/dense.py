@@ -68,7 +68,7 @@ class DenseTask:
         others = sorted(set(given) - {*known, *self.options, "config", "run", "quick"})
         if others:
             raise UserError(f"{flag(others[0])} has no effect with --task {self.name}: leave it out.")
-        if distributed.world_size() > 1:
+        if distributed.started() > 1:
             raise UserError(f"--task {self.name} runs in one process: start it without torchrun.")
 
     def to_file(self, config: CommonConfig, known: Collection[str]) -> str:

@@ -190,6 +190,8 @@ def run_predict(options: argparse.Namespace) -> None:
     cost = table.cost(space)
     index_L = space.index_L(arch.ops)
     total_ms = cost.total(index_L)
+    if not total_ms > 0:
+        raise UserError(f"The table of {table.device} predicts {total_ms:g} ms: it does not fit this architecture.")
     print(f"{table.device} ({table.provenance}), {space.name}: predicted latency by layer")
     used = table.utilisation(space, arch.ops)
     print(f"{'layer':>5}  {'operation':<10} {'shape':<16} {'ms':>9}  share{'' if used is None else '  utilisation'}")
@@ -208,10 +210,6 @@ def run_predict(options: argparse.Namespace) -> None:
     if arch.budget_ms is not None:
         inside = "inside" if total_ms <= arch.budget_ms else "OVER"
         print(f"budget {arch.budget_ms:g} ms: predicted {inside}; only a measurement proves it (supernet verify)")
-    if not total_ms > 0:
-        raise UserError(
-            f"The table of {table.device} predicts {total_ms:g} ms: its offset does not fit this architecture."
-        )
 
 
 def estimate_words(table: LatencyTable, name: str, channels: int, classes: int, resolution: int | None) -> str:

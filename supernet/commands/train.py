@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from supernet.command_line import add_options, to_file
 from supernet.config import TrainConfig
 from supernet.errors import UserError
 from supernet.program import Help, called, examples
-
-if TYPE_CHECKING:
-    pass
 
 EPILOG = """\
 --data, --task, --fairness and --fairness-method: as in search. What is not given is taken from derived.json's search.

@@ -34,7 +34,7 @@ from supernet.costs.memory import peak_activation_bytes
 from supernet.coverage import advice
 from supernet.data import Batches, GroupedData
 from supernet.data.grouped import Split
-from supernet.engine.course import course_words
+from supernet.engine.course import course_words, mean_recall
 from supernet.engine.evaluate import predict
 from supernet.engine.runs import RunFolder
 from supernet.errors import UserError
@@ -90,6 +90,10 @@ def finish(trained: Training, folder: RunFolder) -> list[str]:
     """Fits the classifier anew where that was asked for; what a person should know of the training, printed too."""
     config, data = trained.config, trained.data
     hints = course_words(config, folder.rows(), len(data.val))
+    if config.qat_epochs and hints:
+        hints.append(
+            "With int8 in the loop these weights were trained on; figures on test are of the weights after that."
+        )
     if config.refit_classifier:
         hints.append(refit_classifier(trained.network, data, data.val, trained.device).words())
     elif not config.train_on_val:
@@ -129,6 +133,7 @@ def report_facts(trained: Training, folder: RunFolder, hints: list[str]) -> Trai
         pretrained=pretrained,
         files={},
         metrics=metrics,
+        search_val=None if config.train_on_val or config.refit_classifier else on_val(val_prob_VC, data.val),
         corruptions=of_training(config, data, lambda split: predicted(network, split)),
         closer=closer_facts(
             prob_NC,
@@ -150,6 +155,12 @@ def report_facts(trained: Training, folder: RunFolder, hints: list[str]) -> Trai
         **({} if latency is None else vars(latency)),
         **folder.circumstances(),
     )
+
+
+def on_val(prob_VC: np.ndarray, val: Split) -> dict[str, float]:
+    """What networks are chosen by: figures on search-val of the weights that are kept."""
+    predicted_V = prob_VC.argmax(1)
+    return {"accuracy": float((predicted_V == val.label_N).mean()), "mean_recall": mean_recall(predicted_V, val.label_N)}  # fmt: skip
 
 
 def shots(config: TrainConfig, data: GroupedData, prob_NC: np.ndarray) -> list[Shots] | None:

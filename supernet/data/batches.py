@@ -76,7 +76,7 @@ class Batches:
     distributed training each rank gets its slice of the joint batch; slices differ by one image at the most.
 
     split: N images.  batch_size: images of the joint batch.  mean, std: per channel, of pixels in 0 … 1.
-    made: what the network is shown of a batch at a step, and what is true of it; None: the batch.
+    made: what the network is shown of a batch, and what is true of it, by a number of its own; None: the batch.
     seed: of order and augmentation.  augment: None leaves pictures as they are.  device: where batches are put.
     rank, world_size: this process, of how many.
     """
@@ -165,7 +165,10 @@ class Batches:
         image = image.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
         rest = (label, self._group_NA[index], self._weight_N[index])
         batch = Batch(image, *(tensor.to(self.device, non_blocking=True) for tensor in rest))
-        return batch if self.made is None else self.made(batch, step)
+        if self.made is None:
+            return batch
+        # what is only looked at is the same for every seed, and shares its number with no batch that is learned from
+        return self.made(batch, step + (self.seed + 1) * 2**31 if self.shuffle else step)
 
     def _read(self, index: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) uint8 on the device."""

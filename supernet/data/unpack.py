@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import lzma
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -92,6 +94,8 @@ def _unzip(files: Sequence[Path], folder: Path) -> None:
         NotImplementedError,
         EOFError,
         ValueError,
+        zlib.error,
+        lzma.LZMAError,
     ) as error:  # RuntimeError: a password
         raise UserError(f"{files[0]} is not a readable .zip file ({error}).") from error
     if not wanted:

@@ -24,9 +24,14 @@ Value = TypeVar("Value")
 Model = TypeVar("Model", bound=nn.Module)
 
 
+def started() -> int:
+    """Processes that torchrun started, before they have joined, too."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def start() -> None:
     """Joins the processes that torchrun started. CPU tensors go through gloo on a GPU machine too."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if started() > 1 and not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(dist.destroy_process_group)
 

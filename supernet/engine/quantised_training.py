@@ -30,8 +30,11 @@ from supernet.teacher import Teacher
 FOLDER = "qat"  # in the run folder: its metrics and its checkpoint
 RATE = 0.1  # of the training's learning rate
 MOMENTUM = 0.05  # of an activation's running ends
-FACTORS: dict[type, Callable[[Tensor], Tensor]] = {nn.SiLU: torch.sigmoid, nn.Hardswish: functional.hardsigmoid}
-CURVES = (*FACTORS, nn.Sigmoid, nn.Hardsigmoid, Sigmoid)
+FACTORS: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.SiLU: torch.sigmoid,
+    nn.Hardswish: functional.hardsigmoid,
+}
+CURVES: tuple[type[nn.Module], ...] = (*FACTORS, nn.Sigmoid, nn.Hardsigmoid, Sigmoid)
 
 
 class FakeActivation(nn.Module):

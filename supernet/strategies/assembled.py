@@ -65,7 +65,8 @@ def compared(
     """
     space, data, (teacher, orders, fitted_NCHW, shown, axes) = problem.space, problem.data, made_of
     scored = val_scores(config, problem)
-    train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=data.augment,
+    augment = data.augment if config.augment else None
+    train = Batches(data.train, config.batch_size, seed=config.seed, stratify=True, augment=augment,
                     mean=teacher.spec.mean, std=teacher.spec.std)  # fmt: skip
     batches = [train.at(step).image for step in range(config.distil_steps)]
     rows = []

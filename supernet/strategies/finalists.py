@@ -42,8 +42,8 @@ class Halved(NamedTuple):
 
 
 def rounds(epochs: int, networks: int) -> tuple[int, ...]:
-    """Epochs of each round's trainings: the last round has `epochs`, and each half of the next one's, 1 at least."""
-    number = (networks - 1).bit_length()
+    """Epochs of each round's trainings, at least one round: the last has `epochs`, and each half of the next one's, 1 at least."""
+    number = max(1, (networks - 1).bit_length())
     return tuple(sorted({max(1, epochs >> back) for back in range(number)}))
 
 

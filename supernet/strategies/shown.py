@@ -27,15 +27,15 @@ class Shown:
     image_VCHW: of `teacher_VC`, its logits
     groups:     those that search-val has
     base_G:     the teacher's own cross-entropy on search-val
-    problem, teacher: what is searched, and from what.  seed: which images.  most: how many at most
+    problem, teacher: what is searched, and from what.  seed: which images.  most: how many, if some of each group are among them
     """
 
     @torch.no_grad()
     def __init__(self, problem: Problem, teacher: Teacher, seed: int, most: int = SHOWN) -> None:
         train, val = problem.data.train, problem.data.val
-        val_V = compared_images(val.group_NA, min(most, len(val)))[:most]
+        val_V = compared_images(val.group_NA, min(most, len(val)))  # more where there are many groups
         fresh_N = np.setdiff1d(np.arange(len(train)), fitted_positions(problem.data, seed))
-        train_V = np.sort(np.random.default_rng(seed).permutation(fresh_N)[: most - len(val_V)])
+        train_V = np.sort(np.random.default_rng(seed).permutation(fresh_N)[: max(0, most - len(val_V))])
         image_NCHW = np.concatenate([np.asarray(val.images_NCHW[val_V]), np.asarray(train.images_NCHW[train_V])])
         group_VA = np.concatenate([val.group_NA[val_V], train.group_NA[train_V]])
         self.image_VCHW = torch.from_numpy(teacher.spec.normalised(image_NCHW))

@@ -154,7 +154,7 @@ class TrainFacts(RunFacts):
     """`files`: what was written for a device, or why not; `closer`: `supernet.closer`; `table`, `base_ms`, `layers`: where the table is at hand.
 
     seconds: wall time by part.  data, arch, metrics, corruptions, int8, baseline, teacher, anytime: as their classes say.  adjusted: by attribute.
-    litert_int8: of the LiteRT file, as int8 of the ONNX file.  shots: classes by training images.  preprocessing: what is done to a picture.  pretrained: where weights are from.  history: the rows of metrics.jsonl.
+    search_val: accuracy and mean_recall of the weights that were kept; None where they learned from it.  litert_int8: of the LiteRT file, as int8 of the ONNX file.  shots: classes by training images.  preprocessing: what is done to a picture.  pretrained: where weights are from.  history: the rows of metrics.jsonl.
     """
 
     seconds: Mapping[str, float]
@@ -166,6 +166,7 @@ class TrainFacts(RunFacts):
     int8: Int8 | None = None
     litert_int8: Int8 | None = field(default=None, metadata=OPTIONAL)
     metrics: Metrics
+    search_val: Mapping[str, float] | None = field(default=None, metadata=OPTIONAL)
     corruptions: Corruptions | None = field(default=None, metadata=OPTIONAL)
     closer: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     adjusted: Mapping[str, Adjusted] | None = None
