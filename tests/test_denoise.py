@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from stop_at import StopAt
 
 from supernet.choices import draw
-from supernet.commands.dense import told
 from supernet.commands.denoise import _groups
+from supernet.commands.dense import told
 from supernet.commands.main import main
 from supernet.costs.analytic import count, macs_table, params_table
 from supernet.costs.memory import path_peak_bytes, peak_activation_bytes
