@@ -137,7 +137,8 @@ def average_precision(positive_N: Array, score_N: Array, unit_N: Array, interval
 def _wilson(value: float, effective: float, clustered: bool, units: int, fewest: int, intervals: bool) -> Figure:
     """`rate_interval` of one cell; `fewest`: images that the figure rests on."""
     size = max(effective, float(units) + 1) if clustered else effective  # more samples than units: Student's quantile
-    cell = Cells(*(np.array([[x]]) for x in (value, size, effective, float(units) if clustered else size, np.nan)))
+    own = (value, size, effective, float(units) if clustered else size, np.nan, True)
+    cell = Cells(*(np.array([[x]]) for x in own))
     ends = rate_interval(cell)
     told = figure(value, *((ends.low[0, 0], ends.high[0, 0]) if intervals else NONE))
     return told | ({"too_few": int(fewest)} if fewest < TOO_FEW else {})

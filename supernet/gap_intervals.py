@@ -18,12 +18,17 @@ from supernet.intervals import LEVEL, Array, Cells, Interval, difference_interva
 
 
 def gap_interval(found: Cells, notion: Notion, level: float = LEVEL) -> tuple[float, float]:
-    """(low, high) of a notion's gap; (NaN, NaN) where no event has two groups, or the notion has no rates (mmd)."""
+    """(low, high) of a notion's gap.
+
+    (NaN, NaN) where no event has two groups, the notion has no rates (mmd), or the spread of a group's mean is unknown.
+    """
     present_GE = np.isfinite(found.rate_GE)
     defined_E = present_GE.sum(0) >= 2
     if not defined_E.any() or (notion.groups == "square" and not notion.hard):
         return np.nan, np.nan
     found = Cells(*(array[:, defined_E] for array in found))
+    if found.unknown_GE.any():  # that group may be the worst one: the other groups' ends would be too sure
+        return np.nan, np.nan
     within = _WITHIN[notion.groups]
     low_E, high_E = within(found, level)
     if notion.events == "worst" and notion.groups in _HIGHEST:

@@ -25,7 +25,8 @@ class Cells(NamedTuple):
     """Rates of group × event cells, and what they rest on; NaN and 0 in empty ones.
 
     rate_GE: the mean score.  size_GE: samples.  effective_GE: samples as independent ones count.  units_GE: clusters.
-    error_GE: standard error of a mean that is no rate (a loss), NaN for rates in [0, 1].
+    error_GE: standard error of a mean that is no rate (a loss), NaN for rates, and where fewer than two units leave it unknown.
+    is_rate_GE: bool, whether the mean is a rate in [0, 1]; the errors do not tell it, as all of them may be unknown.
     """
 
     rate_GE: Array
@@ -33,6 +34,12 @@ class Cells(NamedTuple):
     effective_GE: Array
     units_GE: Array
     error_GE: Array
+    is_rate_GE: Array
+
+    @property
+    def unknown_GE(self) -> Array:
+        """Which cells have a mean whose spread is unknown: it has no interval."""
+        return np.isfinite(self.rate_GE) & ~self.is_rate_GE & ~np.isfinite(self.error_GE)
 
 
 class Interval(NamedTuple):
@@ -66,12 +73,13 @@ def cells(score_NE: Array, mask_NE: Array, group_N: Array, num_groups: int, unit
             units_GE = (size_GUE > 0).sum(1).astype(float)
             square_GE = ((sum_GUE - np.nan_to_num(rate_GE)[:, None] * size_GUE) ** 2).sum(1)
         variance_GE = np.where(units_GE > 1, units_GE / (units_GE - 1) * square_GE.clip(0) / size_GE**2, np.nan)
+        is_rate_GE = np.full(rate_GE.shape, is_rate)
         if not is_rate:
-            return Cells(rate_GE, size_GE, size_GE, units_GE, np.sqrt(variance_GE))
+            return Cells(rate_GE, size_GE, size_GE, units_GE, np.sqrt(variance_GE), is_rate_GE)
         effective_GE = size_GE
         if len(ids) < len(group_N):
             effective_GE = size_GE / _design(variance_GE * size_GE / (rate_GE * (1 - rate_GE)), size_GE, units_GE)
-    return Cells(rate_GE, size_GE, effective_GE, units_GE, np.full_like(rate_GE, np.nan))
+    return Cells(rate_GE, size_GE, effective_GE, units_GE, np.full_like(rate_GE, np.nan), is_rate_GE)
 
 
 def _design(design_GE: Array, size_GE: Array, units_GE: Array) -> Array:
@@ -84,16 +92,18 @@ def _design(design_GE: Array, size_GE: Array, units_GE: Array) -> Array:
 
 
 def rate_interval(found: Cells, level: float = LEVEL) -> Interval:
-    """Each cell's interval at this level by itself: Wilson's for rates, Student's for other means; NaN in empty cells."""
+    """Each cell's interval at this level by itself: Wilson's for rates, Student's for other means.
+
+    NaN in empty cells, and for a mean whose spread is unknown.
+    """
     tail = (1 + level) / 2
     clustered = found.units_GE < found.size_GE
     with np.errstate(invalid="ignore", divide="ignore"):
         student_GE = stats.t.ppf(tail, np.maximum(found.units_GE - 1, 1))
-        if np.isfinite(found.error_GE).any():
-            half_GE = student_GE * found.error_GE
-            return Interval(found.rate_GE - half_GE, found.rate_GE + half_GE)
+        mean_half_GE = student_GE * found.error_GE
         z_GE = np.where(clustered, student_GE, stats.norm.ppf(tail))
-        n_GE, p_GE, square_GE = found.effective_GE, found.rate_GE, z_GE**2
+        p_GE = np.where(found.is_rate_GE, found.rate_GE, np.nan)
+        n_GE, square_GE = found.effective_GE, z_GE**2
         centre_GE = (p_GE + square_GE / (2 * n_GE)) / (1 + square_GE / n_GE)
         half_GE = z_GE / (1 + square_GE / n_GE) * np.sqrt(p_GE * (1 - p_GE) / n_GE + square_GE / (4 * n_GE**2))
         # where few are wrong (or right) Wilson's end lies too near: there the exact one-sided bound (Brown et al. 2001, section 4.1.1)
@@ -104,15 +114,19 @@ def rate_interval(found: Cells, level: float = LEVEL) -> Interval:
         high_GE = np.fmax(centre_GE + half_GE, exact_high_GE).clip(max=1)
         low_GE, high_GE = (np.where(np.isfinite(p_GE), ends, np.nan) for ends in (low_GE, high_GE))
         alone = clustered & (found.units_GE < 2)  # of one cluster nothing is known about another
-    return Interval(np.where(alone, 0.0, low_GE), np.where(alone, 1.0, high_GE))
+    return Interval(
+        np.where(found.is_rate_GE, np.where(alone, 0.0, low_GE), found.rate_GE - mean_half_GE),
+        np.where(found.is_rate_GE, np.where(alone, 1.0, high_GE), found.rate_GE + mean_half_GE),
+    )
 
 
 def mean_interval(found: Cells, level: float = LEVEL) -> Interval:
-    """Of the mean over the groups that are not empty, one for each event."""
+    """Of the mean over the groups that are not empty, one for each event; NaN where a group's own is unknown."""
     each, number_E = rate_interval(found, level), np.isfinite(found.rate_GE).sum(0)
     mean_E = np.nansum(found.rate_GE, 0) / number_E
     low_E = np.sqrt(np.nansum((found.rate_GE - each.low) ** 2, 0)) / number_E
     high_E = np.sqrt(np.nansum((each.high - found.rate_GE) ** 2, 0)) / number_E
+    low_E, high_E = (np.where(found.unknown_GE.any(0), np.nan, half_E) for half_E in (low_E, high_E))
     return Interval(mean_E - low_E, mean_E + high_E)
 
 

@@ -53,6 +53,7 @@ def evaluate_predictions(
     A figure is ``{"value", "low", "high"}``, None where it is undefined: an empty group, or no intervals asked for. A rate
     of fewer than 10 images also has ``too_few``, their number. A gap counts its ``empty_cells`` (left out), names its
     ``worst_event`` ("class 3"), of two classes and a notion of one of them says it of the ``other_class`` too, and has ``within_margin`` (True where a one-sided 5% test shows it).
+    ``confusion`` has counts, rows are true classes: of each group, or of all samples where the groups are the classes.
     Raises UserError for shapes or values that do not fit, and for an attribute with fewer than two groups present.
     """
     data = Predictions.checked(prob_NC, label_N, group_NA, classes, attributes, cluster, notions)
@@ -72,9 +73,17 @@ def evaluate_predictions(
         **class_figures(data, classes, n_boot > 0),
         "attributes": {},
     }
+    if any(_are_classes(data, column, classes) for column in range(len(attributes))):
+        report["confusion"] = data.confusion_GCC(np.zeros(len(data.label_N), int), 1)[0].tolist()
     for column, attribute in enumerate(attributes):
         report["attributes"][attribute] = _attribute(data, column, classes, point, draws, margin)
     return report
+
+
+def _are_classes(data: Predictions, column: int, classes: Sequence[str]) -> bool:
+    """Whether an attribute's groups are the classes themselves, as in data without groups."""
+    names = list(data.attributes.values())[column]
+    return tuple(names) == tuple(classes) and np.array_equal(data.group_NA[:, column], data.label_N)
 
 
 def _attribute(
@@ -98,6 +107,8 @@ def _attribute(
     right = _right(data, group_N, len(names))
     accuracy_G = [row[0] for row in rates(right, intervals)]
     by_class = {name: rates(found, intervals) for name, found in class_cells(data, group_N, len(names)).items()}
+    # a class's own is one row of the confusion of all samples, and C tables of C × C would make a file that no command reads
+    confusion_GCC = None if _are_classes(data, column, classes) else data.confusion_GCC(group_N, len(names))
     groups: dict[str, Any] = {}
     for g, group in enumerate(names):
         present = g in frame.index
@@ -107,8 +118,7 @@ def _attribute(
             **{name: _resampled(name, point, draws, g, of=attribute) for name in ("cross_entropy", "ece")},
             **{name: dict(zip(classes, figures[g], strict=True)) for name, figures in by_class.items()},
             **over_classes(data, group_N == g, classes, intervals),
-            # counts; rows: true class, columns: predicted class
-            "confusion": point[f"{attribute}/confusion"][0, g].astype(int).tolist(),
+            **({} if confusion_GCC is None else {"confusion": confusion_GCC[g].tolist()}),
         }
     means = {name: float(point[f"{attribute}/{name}"][0]) for name in _OVER_GROUPS}
     return {

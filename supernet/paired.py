@@ -76,8 +76,8 @@ def paired_differences(
         for prob in (prob_a_NC, prob_b_NC)
     ]
     # what is no largest contrast (sums, means, ratios) and soft scores: correlated by resampling both alike
-    resampled = n_boot and not all(map(is_largest_contrast, notions.values()))
-    draws = [data.bootstrap(n_boot, seed) for data in pair] if resampled else []
+    resampled = [name for name, notion in notions.items() if not is_largest_contrast(notion)]
+    draws = [data.bootstrap(n_boot, seed, resampled) for data in pair] if n_boot and resampled else []
     both = _Both(pair, [data.statistics() for data in pair], draws, n_boot > 0, margin)
     right, worst = NOTIONS["accuracy_parity"], NOTIONS["worst_group_accuracy"]
     everything = _pair(pair, right, np.zeros(len(pair[0].label_N), int), 1)

@@ -16,6 +16,7 @@ from stop_at import StopAt
 
 from supernet.choices import draw
 from supernet.commands.denoise import _groups
+from supernet.commands.dense import told
 from supernet.commands.main import main
 from supernet.costs.analytic import count, macs_table, params_table
 from supernet.costs.memory import path_peak_bytes, peak_activation_bytes
@@ -26,6 +27,7 @@ from supernet.engine.evaluate import standalone
 from supernet.lut.pieces import pieces
 from supernet.network import Supernet, build_path
 from supernet.objective.terms import TaskTerm
+from supernet.report.dense import figure_words
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 from supernet.task import denoising, psnr, ssim
@@ -106,6 +108,20 @@ def test_groups_of_few_pictures_have_no_gap() -> None:
     assert gap["value"] == pytest.approx(3) and figures[2]["too_few"] == 3
     alone, gap = _groups(score_N[:12], group_N[:12], 3, Split(np.zeros((12, 1)), group_N[:12], group_N[:12, None]))
     assert gap["value"] is None and alone[1]["value"] is None
+
+
+def test_of_groups_of_one_cluster_each_no_decibel_has_an_interval() -> None:
+    """The spread between one camera and another is unknown; so it is of all pictures where they are of one camera."""
+    group_N = np.repeat([0, 1], 12)
+    score_N = np.linspace(30, 32, 24)
+    for cluster_N in (group_N, np.zeros(24, int)):
+        test = Split(np.zeros((24, 1)), group_N, group_N[:, None], cluster_N)
+        figures, gap = _groups(score_N, group_N, 2, test)
+        for own in (*figures, gap):
+            assert own["value"] > 0 and own["low"] is own["high"] is None
+            assert "(" not in told(own, 2) and "(" not in figure_words("psnr", own)
+    together, _ = _groups(score_N, np.zeros(24, int), 1, test)
+    assert together[0] == {"value": pytest.approx(31), "low": None, "high": None}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from scipy import stats
 
 from supernet.fairness import get_notion
 from supernet.fairness.notions import speaks_of_all_samples
+from supernet.figures import rates
 from supernet.gap_intervals import _absolute, _pairs, gap_interval
 from supernet.intervals import Cells, Interval, _design, cells, difference_interval, joint, mean_interval, rate_interval
 from supernet.metrics import _resampled, evaluate_predictions
@@ -20,7 +21,7 @@ GROUP = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 def many(rates: list[float], sizes: list[float]) -> Cells:
     """Rates of groups that are known all but exactly."""
     rate_GE, size_GE = np.array(rates)[:, None], 1e12 * np.array(sizes)[:, None]
-    return Cells(rate_GE, size_GE, size_GE, size_GE, np.full_like(rate_GE, np.nan))
+    return Cells(rate_GE, size_GE, size_GE, size_GE, np.full_like(rate_GE, np.nan), np.full(rate_GE.shape, True))
 
 
 def test_a_mean_of_single_samples_has_students_interval() -> None:
@@ -44,6 +45,35 @@ def test_a_mean_of_clusters_has_theirs() -> None:
         residual = [sum(own) - mean * len(own) for own in clusters]
         error = np.sqrt(2 / 1 * np.sum(np.square(residual))) / 3
         assert (found.units_GE[group, 0], found.error_GE[group, 0]) == (2, pytest.approx(error))
+
+
+def test_a_mean_whose_spread_is_unknown_has_no_interval() -> None:
+    """Not that of a rate, 0 to 1, which no decibel is inside; so it is when every group is one cluster."""
+    parity, loss = get_notion("accuracy_parity"), get_notion("loss_parity")
+    for unit, known in (([0, 0, 0, 0, 1, 1, 1, 1], [False, False]), ([0, 0, 2, 2, 1, 1, 1, 1], [True, False])):
+        found = cells(10 * SCORE, np.ones_like(MASK), GROUP, 2, np.array(unit), is_rate=False)
+        ends = rate_interval(found)
+        assert np.isfinite(ends.low[:, 0]).tolist() == np.isfinite(ends.high[:, 0]).tolist() == known
+        assert [row[0]["low"] is not None for row in rates(found, True)] == known
+        for ends_of_gap in (gap_interval(found, parity), gap_interval(found, loss)):
+            assert np.isnan(ends_of_gap).all(), "of a group whose spread is unknown the gap's is, too"
+        assert np.isnan(mean_interval(found)).all()
+    lone = cells(SCORE[:1], MASK[:1], GROUP[:1], 1, np.arange(1), is_rate=False)
+    assert np.isnan(rate_interval(lone)).all(), "one sample"
+    as_rates = cells(
+        (SCORE > 2).astype(float), np.ones_like(MASK), GROUP, 2, np.array([0, 0, 0, 0, 1, 1, 1, 1]), is_rate=True
+    )
+    assert np.array(rate_interval(as_rates))[..., 0].tolist() == [[0, 0], [1, 1]], "of a rate that much is known"
+
+
+def test_a_loss_gap_between_groups_of_one_cluster_each_is_unknown() -> None:
+    rng = np.random.default_rng(0)
+    prob, label, group = rng.dirichlet([1, 1], 40), rng.integers(0, 2, 40), np.arange(40) % 2
+    found = evaluate_predictions(
+        prob, label, group[:, None], ("a", "b"), {"x": ("p", "q")}, cluster=group, n_boot=10, margin=9.0
+    )
+    gap = found["attributes"]["x"]["gaps"]["loss_parity"]
+    assert gap["value"] > 0 and gap["low"] is gap["high"] is None and gap["within_margin"] is False
 
 
 def test_a_mean_over_groups_adds_their_distances_as_squares() -> None:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from supernet.fairness import get_notion
 from supernet.report import plots, words
 from supernet.report.classes import other_class_words
-from supernet.report.facts import Data, Evaluated, Figure, Gap, Group, Metrics
+from supernet.report.facts import Data, Evaluated, Figure, Gap, Metrics
 from supernet.report.svg import short
 
 POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
@@ -57,9 +57,9 @@ def attribute_view(name: str, metrics: Metrics, notion: str) -> dict[str, Any]:
         "asked_gap": next((row for row in gaps if row["asked"]), None),
         "worst": groups[found.worst_group].accuracy,
         "worst_group": found.worst_group,
-        "confusions": _confusions(groups, drawn[:6], classes),
+        "confusions": _confusions(metrics, name, drawn[:6]),
         "confusion_groups": drawn[:6],
-        "matrices": [(g, plots.confusion(f"{name}: {g}", classes, groups[g].confusion)) for g in matrices],
+        "matrices": [(g, plots.confusion(f"{name}: {g}", classes, groups[g].confusion or ())) for g in matrices],
     }
 
 
@@ -133,20 +133,28 @@ def _rates_chart(what: str, attribute: str, rates: Mapping[str, Figure]) -> tupl
     return title, plots.intervals(title, rows)
 
 
-def _confusions(groups: Mapping[str, Group], shown: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _confusions(metrics: Metrics, attribute: str, shown: Sequence[str]) -> list[dict[str, Any]]:
     """The mistakes made most often over all groups; in each group the count, and the share of the true class."""
     cells = []
-    for true, name in enumerate(classes):
-        for predicted, taken in enumerate(classes):
-            total = sum(group.confusion[true][predicted] for group in groups.values())
+    for true, name in enumerate(metrics.classes):
+        own = [_taken(metrics, attribute, group, true) for group in metrics.attributes[attribute].groups]
+        for predicted, total in enumerate(map(sum, zip(*filter(None, own), strict=True))):
             if true != predicted and total:
-                cells.append((total, name, taken, true, predicted))
+                cells.append((total, name, metrics.classes[predicted], true, predicted))
     cells.sort(key=lambda cell: (-cell[0], cell[3], cell[4]))
     rows = []
     for total, name, taken, true, predicted in cells[:MOST_CONFUSIONS]:
         counts = []
         for group in shown:
-            row = groups[group].confusion[true]
-            counts.append((row[predicted], words.percent(row[predicted] / sum(row)) if sum(row) else "–"))
+            row = _taken(metrics, attribute, group, true)
+            counts.append((row[predicted], words.percent(row[predicted] / sum(row))) if sum(row) else (0, "–"))
         rows.append({"true": name, "predicted": taken, "total": total, "counts": counts})
     return rows
+
+
+def _taken(metrics: Metrics, attribute: str, group: str, true: int) -> Sequence[int]:
+    """What a group's images of a class were taken for, counts; empty of another class than the one that stands for the group."""
+    own = metrics.attributes[attribute].groups[group].confusion
+    if own is not None:
+        return own[true]
+    return metrics.confusion[true] if metrics.confusion is not None and metrics.classes[true] == group else ()

@@ -108,7 +108,8 @@ class Majority:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One group of an attribute. Rates of each class by its name; `confusion`: counts, rows are true classes.
+    """One group of an attribute. Rates of each class by its name; `confusion`: counts, rows are true classes; not where the
+    groups are the classes, whose rows are in that of all images.
 
     count: images.  accuracy, ece, recall, precision, selection_rate, false_positive_rate, balanced_accuracy: shares.
     cross_entropy: nats.  auc, average_precision: of two classes, of the `positive` one.
@@ -126,7 +127,7 @@ class Group:
     positive: str | None = field(default=None, metadata=OPTIONAL)
     auc: Figure | None = field(default=None, metadata=OPTIONAL)
     average_precision: Figure | None = field(default=None, metadata=OPTIONAL)
-    confusion: Sequence[Sequence[int]]
+    confusion: Sequence[Sequence[int]] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +168,7 @@ class Metrics:
 
     samples: images.  bootstrap: how intervals were made.  accuracy, ece, balanced_accuracy (mean recall), average_precision: shares.
     cross_entropy: nats.  by_class, attributes: by name.  majority: the largest class.  positive: of two classes.
+    confusion: counts of all images, rows are true classes, where the groups are the classes.
     """
 
     samples: int
@@ -182,3 +184,4 @@ class Metrics:
     auc: Figure | None = field(default=None, metadata=OPTIONAL)
     average_precision: Figure | None = field(default=None, metadata=OPTIONAL)
     attributes: Mapping[str, Attribute]
+    confusion: Sequence[Sequence[int]] | None = field(default=None, metadata=OPTIONAL)
