@@ -40,7 +40,7 @@ WORDS = {
     **dict.fromkeys(REFUSED, argparse.SUPPRESS),
     "budget_ms": "latency budget of each network, estimated for --device; needed",
     "out": "folder for a run of each network and the comparison; needed",
-    "device": "the device to be fast on: a shipped table's name, or a table's path; default: rpi4",
+    "device": "the device: a shipped table's name, or a table's path; default: rpi4",
     "resolution": f"input size, pixels; default: {DEFAULT_PX}",
     "data": "images: a folder, a CSV file, a .zip, or a data set's name, as in train",
     "fairness": "what is called fair, as in train; default: accuracy parity",

@@ -40,7 +40,7 @@ class TrainConfig(CommonConfig):
     from_scratch: bool = _option(False, "leave the search's weights and teacher aside: the control", where=[_DERIVED], group="task", more=True)  # fmt: skip
     lr: float | None = _option(None, "learning rate; default: 5e-3, or 1e-3 with --pretrained", within="(0, 100]")
     ssl_epochs: int | None = _option(None, "epochs of a self-supervised warm-up: by how much was a picture turned?", within="[1, 1000000]", where=[needs_none("pretrained")], more=True)  # fmt: skip
-    qat_epochs: int | None = _option(None, "epochs with int8 in the loop after the training, for the int8 file", within="[1, 1000000]", where=[_NOT_COMPILED, needs_none("exits")], group="task", more=True)  # fmt: skip
+    qat_epochs: int | None = _option(None, "last epochs, after --epochs, with int8 in the loop: for the int8 file", within="[1, 1000000]", where=[_NOT_COMPILED, needs_none("exits")], group="task", more=True)  # fmt: skip
     sam: float | None = _option(None, "sharpness-aware steps: gradients so far uphill, e.g. 0.05; twice the time", within="(0, 100]", more=True)  # fmt: skip
     sam_adaptive: bool = _option(False, "the distance is relative to each weight (ASAM; 0.5 is usual)", where=[SAM], more=True)  # fmt: skip
     layer_decay: float | None = _option(None, "factor on the learning rate for each block down; default: .9 with --pretrained", within="(0, 1]", more=True)  # fmt: skip

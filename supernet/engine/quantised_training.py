@@ -28,7 +28,6 @@ from supernet.quantisation import Setting
 from supernet.teacher import Teacher
 
 FOLDER = "qat"  # in the run folder: its metrics and its checkpoint
-RATE = 0.1  # of the training's learning rate
 MOMENTUM = 0.05  # of an activation's running ends
 FACTORS: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
     nn.SiLU: torch.sigmoid,
@@ -125,9 +124,9 @@ def _measure(network: nn.Module, data: GroupedData, batch_size: int, device: tor
 
 
 class QuantisedTraining(Retraining):
-    """For `loop.train`: as `Retraining`, on a network with fake layers, at a tenth of the rate and for `qat_epochs`.
+    """For `loop.train`: as `Retraining`, on a network with fake layers: the last `qat_epochs` of one schedule.
 
-    config: lr and qat_epochs are known
+    config: epochs, lr and qat_epochs are known
     data, device, teacher: as the training's
     network: with fake layers; in place
     """
@@ -142,9 +141,9 @@ class QuantisedTraining(Retraining):
         device: torch.device,
         teacher: Teacher | None = None,
     ) -> None:
-        assert config.qat_epochs is not None and config.lr is not None
-        own: dict[str, Any] = {"epochs": config.qat_epochs, "lr": RATE * config.lr, "warmup_steps": 0, "head_steps": 0, "seed": config.seed + 1}  # fmt: skip
-        super().__init__(replace(config, **own), data, network, device, teacher)
+        assert config.qat_epochs is not None, "asked for"
+        own: dict[str, Any] = {"epochs": config.qat_epochs, "qat_epochs": None, "warmup_steps": 0, "head_steps": 0, "seed": config.seed + 1}  # fmt: skip
+        super().__init__(replace(config, **own), data, network, device, teacher, epochs_before=config.epochs or 0)
 
     def words(self, row: dict[str, Any]) -> str | None:
         return f"int8 {super().words(row)}"

@@ -41,6 +41,7 @@ class Retraining:
     device:  where it is trained
     teacher: its outputs take the place of the labels
     task:    classification of the data's classes if None
+    epochs_before: of the same schedule, which another training took; what `qat_epochs` asks for comes after this one
     """
 
     name = "train"
@@ -53,6 +54,7 @@ class Retraining:
         device: torch.device,
         teacher: Teacher | None = None,
         task: Task | None = None,
+        epochs_before: int = 0,
     ) -> None:
         assert config.epochs is not None, "known by the data"
         assert config.lr is not None and config.layer_decay is not None, "known by --pretrained"
@@ -84,10 +86,12 @@ class Retraining:
         self.sam = None if config.sam is None else Sam(network, config.sam, config.sam_adaptive)
         self.total_steps = config.epochs * len(self.train)
         self.head_first = HeadFirst(network, head_steps(config, len(self.train), self.total_steps))
+        self.steps_before = epochs_before * len(self.train)
         self.scheduler = CosineLRScheduler(
-            self.optimizer, t_initial=self.total_steps, lr_min=config.lr / 100, t_in_epochs=False,
+            self.optimizer, t_initial=self.steps_before + self.total_steps + (config.qat_epochs or 0) * len(self.train), lr_min=config.lr / 100, t_in_epochs=False,
             warmup_t=min(config.warmup_steps, self.total_steps // 2), warmup_lr_init=config.lr / 100,
         )  # fmt: skip
+        self.scheduler.step_update(self.steps_before)
         averaged = self.averaged.module
         self.modules = nn.ModuleDict({"network": network, "averaged": averaged, "objective": self.objective})
         patience = None if config.patience is None else config.patience * len(self.train)
@@ -108,7 +112,7 @@ class Retraining:
         # what the terms remember, and so what a cap holds, is the full network's
         self.objective.update(output_NBC[-1:], batch, None if distance_NB is None else distance_NB[-1:])
         descend(total, self.optimizer, self.weights, self.sam)
-        self.scheduler.step_update(step + 1)
+        self.scheduler.step_update(self.steps_before + step + 1)
         self.averaged.update(self.network, step=step + 1)
         return {"loss": total.detach(), "cross_entropy": loss.task_N.detach()[-1]}
 
