@@ -26,6 +26,7 @@ from supernet.engine.evaluate import standalone
 from supernet.lut.pieces import pieces
 from supernet.network import Supernet, build_path
 from supernet.objective.terms import TaskTerm
+from supernet.results import Folder, SearchResult, TrainResult
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 from supernet.task import denoising, psnr, ssim
@@ -214,3 +215,14 @@ def test_both_commands_leave_a_page_with_their_figures_and_pictures(trained: Pat
     assert "Compared networks" in search and "built by hand" in search
     assert "PSNR with the noise, dB" in training and "By writer" in training and "Loss, training" in training
     assert training.count("data:image/jpeg") == 3 * 6
+
+
+def test_the_python_functions_show_their_results(searched: Path, trained: Path) -> None:
+    search, train = SearchResult(Folder(searched)), TrainResult(Folder(trained))
+    assert "Compared networks" in search.report.html and "By writer" in train.report._repr_html_()
+    told = search._repr_html_()
+    assert "PSNR, dB, on search-val" in told and f"{search.derived.predicted_ms:.2f} ms of" in told
+    told, psnr_dB = train._repr_html_(), train.metrics["psnr"]["value"]
+    assert f"{psnr_dB:.2f} (" in told and "writer: student, PSNR, dB" in told and "SSIM with the noise" in told
+    image = torch.zeros(2, 1, 32, 32)
+    assert train.model(image).shape == image.shape and train.derived is not None

@@ -22,6 +22,7 @@ from supernet.data.grouped import Augment
 from supernet.data.masks import IGNORED, MaskedSplit
 from supernet.engine import loop
 from supernet.errors import UserError
+from supernet.results import Folder, TrainResult
 from supernet.task import iou, pixel_counts, segmentation
 
 TINY = ["--quick", "--max-train", "64", "--threads", "1", "--epochs", "1"]
@@ -207,6 +208,8 @@ def test_the_training_knows_its_task_and_goes_on_to_the_same_network(
     assert found["task"] == "segment" and set(found["metrics"]["iou"]) == {"background", *"0123456789"}
     assert set(found["metrics"]["attributes"]["writer"]["miou"]) == {"employee", "student"}
     assert "By class" in (whole / "report.html").read_text()
+    shown = TrainResult(Folder(whole))
+    assert "writer: student, mean IoU" in shown._repr_html_() and "By class" in shown.report.html
     image = {"input": np.zeros((1, 1, 32, 32), np.float32)}
     assert onnxruntime.InferenceSession(str(whole / "model.onnx")).run(None, image)[0].shape == (1, 11, 32, 32)
     with monkeypatch.context() as patch:
