@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from dense_table import write_table
+from followed import Followed
 from PIL import Image
 from safetensors.torch import load_file
 from stop_at import StopAt
@@ -142,17 +143,21 @@ def test_the_training_measures_restored_pictures_and_writes_the_file(trained: Pa
 def test_a_stopped_training_goes_on_to_the_same_network(
     searched: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = str(tmp_path / "again")
+    again, followed = str(tmp_path / "again"), Followed(monkeypatch)
+    command = ["train", *TINY, "--arch", str(searched), "--budget-ms", "0.5", "--log-to", "tensorboard"]
     with monkeypatch.context() as patch:
         patch.setattr(loop, "StopSignal", lambda: StopAt(1))
-        told = refused(["train", *TINY, "--arch", str(searched), "--budget-ms", "0.5", "--out", again], capsys)
-    assert "--resume" in told
+        assert "--resume" in refused([*command, "--out", again], capsys)
+    assert not followed.ends
     main(["train", "--resume", again])
+    (figures,) = followed.ends
+    assert {"predicted_ms", "macs", "params", "test_ssim", "test_gap_writer"} <= set(figures)
     found = json.loads((trained / "report.json").read_text())
     assert found["budget_ms"] == 0.5 and f"{found['predicted_ms']:.2f} ms" in (out := capsys.readouterr().out)
     assert "of 0.5 ms.\nmodel.onnx: " in out
     one, other = (load_file(folder / "model.safetensors") for folder in (trained, Path(again)))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert figures["test_psnr"] == found["metrics"]["psnr"]["value"]
 
 
 def test_a_stopped_search_goes_on_to_the_same_networks(
@@ -163,14 +168,15 @@ def test_a_stopped_search_goes_on_to_the_same_networks(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    again = tmp_path / "again"
+    again, followed = tmp_path / "again", Followed(monkeypatch)
+    command = [*search_of(digits, table), "--log-to", "tensorboard", "--out", str(again)]
     with monkeypatch.context() as patch:
         patch.setattr(loop, "StopSignal", lambda: StopAt(3))
-        assert f"--resume {again}" in refused([*search_of(digits, table), "--out", str(again)], capsys)
+        assert f"--resume {again}" in refused(command, capsys)
     assert not (again / "derived.json").exists()
     main(["search", "--resume", str(again)])
     one, other = (json.loads((folder / "front.json").read_text()) for folder in (searched, again))
-    assert one == other
+    assert one == other and followed.ends == [{"predicted_ms": one[0]["ms"], "val_psnr": one[0]["psnr"]}]
     assert Architecture.load(searched).ops == Architecture.load(again).ops
 
 

@@ -31,8 +31,7 @@ def dense_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         score = _score(best)
         return [(f"{NAMES[score]}, on search-val with the supernet's weights", f"{best[score]:.4g}")]
     metrics = facts["metrics"]
-    rows = [(NAMES[key], figure_words(key, metrics[key])) for key in NAMES if "value" in metrics.get(key, {})]
-    rows.append(("images", f"{metrics['images']:,}"))
+    rows = [*_whole(metrics), ("images", f"{metrics['images']:,}")]
     for attribute, own in metrics["attributes"].items():
         key = _score(own)
         rows += [(f"{attribute}: {group}, {NAMES[key]}", figure_words(key, found)) for group, found in own[key].items()]
@@ -111,13 +110,17 @@ def _trained(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Figures of all test pictures, by class where there are classes, and by group."""
-    whole = [[NAMES[key], figure_words(key, metrics[key])] for key in NAMES if "value" in metrics.get(key, {})]
-    yield {"title": f"On {metrics['images']:,} test images", "head": ["figure", "value"], "rows": whole, "note": "In brackets: 95% intervals."}  # fmt: skip
+    yield {"title": f"On {metrics['images']:,} test images", "head": ["figure", "value"], "rows": _whole(metrics), "note": "In brackets: 95% intervals."}  # fmt: skip
     if "iou" in metrics:
         rows = [[name, figure_words("iou", found)] for name, found in metrics["iou"].items()]
         yield {"title": "By class", "head": ["class", NAMES["iou"]], "rows": rows, "note": "Unknown: no pixel is of that class."}  # fmt: skip
     for attribute, own in metrics["attributes"].items():
         yield _by_group(attribute, own)
+
+
+def _whole(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Figures of all pictures; IoU is by class."""
+    return [(NAMES[key], figure_words(key, metrics[key])) for key in NAMES if key in metrics and key != "iou"]
 
 
 def _by_group(attribute: str, own: Mapping[str, Any]) -> dict[str, Any]:
