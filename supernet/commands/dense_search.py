@@ -95,7 +95,8 @@ def _compared(config: SearchConfig, problem: Problem, dense: DenseTask) -> list[
     val = plain.val
     part = at(val, compared_images(val.group_NA, config.eval_images))
     batches = list(shown(plain, part, task, problem.device).epoch())
-    calibration = [trainer.train.at(step) for step in range(min(CALIBRATION_BATCHES, len(trainer.train)))]
+    as_they_are = trainer.batches("train")  # not augmented: statistics are of what is scored
+    calibration = [as_they_are.at(step) for step in range(min(CALIBRATION_BATCHES, len(as_they_are)))]
     rng = np.random.default_rng(config.seed)
     by_hand = hand_made(space, problem.costs, problem.budgets)
     drawn = [drawn_inside(space.valid_LK, costs, problem.budgets, rng) for _ in range(config.candidates)]
