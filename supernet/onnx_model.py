@@ -79,11 +79,11 @@ class OnnxModel(ExportedModel):
             raise UserError(
                 f"{self.name} does not load in onnxruntime ({str(error).splitlines()[0][:200]})."
             ) from error
-        (first, *others) = self._session.get_inputs()
-        if others or len(first.shape) != 4 or len(self._session.get_outputs()) != 1:
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if (len(inputs), len(outputs)) != (1, 1) or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
             raise UserError(f"{self.name} is not an image classifier with one input and one output.")
-        self._input, self.shape_CHW = first.name, tuple(first.shape[1:])
-        self.outputs = [0, *self._session.get_outputs()[0].shape][-1]
+        self._input, self.shape_CHW = inputs[0].name, tuple(inputs[0].shape[1:])
+        self.outputs = outputs[0].shape[-1]
 
     def logits(self, image_NCHW: Iterable[np.ndarray]) -> np.ndarray:
         return np.concatenate([self._session.run(None, {self._input: image[None]})[0] for image in image_NCHW])

@@ -20,6 +20,7 @@ from supernet.errors import UserError
 from supernet.models import read_model
 from supernet.prediction import Predictions
 from supernet.report import render, words
+from supernet.report.dense import dense_rows, is_dense
 from supernet.report.facts import Metrics, read
 from supernet.schema import read_json
 from supernet.spaces.architecture import Architecture
@@ -90,17 +91,18 @@ class SearchResult(Result):
         return found
 
     def _repr_html_(self) -> str:
-        found = self.report["derived"]
-        rows = [
-            ("operations", " ".join(self.derived.ops)),
-            ("bit operations", words.bops_words(found["bops"], self.derived.config["max_bops"]))
-            if found["predicted_ms"] is None
-            else ("predicted latency", f"{found['predicted_ms']:.2f} ms of {found['budget_ms']:g} ms on {self.derived.device}"),
-            ("multiply-adds", f"{found['macs'] / 1e6:.1f} M"),
-            ("parameters", f"{found['params'] / 1e6:.2f} M"),
-            ("candidates compared", str(len(self.front))),
-        ]  # fmt: skip
-        return _html("supernet search", rows)
+        arch, report = self.derived, self.report
+        rows = [("operations", " ".join(arch.ops))]
+        if arch.predicted_ms is None:
+            rows.append(("bit operations", words.bops_words(report["derived"]["bops"], arch.config["max_bops"])))
+        else:
+            rows.append(("predicted latency", f"{arch.predicted_ms:.2f} ms of {arch.budget_ms:g} ms on {arch.device}"))
+        if is_dense(report):
+            rows += dense_rows(report)
+        else:
+            found = report["derived"]
+            rows += [("multiply-adds", f"{found['macs'] / 1e6:.1f} M"), ("parameters", f"{found['params'] / 1e6:.2f} M")]  # fmt: skip
+        return _html("supernet search", [*rows, ("candidates compared", str(len(self.front)))])
 
 
 class Measured(Result):
@@ -113,12 +115,15 @@ class Measured(Result):
         return found
 
     def _repr_html_(self) -> str:
+        title = f"supernet {self.report['command']}"
+        if is_dense(self.report):
+            return _html(title, dense_rows(self.report))
         notion, metrics = self.report["asked"]["fairness"], read(Metrics, self.metrics)
         rows = [("accuracy", words.interval(metrics.accuracy)), ("images", f"{metrics.samples:,}")]
         for attribute, found in metrics.attributes.items():
             rows += [(f"{attribute}: {g}", words.interval(own.accuracy)) for g, own in found.groups.items()]
             rows.append((f"{words.number_name(notion)} by {attribute}", words.estimate_and_verdict(notion, found.gaps[notion])))  # fmt: skip
-        return _html(f"supernet {self.report['command']}", rows)
+        return _html(title, rows)
 
 
 class TrainResult(Measured):
@@ -126,8 +131,8 @@ class TrainResult(Measured):
 
     @cached_property
     def model(self) -> nn.Module:
-        """The trained timm model, in evaluation mode."""
-        return read_model(self.folder / "model.json").network.eval()
+        """The trained timm model, or the network that gives pictures, in evaluation mode."""
+        return read_model(self.folder / "model.json", dense=True).network.eval()
 
     @cached_property
     def derived(self) -> Architecture | None:

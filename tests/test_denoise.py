@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from dense_table import write_table
+from followed import Followed
 from PIL import Image
 from safetensors.torch import load_file
 from stop_at import StopAt
@@ -28,6 +29,7 @@ from supernet.lut.pieces import pieces
 from supernet.network import Supernet, build_path
 from supernet.objective.terms import TaskTerm
 from supernet.report.dense import figure_words
+from supernet.results import Folder, SearchResult, TrainResult
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
 from supernet.task import denoising, psnr, ssim
@@ -170,17 +172,21 @@ def test_the_training_measures_restored_pictures_and_writes_the_file(trained: Pa
 def test_a_stopped_training_goes_on_to_the_same_network(
     searched: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = str(tmp_path / "again")
+    again, followed = str(tmp_path / "again"), Followed(monkeypatch)
+    command = ["train", *TINY, "--arch", str(searched), "--budget-ms", "0.5", "--log-to", "tensorboard"]
     with monkeypatch.context() as patch:
         patch.setattr(loop, "StopSignal", lambda: StopAt(1))
-        told = refused(["train", *TINY, "--arch", str(searched), "--budget-ms", "0.5", "--out", again], capsys)
-    assert "--resume" in told
+        assert "--resume" in refused([*command, "--out", again], capsys)
+    assert not followed.ends
     main(["train", "--resume", again])
+    (figures,) = followed.ends
+    assert {"predicted_ms", "macs", "params", "test_ssim", "test_gap_writer"} <= set(figures)
     found = json.loads((trained / "report.json").read_text())
     assert found["budget_ms"] == 0.5 and f"{found['predicted_ms']:.2f} ms" in (out := capsys.readouterr().out)
     assert "of 0.5 ms.\nmodel.onnx: " in out
     one, other = (load_file(folder / "model.safetensors") for folder in (trained, Path(again)))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert figures["test_psnr"] == found["metrics"]["psnr"]["value"]
 
 
 def test_a_stopped_search_goes_on_to_the_same_networks(
@@ -191,14 +197,15 @@ def test_a_stopped_search_goes_on_to_the_same_networks(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    again = tmp_path / "again"
+    again, followed = tmp_path / "again", Followed(monkeypatch)
+    command = [*search_of(digits, table), "--log-to", "tensorboard", "--out", str(again)]
     with monkeypatch.context() as patch:
         patch.setattr(loop, "StopSignal", lambda: StopAt(3))
-        assert f"--resume {again}" in refused([*search_of(digits, table), "--out", str(again)], capsys)
+        assert f"--resume {again}" in refused(command, capsys)
     assert not (again / "derived.json").exists()
     main(["search", "--resume", str(again)])
     one, other = (json.loads((folder / "front.json").read_text()) for folder in (searched, again))
-    assert one == other
+    assert one == other and followed.ends == [{"predicted_ms": one[0]["ms"], "val_psnr": one[0]["psnr"]}]
     assert Architecture.load(searched).ops == Architecture.load(again).ops
 
 
@@ -243,3 +250,14 @@ def test_both_commands_leave_a_page_with_their_figures_and_pictures(trained: Pat
     assert "Compared networks" in search and "built by hand" in search
     assert "PSNR with the noise, dB" in training and "By writer" in training and "Loss, training" in training
     assert training.count("data:image/jpeg") == 3 * 6
+
+
+def test_the_python_functions_show_their_results(searched: Path, trained: Path) -> None:
+    search, train = SearchResult(Folder(searched)), TrainResult(Folder(trained))
+    assert "Compared networks" in search.report.html and "By writer" in train.report._repr_html_()
+    told = search._repr_html_()
+    assert "PSNR, dB, on search-val" in told and f"{search.derived.predicted_ms:.2f} ms of" in told
+    told, psnr_dB = train._repr_html_(), train.metrics["psnr"]["value"]
+    assert f"{psnr_dB:.2f} (" in told and "writer: student, PSNR, dB" in told and "SSIM with the noise" in told
+    image = torch.zeros(2, 1, 32, 32)
+    assert train.model(image).shape == image.shape and train.derived is not None

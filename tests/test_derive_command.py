@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from followed import Followed
 
 from supernet.choices import every
+from supernet.commands.answers_compared import compared
 from supernet.commands.main import main
 from supernet.costs.latency import load_table
 from supernet.quality import QUALITY, Quality
@@ -259,3 +261,13 @@ def test_a_run_without_a_supernet_says_how_to_compare(searched: Path, tmp_path: 
         )
     assert stopped.value.code == 2 and "has no supernet's weights: take --compare trained" in capsys.readouterr().err
     assert not (tmp_path / "x").exists() and (copied / "metrics.jsonl").read_bytes() == rows
+
+
+def test_comparing_answers_does_not_begin_the_run_again_where_it_was_followed(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, followed = tmp_path / "run", Followed(monkeypatch)
+    shutil.copytree(searched, copied)
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"log_to": "tensorboard"}))
+    assert compared(copied, [], "trained") == [] and followed.opened == 0

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import onnx
 import pytest
+from filelock import FileLock
 
-from supernet.commands import exports
+from supernet.commands import export_run, exports
 from supernet.commands.export_run import run_config
 from supernet.commands.main import main
+from supernet.engine.claim import LOCK
 from supernet.errors import UserError
 
 TRAIN = ["train", "--quick", "--space", "micro32", "--max-train", "64", "--bootstrap", "20", "--threads", "1"]
@@ -126,6 +129,16 @@ def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
         run_config(tmp_path)
     with pytest.raises(UserError, match="does not exist: give the folder of a finished train run"):
         run_config(tmp_path / "nowhere")
+
+
+def test_an_export_that_fails_leaves_the_folder_free(run: Path) -> None:
+    (run / "model.json").unlink()
+    with pytest.raises(
+        UserError, match=r"model\.json"
+    ) as kept:  # as a notebook keeps the last error, with what it refers to
+        export_run.run(Namespace(folder=run, format="onnx"))
+    with FileLock(run / LOCK, timeout=0):
+        assert kept.value
 
 
 def test_what_cannot_be_exported_again_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

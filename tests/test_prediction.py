@@ -226,6 +226,13 @@ def test_an_onnx_file_must_say_how_pictures_are_prepared_and_have_one_output_a_c
             load_classifier(tmp_path / "m.onnx")
 
 
+def test_a_segmenter_with_as_many_classes_as_pixels_a_side_is_no_classifier(tmp_path: Path) -> None:
+    spec, names = Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3), tuple("abcdefgh")
+    export_onnx(nn.Conv2d(3, 8, 1), tmp_path / "m.onnx", spec, onnx_metadata(spec, names))
+    with pytest.raises(UserError, match=r"m\.onnx is not an image classifier with one input and one output"):
+        load_classifier(tmp_path / "m.onnx")
+
+
 def test_pictures_of_more_than_8_bits_keep_the_scale_of_training(tmp_path: Path) -> None:
     """12 bits in training: a dark picture alone would be taken for one of fewer bits."""
     dark = np.full((40, 40), 500, np.uint16)

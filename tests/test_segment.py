@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from stop_at import StopAt
 
+from supernet.commands import dense_search
 from supernet.commands.main import main
 from supernet.commands.segment import figures
-from supernet.data import Batches, GroupedData, Masks, load_data
+from supernet.data import Batch, Batches, GroupedData, Masks, load_data
 from supernet.data.augment import apply, apply_to_masks
 from supernet.data.grouped import Augment
 from supernet.data.masks import IGNORED, MaskedSplit
 from supernet.engine import loop
 from supernet.errors import UserError
+from supernet.network import Supernet
+from supernet.results import Folder, TrainResult
 from supernet.task import iou, pixel_counts, segmentation
 
 TINY = ["--quick", "--max-train", "64", "--threads", "1", "--epochs", "1"]
@@ -183,6 +187,23 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+def test_networks_are_compared_with_the_statistics_of_pictures_as_they_are(
+    searched: Path, digits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of augmented ones, as in the other searches."""
+    seen, subnet = list[torch.Tensor](), dense_search.subnet
+
+    def watched(supernet: Supernet, ops: tuple[str, ...], calibration: Sequence[Batch]) -> torch.nn.Module:
+        seen.extend(batch.image for batch in calibration)
+        return subnet(supernet, ops, calibration)
+
+    monkeypatch.setattr(dense_search, "subnet", watched)
+    main(["search", "--config", str(searched / "run.yaml"), "--candidates", "1", "--out", str(tmp_path / "one")])
+    data = load_data(digits, max_train=64, masks=Masks(), progress=False)
+    byte_BCHW = 255 * (torch.cat(seen) * data.std[0] + data.mean[0])
+    torch.testing.assert_close(byte_BCHW, byte_BCHW.round(), atol=1e-2, rtol=0)
+
+
 def test_a_stopped_search_goes_on_to_the_same_answer(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +228,8 @@ def test_the_training_knows_its_task_and_goes_on_to_the_same_network(
     assert found["task"] == "segment" and set(found["metrics"]["iou"]) == {"background", *"0123456789"}
     assert set(found["metrics"]["attributes"]["writer"]["miou"]) == {"employee", "student"}
     assert "By class" in (whole / "report.html").read_text()
+    shown = TrainResult(Folder(whole))
+    assert "writer: student, mean IoU" in shown._repr_html_() and "By class" in shown.report.html
     image = {"input": np.zeros((1, 1, 32, 32), np.float32)}
     assert onnxruntime.InferenceSession(str(whole / "model.onnx")).run(None, image)[0].shape == (1, 11, 32, 32)
     with monkeypatch.context() as patch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,27 @@ def test_a_trial_begins_or_goes_on(tmp_path: Path) -> None:
     assert trial.done
     with pytest.raises(UserError, match="another max_train"):
         trials(tmp_path, options={"max_train": 65, "augment": False})
+
+
+def test_a_sweep_from_a_teacher_knows_its_trials_again(tmp_path: Path) -> None:
+    """A search keeps what it took from its teacher's run, and the strategy that it chose by its budget."""
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    told = {"command": "train", "fingerprint": "f", "inputs": {}, "versions": {}, "data": "fashion", "max_train": 64}
+    (teacher / "config.json").write_text(json.dumps(told))
+    (trial,) = trials(tmp_path, options={"teacher": str(teacher)})
+    assert (trial.config.data, trial.config.max_train) == ("fashion", 64) and "data" not in trial.options
+    trial.folder.mkdir(parents=True)
+    begun = asdict(trial.config) | {"out": str(trial.folder), "strategy": "uniform"}
+    (trial.folder / "config.json").write_text(json.dumps(begun))
+    assert trials(tmp_path, options={"teacher": str(teacher)})[0].arguments()[:2] == ["search", "--resume"]
+    with pytest.raises(UserError, match=r"begun with another strategy:"):
+        trials(tmp_path, options={"teacher": str(teacher), "strategy": "blockwise"})
+    with pytest.raises(UserError, match=r"begun with another data, max_train:"):
+        trials(tmp_path, options={"teacher": str(teacher), "data": "writers"})
+    (teacher / "config.json").write_text(json.dumps(told | {"max_train": 65}))
+    with pytest.raises(UserError, match=r"begun with another max_train:"):
+        trials(tmp_path, options={"teacher": str(teacher)})
 
 
 def test_fronts_of_before_are_joined_too(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def compared(run: Path, found: Sequence[Answer], way: str) -> list[tuple[Answer,
     config = read_config(str(run), "search", SearchConfig)
     if config.teacher is not None:
         raise UserError("--compare is for a search from scratch: search --teacher --quality RUN compares a teacher's.")
-    problem = prepare(config)
+    problem = prepare(replace(config, log_to=None))  # the run has ended there: nothing of this is its own
     config = with_epochs(config, len(problem.data.train))
     scores = _supernet(config, problem) if way == SUPERNET else _trained(config, problem)
     rows = []

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.commands.dense import DenseTask, shown, told, units
+from supernet.commands.dense import DenseTask, shown, units
 from supernet.config import CommonConfig, TrainConfig
 from supernet.data import GroupedData
 from supernet.data.grouped import Batch, Split
@@ -18,6 +18,7 @@ from supernet.fairness import NOTIONS
 from supernet.figures import NONE, figure, rates
 from supernet.gap_intervals import gap_interval
 from supernet.intervals import TOO_FEW, cells
+from supernet.report.dense import figure_words
 from supernet.task import Task, denoising, psnr, ssim
 
 
@@ -72,12 +73,12 @@ def _groups(
 def _lines(found: Mapping[str, Any], config: TrainConfig) -> list[str]:
     """What the terminal shows of the test pictures."""
     lines = [
-        f"Noise of {config.noise_sigma:g} of 255 on {found['images']:,} test images (95% intervals): PSNR {told(found['psnr'], 2)} dB, with the noise "
-        f"{told(found['psnr_noisy'], 2)} dB; SSIM {told(found['ssim'], 4)}, with the noise {told(found['ssim_noisy'], 4)}."
+        f"Noise of {config.noise_sigma:g} of 255 on {found['images']:,} test images (95% intervals): PSNR {figure_words('psnr', found['psnr'])} dB, with the noise "
+        f"{figure_words('psnr_noisy', found['psnr_noisy'])} dB; SSIM {figure_words('ssim', found['ssim'])}, with the noise {figure_words('ssim_noisy', found['ssim_noisy'])}."
     ]
     for attribute, own in found["attributes"].items():
-        groups = ", ".join(f"{name} {told(value, 2)}" for name, value in own["psnr"].items())
-        lines.append(f"  {attribute}: PSNR {groups}; gap {told(own['gap'], 2)} dB")
+        groups = ", ".join(f"{name} {figure_words('psnr', value)}" for name, value in own["psnr"].items())
+        lines.append(f"  {attribute}: PSNR {groups}; gap {figure_words('psnr', own['gap'])} dB")
     return lines
 
 

@@ -102,16 +102,6 @@ def samples(network: nn.Module, data: GroupedData, task: Task, device: torch.dev
     return [[{"src": thumbnail(own[n]), "told": word} for word, own in zip(told, pictures, strict=True)] for n in range(len(few))]  # fmt: skip
 
 
-def told(value: Mapping[str, Any], digits: int) -> str:
-    """A figure with its interval, for a person."""
-    if value.get("too_few") is not None:
-        return f"too few images ({value['too_few']})"
-    if value["value"] is None:
-        return "unknown"
-    spread = "" if value["low"] is None else f" ({value['low']:.{digits}f} to {value['high']:.{digits}f})"
-    return f"{value['value']:.{digits}f}{spread}"
-
-
 def units(test: Split) -> np.ndarray:
     """(N,) what belongs together: clusters where they are known, else each picture by itself."""
     return np.arange(len(test)) if test.cluster_N is None else test.cluster_N

@@ -15,6 +15,7 @@ from supernet.commands.dense_tasks import TASKS
 from supernet.commands.described import derived_architecture
 from supernet.commands.search_words import latency_words
 from supernet.commands.setting import prepare
+from supernet.commands.tracked import dense_figures
 from supernet.config import CONTROL, SearchConfig, with_epochs
 from supernet.data.masks import at
 from supernet.derive import drawn_inside, hand_made
@@ -75,6 +76,7 @@ def search(config: SearchConfig, given: Collection[str]) -> None:
         "seconds": {"total": time.monotonic() - started}, **folder.circumstances(),
     }  # fmt: skip
     write_dense_report(folder.path, facts)
+    folder.finish(dense_figures(facts))
     following = f"Next: {called('train')} --arch {folder.path / 'derived.json'}"
     print(
         "\n".join((f"Derived: {' '.join(arch.ops)}", *lines, following, told, f"Report: {folder.path / 'report.html'}"))
@@ -93,7 +95,8 @@ def _compared(config: SearchConfig, problem: Problem, dense: DenseTask) -> list[
     val = plain.val
     part = at(val, compared_images(val.group_NA, config.eval_images))
     batches = list(shown(plain, part, task, problem.device).epoch())
-    calibration = [trainer.train.at(step) for step in range(min(CALIBRATION_BATCHES, len(trainer.train)))]
+    as_they_are = trainer.batches("train")  # not augmented: statistics are of what is scored
+    calibration = [as_they_are.at(step) for step in range(min(CALIBRATION_BATCHES, len(as_they_are)))]
     rng = np.random.default_rng(config.seed)
     by_hand = hand_made(space, problem.costs, problem.budgets)
     drawn = [drawn_inside(space.valid_LK, costs, problem.budgets, rng) for _ in range(config.candidates)]

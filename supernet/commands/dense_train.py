@@ -16,6 +16,7 @@ from supernet.commands.opening import check, open_run
 from supernet.commands.promise import other_data, priced
 from supernet.commands.search_words import latency_words
 from supernet.commands.setting import read_data, use_machine
+from supernet.commands.tracked import dense_figures
 from supernet.config import TrainConfig, with_epochs
 from supernet.costs.analytic import count
 from supernet.engine.retraining import train_network
@@ -99,6 +100,7 @@ def train(options: argparse.Namespace, dense: DenseTask) -> None:
         "seconds": {"total": time.monotonic() - started}, **folder.circumstances(),
     }  # fmt: skip
     write_dense_report(folder.path, facts)
+    folder.finish(dense_figures(facts))
     print("\n".join((*lines, *latency, *(f"{name}: {told}" for name, told in files.items()))))
     print(f"Report: {folder.path / 'report.html'}")
 

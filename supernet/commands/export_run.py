@@ -49,11 +49,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> None:
     """Reads the run, exports, updates its report. Raises UserError where a file could not be written."""
     from supernet.commands.dense_tasks import TASKS
-    from supernet.commands.exports import FILES, Exportable, export, require_exporters
-    from supernet.engine.claim import claim
-    from supernet.exits import read_exits
-    from supernet.export import onnx_metadata
-    from supernet.models import read_model
+    from supernet.commands.exports import FILES, require_exporters
+    from supernet.engine.claim import claimed
 
     config = run_config(options.folder)
     dense = TASKS.get(config.task)
@@ -62,33 +59,31 @@ def run(options: argparse.Namespace) -> None:
         if kind not in FILES:
             raise UserError(f'--format: unknown format "{kind}".{nearest(kind, FILES)}')
     require_exporters(formats)
-    lock = claim(options.folder)  # not while the run itself, or another export, writes there
-    if dense:
-        from supernet.commands.dense_train import export_again
+    with claimed(options.folder):  # not while the run itself, or another export, writes there
+        if dense:
+            from supernet.commands.dense_train import export_again
 
-        export_again(options.folder, replace(config, export=formats), dense)
-        lock.release()
-        return
-    model = read_model(options.folder / "model.json")
+            export_again(options.folder, replace(config, export=formats), dense)
+        else:
+            export_classifier(options.folder, config, formats)
+
+
+def export_classifier(folder: Path, config: TrainConfig, formats: str) -> None:
+    """The files of a finished training, told in its report. Raises UserError where one could not be written."""
+    from supernet.commands.exports import Exportable, export
+    from supernet.exits import read_exits
+    from supernet.export import onnx_metadata
+    from supernet.models import read_model
+
+    model = read_model(folder / "model.json")
     metadata = onnx_metadata(model.spec, model.classes, model.arch, config.budget_ms)
-    exits = read_exits(options.folder, model.network, model.spec.channels, model.spec.size)
-    exported = export(
-        Exportable(
-            model.network,
-            model.spec,
-            metadata,
-            config.fairness,
-            lambda: same_data(options.folder, config, model),
-            exits,
-        ),
-        formats,
-        options.folder,
-    )
+    exits = read_exits(folder, model.network, model.spec.channels, model.spec.size)
+    found = Exportable(model.network, model.spec, metadata, config.fairness, lambda: same_data(folder, config, model), exits)  # fmt: skip
+    exported = export(found, formats, folder)
     for name, told in exported.files.items():
-        print(f"{options.folder / name}: {told}")
+        print(f"{folder / name}: {told}")
     print("".join(f"Warning: {line}\n" for line in exported.warnings), end="")
-    update_report(options.folder, exported)
-    lock.release()
+    update_report(folder, exported)
     if exported.failed:
         raise UserError(f"{', '.join(exported.failed)} could not be written, for the reason above.")
 

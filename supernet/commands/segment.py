@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from supernet.commands.dense import DenseTask, shown, told, units
+from supernet.commands.dense import DenseTask, shown, units
 from supernet.config import CommonConfig, TrainConfig
 from supernet.data import GroupedData
 from supernet.data.grouped import Batch
 from supernet.figures import NONE, Figure, figure
 from supernet.intervals import LEVEL, TOO_FEW
+from supernet.report.dense import figure_words
 from supernet.task import Task, iou, pixel_counts, segmentation
 
 Array = np.ndarray
@@ -120,13 +121,13 @@ def measured(
 def _lines(found: Mapping[str, Any], config: TrainConfig) -> list[str]:
     interval = " (95% intervals)" if config.bootstrap else ""
     lines = [
-        f"Pixels of {found['images']:,} test images{interval}: mean IoU {told(found['miou'], 4)}, pixel accuracy {told(found['pixel_accuracy'], 4)}.",
-        "  IoU: " + ", ".join(f"{name} {told(value, 4)}" for name, value in found["iou"].items()),
+        f"Pixels of {found['images']:,} test images{interval}: mean IoU {figure_words('miou', found['miou'])}, pixel accuracy {figure_words('pixel_accuracy', found['pixel_accuracy'])}.",
+        "  IoU: " + ", ".join(f"{name} {figure_words('iou', value)}" for name, value in found["iou"].items()),
     ]
     for attribute, own in found["attributes"].items():
         for key, name in (("miou", "mean IoU"), ("pixel_accuracy", "pixel accuracy")):
-            groups = ", ".join(f"{group} {told(value, 4)}" for group, value in own[key].items())
-            lines.append(f"  {attribute}: {name} {groups}; gap {told(own[f'{key}_gap'], 4)}")
+            groups = ", ".join(f"{group} {figure_words(key, value)}" for group, value in own[key].items())
+            lines.append(f"  {attribute}: {name} {groups}; gap {figure_words(key, own[f'{key}_gap'])}")
         if len(own["compared"]) < len(found["iou"]):
             lines.append(f"  {attribute}: mean IoU is over the classes that each group of 10 images or more has: {', '.join(own['compared']) or 'none'}.")  # fmt: skip
     return lines

@@ -13,6 +13,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
 def plan(content: dict[str, Any]) -> list[Trial]:
     """The trials, each checked as `supernet search` checks its options; those begun earlier must be the same ones."""
     from supernet.commands.opening import check
+    from supernet.commands.setting import with_teachers_data
     from supernet.costs.latency import load_table
     from supernet.spaces import get_space
 
@@ -153,19 +155,26 @@ def plan(content: dict[str, Any]) -> list[Trial]:
             raise UserError(
                 f"sweep: options: task: a sweep is of classifiers, not of {config.task}: run its searches one by one."
             )
+        config = with_teachers_data(config, options)  # as the search does before it keeps its options
         check_effect(config, options)
         budget = "default" if budget_ms is None else f"{budget_ms:g}ms"
         folder = Path(content["out"]) / f"{Path(device).stem}-{budget}-fair{config.fairness_weight:g}-seed{seed}"
         get_space(config.space)
-        if (folder / "config.json").exists():
-            before = read_json(folder / "config.json", "run config", {"type": "object"})
-            changed = [n for n, v in asdict(config).items() if n not in ("out", "resume") and before.get(n, v) != v]
-            if changed:
-                raise UserError(f"{folder} was begun with another {', '.join(changed)}: choose another `out`.")
+        if (folder / "config.json").exists() and (changed := differing(config, options, folder)):
+            raise UserError(f"{folder} was begun with another {', '.join(changed)}: choose another `out`.")
         trials.append(Trial(folder, options, config))
     if len({trial.folder for trial in trials}) < len(trials):
         raise UserError("sweep: devices: two tables have one file name; rename one.")
     return trials
+
+
+def differing(config: SearchConfig, given: Collection[str], folder: Path) -> list[str]:
+    """Names of the options that the run in this folder was begun with otherwise. given: names of those that were asked for."""
+    before = read_json(folder / "config.json", "run config", {"type": "object"})
+    free = {"out", "resume"}
+    if config.teacher is not None and "strategy" not in given and before.get("strategy") == "uniform":
+        free.add("strategy")  # chosen by the search itself, where its budget is loose
+    return [name for name, value in asdict(config).items() if name not in free and before.get(name, value) != value]
 
 
 def search_trial(config: dict[str, Any]) -> dict[str, Any]:

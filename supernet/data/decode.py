@@ -116,7 +116,7 @@ def _state(file: ImageFile) -> tuple[str, int, int]:
 
 
 def cache_directory() -> Path:
-    """Where decoded and unpacked pictures are kept."""
+    """Where decoded and unpacked pictures are kept, and in a folder of its own what a bundle of models is made of."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supernet"
 
 

@@ -6,7 +6,8 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ def claim(path: Path) -> FileLock:
     for folder in {path, *(partial.parent for partial in path.rglob(f"*{PARTIAL}"))}:
         remove_partials(folder)
     return lock
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """`claim` for a while: the folder is free again at the end, also where something failed. Raises as `claim` does."""
+    lock = claim(path)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _owner(lock: Path) -> str:

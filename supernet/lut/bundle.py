@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -15,6 +14,7 @@ from filelock import FileLock
 
 from latency_luts.files import PARTIAL, remove_partials, write_whole
 from supernet.bars import bar as progress_bar
+from supernet.data.decode import cache_directory
 from supernet.errors import UserError
 from supernet.lut.convert import get_converter
 from supernet.lut.pieces import PERIOD, Piece, identities, layers, networks, pieces
@@ -32,7 +32,7 @@ RUNNER = (
 
 def default_cache() -> Path:
     """Where exported files are kept between exports."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supernet" / "pieces"
+    return cache_directory() / "pieces"
 
 
 def export_bundle(

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from latency_luts.files import write_whole
 from supernet.report import words
 from supernet.report.card import model_card
-from supernet.report.dense import dense_view
+from supernet.report.dense import dense_view, is_dense
 from supernet.report.facts import Facts, TrainFacts, facts_of
 from supernet.report.script import POLICY
 from supernet.report.views import view
@@ -46,15 +46,18 @@ def write_report(folder: Path, content: dict[str, Any]) -> None:
 
 def write_dense_report(folder: Path, content: dict[str, Any]) -> None:
     """Writes report.html and report.json of a task whose network gives pictures. Raises as `write_report` does."""
-    facts = json.loads(json.dumps(content, allow_nan=False))
-    text = _PAGES.get_template("dense.html").render({"policy": POLICY, **dense_view(facts)})
+    text = _dense_page(json.loads(json.dumps(content, allow_nan=False)))
     write_whole(folder / "report.html", text.encode())
     write_json(folder / "report.json", content)
 
 
 def render(content: dict[str, Any]) -> str:
-    """The page of a report.json, of any version."""
-    return page(facts_of(content))
+    """The page of a report.json, of any version and task."""
+    return _dense_page(content) if is_dense(content) else page(facts_of(content))
+
+
+def _dense_page(content: dict[str, Any]) -> str:
+    return _PAGES.get_template("dense.html").render({"policy": POLICY, **dense_view(content)})
 
 
 def page(facts: Facts) -> str:

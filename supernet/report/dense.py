@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from supernet.config import DENSE_TASKS
 from supernet.report import words
 from supernet.report.courses import dense_curves
 
@@ -16,6 +17,25 @@ NAMES = {
 DECIBELS = ("psnr", "psnr_noisy")
 HEADLINES = {"psnr": "PSNR {} dB", "miou": "Mean IoU {}"}
 MOST_OPS = 60  # characters of a network's operations in a table
+
+
+def is_dense(facts: Mapping[str, Any]) -> bool:
+    """Whether a report.json is of a task whose network gives pictures: the others do not name their task."""
+    return facts.get("task") in DENSE_TASKS
+
+
+def dense_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a notebook shows of a search's best network, or of a training's test pictures."""
+    if facts["command"] == "search":
+        best = facts["candidates"][0]
+        score = _score(best)
+        return [(f"{NAMES[score]}, on search-val with the supernet's weights", f"{best[score]:.4g}")]
+    metrics = facts["metrics"]
+    rows = [*_whole(metrics), ("images", f"{metrics['images']:,}")]
+    for attribute, own in metrics["attributes"].items():
+        key = _score(own)
+        rows += [(f"{attribute}: {group}, {NAMES[key]}", figure_words(key, found)) for group, found in own[key].items()]
+    return rows
 
 
 def dense_view(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,9 +82,14 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     return f"{HEADLINES[key].format(figure_words(key, metrics[key]))} on {metrics['images']:,} test images"
 
 
+def _score(found: Mapping[str, Any]) -> str:
+    """What networks are compared by."""
+    return next(key for key in NAMES if key in found)
+
+
 def _compared(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The search's candidates, the best first."""
-    score = next(key for key in NAMES if key in facts["candidates"][0])
+    score = _score(facts["candidates"][0])
     rows = [
         [" ".join(row["ops"])[:MOST_OPS] + (" … built by hand" if row["by_hand"] else " …"), f"{row[score]:.4g}", words.milliseconds(row["ms"])]
         for row in facts["candidates"]
@@ -85,13 +110,17 @@ def _trained(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Figures of all test pictures, by class where there are classes, and by group."""
-    whole = [[NAMES[key], figure_words(key, metrics[key])] for key in NAMES if "value" in metrics.get(key, {})]
-    yield {"title": f"On {metrics['images']:,} test images", "head": ["figure", "value"], "rows": whole, "note": "In brackets: 95% intervals."}  # fmt: skip
+    yield {"title": f"On {metrics['images']:,} test images", "head": ["figure", "value"], "rows": _whole(metrics), "note": "In brackets: 95% intervals."}  # fmt: skip
     if "iou" in metrics:
         rows = [[name, figure_words("iou", found)] for name, found in metrics["iou"].items()]
         yield {"title": "By class", "head": ["class", NAMES["iou"]], "rows": rows, "note": "Unknown: no pixel is of that class."}  # fmt: skip
     for attribute, own in metrics["attributes"].items():
         yield _by_group(attribute, own)
+
+
+def _whole(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Figures of all pictures; IoU is by class."""
+    return [(NAMES[key], figure_words(key, metrics[key])) for key in NAMES if key in metrics and key != "iou"]
 
 
 def _by_group(attribute: str, own: Mapping[str, Any]) -> dict[str, Any]:
