@@ -67,7 +67,7 @@ class SearchConfig(CommonConfig):
     paths: int = _option(2, "sampled paths of an α step", within="[2, 1000]", where=[_DIFFERENTIABLE, needs("relaxation", "score", "gumbel-hard")], group="differentiable strategy", more=True)  # fmt: skip
     epochs: int | None = _option(None, "epochs after the warm-up; default: 1, or as many as see 12,000 images", 1, within="[1, 1000000]")  # fmt: skip
     warmup_epochs: int | None = _option(None, "epochs in which only the weights learn; default: as --epochs", 1, within="[0, 1000000]")  # fmt: skip
-    anchor: float | None = _option(None, "extra logit of the warm-up's first path; default: 1.8, or 0 if shallow or taught", within="[0, 100]", where=_SUPERNET, more=True)  # fmt: skip
+    anchor: float | None = _option(None, "extra logit of the warm-up's first path; default: 1.8; few layers, --teacher: 0", within="[0, 100]", where=_SUPERNET, more=True)  # fmt: skip
     lr: float | None = _option(None, "learning rate of the supernet; default: 5e-3, or 1e-3 with --teacher", within="(0, 100]", where=_SUPERNET)  # fmt: skip
     ssl_epochs: int | None = _option(None, "epochs of a self-supervised warm-up: by how much was a picture turned?", within="[1, 1000000]", where=[*_TRAINED_WEIGHTS, needs_none("teacher")], more=True)  # fmt: skip
     sam: float | None = _option(None, "sharpness-aware steps: gradients so far uphill, e.g. 0.05; twice the time", within="(0, 100]", where=_TRAINED_WEIGHTS, more=True)  # fmt: skip

@@ -87,8 +87,9 @@ class Retraining:
         self.total_steps = config.epochs * len(self.train)
         self.head_first = HeadFirst(network, head_steps(config, len(self.train), self.total_steps))
         self.steps_before = epochs_before * len(self.train)
+        steps_after = (config.qat_epochs or 0) * len(self.train)
         self.scheduler = CosineLRScheduler(
-            self.optimizer, t_initial=self.steps_before + self.total_steps + (config.qat_epochs or 0) * len(self.train), lr_min=config.lr / 100, t_in_epochs=False,
+            self.optimizer, t_initial=self.steps_before + self.total_steps + steps_after, lr_min=config.lr / 100, t_in_epochs=False,
             warmup_t=min(config.warmup_steps, self.total_steps // 2), warmup_lr_init=config.lr / 100,
         )  # fmt: skip
         self.scheduler.step_update(self.steps_before)
