@@ -1,7 +1,7 @@
 """What the search is worth in a space with head-room: its network beside those that one has without a search, of equal measured time.
 
     python benchmarks/search_value.py --folder DIR                     # flex32 at .13 ms, 5 seeds; goes on where it was
-    python benchmarks/search_value.py --folder DIR --budgets-ms .08,.13,.25 --set arabic_letters
+    python benchmarks/search_value.py --folder DIR --budgets-ms .08,.13,.25 --set arabic_letters --searches derived
     python benchmarks/search_value.py --folder DIR --anew halving     # only these networks; the others' rows stay as results/ has them
     python benchmarks/search_value.py --quick                          # a tiny cell, a smoke test; nothing written
 
@@ -140,7 +140,7 @@ class Cell:
             return [row for row in kept if row["network"] not in anew] + [{**row, "seed": seed, "budget_ms": self.budget_ms} for row in found]  # fmt: skip
         peers = peers_of(self.folder / "peers.json", self.path(self.uniform), self.shape, len(self.data.classes))
         found = [{"network": "uniform", "ops": self.uniform, "ratio": 1.0} | self.training("uniform", seed, lambda: self.path(self.uniform))]  # fmt: skip
-        found += [self.searched(name, seed) for name in SEARCHES]
+        found += [self.searched(name, seed) for name in self.options.searches]
         for family, (name, times) in peers.items():
             build = partial(PEERS[family][name], self.shape[1], len(self.data.classes))
             found.append({"network": family, "member": name, "ratio": times} | self.training(name, seed, build))
@@ -203,6 +203,7 @@ def summary(rows: list[dict[str, Any]], rankings: list[dict[str, float]]) -> dic
     by = {(row["budget_ms"], row["network"], row["seed"]): row for row in rows}
     cells = sorted({(row["budget_ms"], row["seed"]) for row in rows})
     budgets = sorted({budget for budget, _ in cells})
+    searches = [name for name in SEARCHES if name in {row["network"] for row in rows}]
     found: dict[str, Any] = {"budgets": len(budgets), "seeds": len({seed for _, seed in cells})}
 
     def points(name: str, other: Callable[[float], str], one: str = "derived", figure: str = "accuracy") -> None:
@@ -214,21 +215,21 @@ def summary(rows: list[dict[str, Any]], rankings: list[dict[str, float]]) -> dic
         return float(np.mean([by[budget, name, seed][figure] for own, seed in cells if own == budget]))
 
     best = {budget: max(PEERS, key=lambda name: mean(budget, name)) for budget in budgets}
-    for one in SEARCHES:
+    for one in searches:
         points(f"{one}_over_uniform", lambda _: "uniform", one)
         points(f"{one}_over_best_peer", lambda budget: best[budget], one)
         points(f"{one}_gap_over_uniform", lambda _: "uniform", one, "gap")
         found[f"{one}_ratio"] = float(np.mean([by[budget, one, seed]["ratio"] for budget, seed in cells]))
         found[f"{one}_search_minutes"] = max(by[budget, one, seed]["search_seconds"] for budget, seed in cells) / 60
     for budget in budgets:
-        for name in ("uniform", *SEARCHES, *PEERS):
+        for name in ("uniform", *searches, *PEERS):
             found[f"{name}_{budget:g}ms"] = 100 * mean(budget, name)
         found |= {f"{name}_{budget:g}ms_ratio": mean(budget, name, "ratio") for name in PEERS}
     if rankings:
         headroom = json.loads((Path(__file__).parent / "results" / "space_headroom.json").read_text())["summary"]
         seconds = float(np.mean([by[TRUTH_MS, "uniform", seed]["seconds"] for own, seed in cells if own == TRUTH_MS]))
         found |= {name: float(np.mean([row[name] for row in rankings])) for name in rankings[0]}
-        for one in SEARCHES:
+        for one in searches:
             spent = float(np.mean([by[TRUTH_MS, one, seed]["search_seconds"] for own, seed in cells if own == TRUTH_MS]))  # fmt: skip
             number = min(max(1, round(spent / seconds)), headroom["networks"])
             found[f"{one}_random_networks"], found[f"{one}_random_best"] = number, best_of(number, headroom)
@@ -243,6 +244,9 @@ def main() -> None:
     parser.add_argument("--set", default="cifar10", choices=("cifar10", "arabic_letters"))
     parser.add_argument("--budgets-ms", default=str(TRUTH_MS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--searches", type=lambda text: text.split(","), default=list(SEARCHES), help="some of these alone"
+    )
     parser.add_argument("--anew", type=lambda text: text.split(","), default=[], help=f"some of {', '.join(SEARCHES)}")
     parser.add_argument("--device", type=Path, default=None, help="a table of flex32 for this machine; default: built")
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept; default: a temporary one")
