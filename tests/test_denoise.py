@@ -17,7 +17,6 @@ from stop_at import StopAt
 
 from supernet.choices import draw
 from supernet.commands.denoise import _groups
-from supernet.commands.dense import told
 from supernet.commands.main import main
 from supernet.costs.analytic import count, macs_table, params_table
 from supernet.costs.memory import path_peak_bytes, peak_activation_bytes
@@ -121,7 +120,7 @@ def test_of_groups_of_one_cluster_each_no_decibel_has_an_interval() -> None:
         figures, gap = _groups(score_N, group_N, 2, test)
         for own in (*figures, gap):
             assert own["value"] > 0 and own["low"] is own["high"] is None
-            assert "(" not in told(own, 2) and "(" not in figure_words("psnr", own)
+            assert "(" not in figure_words("psnr", own)
     together, _ = _groups(score_N, np.zeros(24, int), 1, test)
     assert together[0] == {"value": pytest.approx(31), "low": None, "high": None}
 

@@ -32,7 +32,7 @@ MICRO = [*QUICK, "--space", "micro32", "--budget-ms", "9"]
 def test_rounds_train_longer_and_longer_up_to_the_search_s_own_epochs(epochs: int, number: int) -> None:
     found = finalists.rounds(epochs, number)
     assert found == tuple(sorted(set(found))) and found[0] >= 1 and found[-1] == epochs
-    assert 2 ** (len(found) - 1) < number
+    assert len(found) == 1 or 2 ** (len(found) - 1) < number
 
 
 def candidates(problem: Any, number: int) -> list[Candidate]:

@@ -52,18 +52,18 @@ def run(options: argparse.Namespace) -> None:
     from supernet.commands.exports import FILES, require_exporters
     from supernet.engine.claim import claimed
 
-    config = run_config(options.folder)
-    dense = TASKS.get(config.task)
-    formats = options.format or ("onnx" if dense else "onnx,int8")
+    formats = options.format or "onnx,int8"
     for kind in formats.split(","):
         if kind not in FILES:
             raise UserError(f'--format: unknown format "{kind}".{nearest(kind, FILES)}')
     require_exporters(formats)
+    config = run_config(options.folder)
+    dense = TASKS.get(config.task)
     with claimed(options.folder):  # not while the run itself, or another export, writes there
         if dense:
             from supernet.commands.dense_train import export_again
 
-            export_again(options.folder, replace(config, export=formats), dense)
+            export_again(options.folder, replace(config, export=options.format or "onnx"), dense)
         else:
             export_classifier(options.folder, config, formats)
 

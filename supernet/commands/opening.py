@@ -13,6 +13,7 @@ import torch
 
 from supernet.command_line import from_options, with_file
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
+from supernet.engine import distributed
 from supernet.engine.claim import check_free
 from supernet.engine.runs import read_config
 from supernet.engine.trackers import asked_trackers
@@ -61,6 +62,8 @@ def check(config: CommonConfig) -> None:
     asked_trackers(config.log_to)
     if isinstance(config, TrainConfig):
         check_optimizer(config.opt)
+        if config.qat_epochs and distributed.started() > 1:
+            raise UserError("--qat-epochs trains in one process: start it without torchrun, or leave it out.")
         if config.train_on_val and config.refit_classifier:
             raise UserError(
                 "--refit-classifier needs images that were not trained on: leave out --train-on-val, or it."

@@ -19,7 +19,6 @@ from supernet.config import TrainConfig, with_epochs
 from supernet.costs.latency import load_table
 from supernet.coverage import check_coverage
 from supernet.data import GroupedData
-from supernet.engine import distributed
 from supernet.engine.rotation import linear_classifier_of
 from supernet.errors import UserError
 from supernet.exits import attach
@@ -44,8 +43,6 @@ def set_up(options: argparse.Namespace) -> Training:
         config = inherit(config, arch, given, quick=options.quick)
         check(config)
     check_effect(config, given)
-    if config.qat_epochs and distributed.started() > 1:
-        raise UserError("--qat-epochs trains in one process: start it without torchrun, or leave it out.")
     require_exporters(config.export)
     if arch is None and "device" in given:
         load_table(config.device)  # a wrong name is said now
