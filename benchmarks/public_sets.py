@@ -59,10 +59,14 @@ def fashion_arrays(source: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def arabic_letters(folder: Path, splits: Splits) -> list[list[str]]:
-    """The same of the Arabic letters, drawn at random; a group is the children's collection or the adults'."""
+    """The same of the Arabic letters, drawn at random, without the few of train that test has, too; a group is the children's collection or the adults'."""
     with np.load(SHARED / "arabic_letters" / "arabic_letters_32.npz") as archive:
         found = dict(archive)
-    order = {part: np.random.default_rng(0).permutation(len(found[f"{part}_labels"])) for part in ("train", "test")}
+    order: dict[str, Sequence[int]] = {
+        part: np.random.default_rng(0).permutation(len(found[f"{part}_labels"])) for part in ("train", "test")
+    }
+    tested = {image.tobytes() for image in found["test_images"]}
+    order["train"] = [n for n in order["train"] if found["train_images"][n].tobytes() not in tested]
     rows, first = [], 0
     for split, number in splits:
         part = "test" if split == "test" else "train"
