@@ -1,22 +1,24 @@
 """What the search is worth in a space with head-room: its network beside those that one has without a search, of equal measured time.
 
-    python benchmarks/search_value.py --folder DIR                     # flex32 at .13 ms, 5 seeds; goes on where it was
-    python benchmarks/search_value.py --folder DIR --budgets-ms .08,.13,.25 --set arabic_letters --searches derived
+    python benchmarks/search_value.py --folder DIR                     # flex32, 5 seeds; goes on where it was
+    python benchmarks/search_value.py --folder DIR --times .75,2 --searches derived --set arabic_letters   # rows of other times stay as results/ has them
     python benchmarks/search_value.py --folder DIR --anew halving     # only these networks; the others' rows stay as results/ has them
     python benchmarks/search_value.py --quick                          # a tiny cell, a smoke test; nothing written
 
-A table of the space is built on this machine. For each budget and seed `search` derives a network, by default settings (`derived`), by a supernet whose losses
-an integer programme answers from (`one_shot`), and by training 16 networks alone in rounds (`halving`). Beside them: the hand-made network of the budget (`uniform`), and of each known family (PEERS) the
+A table of the space is built on this machine. A budget is the latency of a hand-made network: of the truth's, or of that which a multiple of its latency
+(--times) allows. For each budget and seed `search` derives a network, by default settings (`derived`), by a supernet whose losses
+an integer programme answers from (`one_shot`), and by training 16 networks alone in rounds (`halving`). Beside them: that hand-made network (`uniform`), and of each known family (PEERS) the
 largest member that is at most 20% slower than it.
 All are trained alike by space_headroom.trained: 8,000 pictures, 5 epochs of batch 64; the search has 2,000 more for α, as one who searches has.
 Times are by onnxruntime, one thread, all of a budget in turn with the hand-made network.
 
-At the budget of truth/cifar_flex32.npz also: the best of so many random networks as a search's CPU seconds would have trained (`SEARCH_random_best`: the mean best of
+At the truth's own latency (truth/cifar_flex32.npz) also: the best of so many random networks as a search's CPU seconds would have trained (`SEARCH_random_best`: the mean best of
 draws of its table; being chosen by the figure that it is told by, it is drawn to the mean by the share of the spread that is between networks, not seeds), the
 share of the head-room that the search found (`SEARCH_share_of_headroom`: of what the truth's ten best are over uniform, on other seeds), and Kendall's τ of
 the supernet of `derived` with the truth's test loss over all of its random networks and over the best tenth.
 
-`summary`: points of accuracy, means over seeds with 95% t-intervals. `over_best_peer`: over the peer that is best on test in the mean over seeds.
+`summary`: points of accuracy, means over budgets and seeds with 95% t-intervals of the seeds' means; `_2x`: at this multiple alone. `over_best_peer`: over the
+peer that is best on test in the mean over a budget's seeds.
 `gap`: largest less smallest accuracy of a group, in points.
 """
 
@@ -35,7 +37,7 @@ import numpy as np
 from command_runs import finished
 from onnx_time import milliseconds
 from public_sets import SHARED, arabic_letters, cifar10, write_table
-from results_io import read_records, read_results, write_results
+from results_io import RESULTS, read_records, read_results, write_results
 from scipy.stats import kendalltau
 from space_headroom import pictures_of, quick_budget_ms, trained_network
 from t_interval import t_interval
@@ -53,7 +55,7 @@ from supernet.wish import Answer
 
 SPACE = "flex32"
 SPLITS = (("train", 8000), ("val", 2000), ("test", 10_000))
-TRUTH, TRUTH_MS = Path(__file__).parent / "truth" / f"cifar_{SPACE}.npz", 0.13
+TRUTH = Path(__file__).parent / "truth" / f"cifar_{SPACE}.npz"
 SLOWER = 1.2  # than the hand-made network: so much a peer may be
 SEARCHES = {"derived": [], "one_shot": ["--strategy", "one-shot"], "halving": ["--strategy", "halving"]}
 Build = Callable[[int, int], nn.Module]
@@ -102,14 +104,15 @@ def peers_of(place: Path, uniform: nn.Module, shape: tuple[int, ...], classes: i
 class Cell:
     """One set and budget: trainings are kept in `folder`, one file each."""
 
-    def __init__(self, folder: Path, pictures: Path, device: Path, budget_ms: float, options: argparse.Namespace) -> None:  # fmt: skip
-        self.folder, self.pictures, self.device, self.budget_ms, self.options = folder, pictures, device, budget_ms, options  # fmt: skip
+    def __init__(self, folder: Path, pictures: Path, device: Path, times: float, options: argparse.Namespace) -> None:  # fmt: skip
+        self.folder, self.pictures, self.device, self.times, self.options = folder, pictures, device, times, options
         folder.mkdir(parents=True, exist_ok=True)
         self.space = get_space(SPACE)
         self.data = pictures_of(pictures)
         self.shape = (1, self.data.channels, self.space.resolution, self.space.resolution)
         cost = load_table(str(device)).cost(self.space)
-        self.uniform = self.space.names(hand_made(self.space, {"latency": cost}, {"latency": budget_ms}))
+        uniform_D = hand_made(self.space, {"latency": cost}, {"latency": times * cost.total(centre_D())})
+        self.uniform, self.budget_ms = self.space.names(uniform_D), cost.total(uniform_D)
 
     def path(self, ops: tuple[str, ...]) -> nn.Module:
         return build_path(self.space, ops, len(self.data.classes), self.data.channels)
@@ -133,18 +136,18 @@ class Cell:
     def rows(self, seed: int) -> list[dict[str, Any]]:
         """Every network of a seed. Raises SystemExit where rows are to stay and the hand-made network is now another one."""
         if anew := self.options.anew:
-            kept = [row for row in read_records(file_name(self.options)) if (row["seed"], row["budget_ms"]) == (seed, self.budget_ms)]  # fmt: skip
+            kept = [row for row in read_records(file_name(self.options)) if (row["seed"], row["times"]) == (seed, self.times)]  # fmt: skip
             if tuple(next(row["ops"] for row in kept if row["network"] == "uniform")) != self.uniform:
                 raise SystemExit("by this table another network is the hand-made one, so no row can stay: leave --anew out")  # fmt: skip
             found = [self.searched(name, seed) for name in anew]
-            return [row for row in kept if row["network"] not in anew] + [{**row, "seed": seed, "budget_ms": self.budget_ms} for row in found]  # fmt: skip
+            return [row for row in kept if row["network"] not in anew] + [{**row, "seed": seed, "times": self.times, "budget_ms": self.budget_ms} for row in found]  # fmt: skip
         peers = peers_of(self.folder / "peers.json", self.path(self.uniform), self.shape, len(self.data.classes))
         found = [{"network": "uniform", "ops": self.uniform, "ratio": 1.0} | self.training("uniform", seed, lambda: self.path(self.uniform))]  # fmt: skip
         found += [self.searched(name, seed) for name in self.options.searches]
         for family, (name, times) in peers.items():
             build = partial(PEERS[family][name], self.shape[1], len(self.data.classes))
             found.append({"network": family, "member": name, "ratio": times} | self.training(name, seed, build))
-        return [{**row, "seed": seed, "budget_ms": self.budget_ms} for row in found]
+        return [{**row, "seed": seed, "times": self.times, "budget_ms": self.budget_ms} for row in found]
 
     def searched(self, name: str, seed: int) -> dict[str, Any]:
         """A search's network."""
@@ -181,6 +184,12 @@ def file_name(options: argparse.Namespace) -> str:
     return "search_value" + ("" if options.set == "cifar10" else f"_{options.set}")
 
 
+def centre_D() -> np.ndarray:
+    """(D,) the truth's hand-made network."""
+    with np.load(TRUTH) as truth:
+        return truth["index"][truth["kind"] == "uniform"][0].astype(np.int64)
+
+
 def random_networks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N, D) architectures of the truth's random networks, their mean test loss and their accuracy in percent, first seed."""
     with np.load(TRUTH) as truth:
@@ -200,54 +209,63 @@ def best_of(number: int, headroom: dict[str, Any]) -> float:
 
 def summary(rows: list[dict[str, Any]], rankings: list[dict[str, float]]) -> dict[str, Any]:
     """Differences between networks of one budget and seed."""
-    by = {(row["budget_ms"], row["network"], row["seed"]): row for row in rows}
-    cells = sorted({(row["budget_ms"], row["seed"]) for row in rows})
-    budgets = sorted({budget for budget, _ in cells})
+    by = {(row["times"], row["network"], row["seed"]): row for row in rows}
+    every = sorted({row["times"] for row in rows})
     searches = [name for name in SEARCHES if name in {row["network"] for row in rows}]
-    found: dict[str, Any] = {"budgets": len(budgets), "seeds": len({seed for _, seed in cells})}
+    found: dict[str, Any] = {"times": ",".join(f"{times:g}" for times in every), "seeds": len({row["seed"] for row in rows})}  # fmt: skip
 
-    def points(name: str, other: Callable[[float], str], one: str = "derived", figure: str = "accuracy") -> None:
-        values = [100 * (by[budget, one, seed][figure] - by[budget, other(budget), seed][figure]) for budget, seed in cells]  # fmt: skip
-        mean, low, high = t_interval(values)
-        found.update({name: mean, f"{name}_low": low, f"{name}_high": high})
+    def own(one: str, times: float) -> list[dict[str, Any]]:
+        return [row for (other, network, _), row in by.items() if (other, network) == (times, one)]
 
-    def mean(budget: float, name: str, figure: str = "accuracy") -> float:
-        return float(np.mean([by[budget, name, seed][figure] for own, seed in cells if own == budget]))
+    def mean(times: float, name: str, figure: str = "accuracy") -> float:
+        return float(np.mean([row[figure] for row in own(name, times)]))
 
-    best = {budget: max(PEERS, key=lambda name: mean(budget, name)) for budget in budgets}
+    def points(name: str, one: str, other: Callable[[float], str], chosen: list[float], figure: str = "accuracy") -> None:  # fmt: skip
+        by_seed: dict[int, list[float]] = {}
+        for times in chosen:
+            for row in own(one, times):
+                by_seed.setdefault(row["seed"], []).append(100 * (row[figure] - by[times, other(times), row["seed"]][figure]))  # fmt: skip
+        found.update(zip((name, f"{name}_low", f"{name}_high"), t_interval([np.mean(values) for values in by_seed.values()]), strict=True))  # fmt: skip
+
+    best = {times: max(PEERS, key=lambda name: mean(times, name)) for times in every}
     for one in searches:
-        points(f"{one}_over_uniform", lambda _: "uniform", one)
-        points(f"{one}_over_best_peer", lambda budget: best[budget], one)
-        points(f"{one}_gap_over_uniform", lambda _: "uniform", one, "gap")
-        found[f"{one}_ratio"] = float(np.mean([by[budget, one, seed]["ratio"] for budget, seed in cells]))
-        found[f"{one}_search_minutes"] = max(by[budget, one, seed]["search_seconds"] for budget, seed in cells) / 60
-    for budget in budgets:
-        for name in ("uniform", *searches, *PEERS):
-            found[f"{name}_{budget:g}ms"] = 100 * mean(budget, name)
-        found |= {f"{name}_{budget:g}ms_ratio": mean(budget, name, "ratio") for name in PEERS}
+        there = [times for times in every if own(one, times)]
+        for chosen, at in [(there, ""), *(([times], f"_{times:g}x") for times in there)]:
+            points(f"{one}_over_uniform{at}", one, lambda _: "uniform", chosen)
+            points(f"{one}_over_best_peer{at}", one, lambda times: best[times], chosen)
+            points(f"{one}_gap_over_uniform{at}", one, lambda _: "uniform", chosen, "gap")
+            found[f"{one}_ratio{at}"] = float(np.mean([mean(times, one, "ratio") for times in chosen]))
+        found[f"{one}_search_minutes"] = max(row["search_seconds"] for times in there for row in own(one, times)) / 60
+    for times in every:
+        for name in ("uniform", *(one for one in searches if own(one, times)), *PEERS):
+            found[f"{name}_{times:g}x"] = 100 * mean(times, name)
+        found |= {f"{name}_{times:g}x_ratio": mean(times, name, "ratio") for name in PEERS}
     if rankings:
         headroom = json.loads((Path(__file__).parent / "results" / "space_headroom.json").read_text())["summary"]
-        seconds = float(np.mean([by[TRUTH_MS, "uniform", seed]["seconds"] for own, seed in cells if own == TRUTH_MS]))
         found |= {name: float(np.mean([row[name] for row in rankings])) for name in rankings[0]}
-        for one in searches:
-            spent = float(np.mean([by[TRUTH_MS, one, seed]["search_seconds"] for own, seed in cells if own == TRUTH_MS]))  # fmt: skip
-            number = min(max(1, round(spent / seconds)), headroom["networks"])
+        for one in (one for one in searches if own(one, 1.0)):
+            number = min(max(1, round(mean(1.0, one, "search_seconds") / mean(1.0, "uniform", "seconds"))), headroom["networks"])  # fmt: skip
             found[f"{one}_random_networks"], found[f"{one}_random_best"] = number, best_of(number, headroom)
-            found[f"{one}_over_random_best"] = 100 * mean(TRUTH_MS, one) - found[f"{one}_random_best"]
-            found[f"{one}_share_of_headroom"] = 100 * (mean(TRUTH_MS, one) - mean(TRUTH_MS, "uniform")) / headroom["best_ten_over_uniform"]  # fmt: skip
+            found[f"{one}_over_random_best"] = found[f"{one}_1x"] - found[f"{one}_random_best"]
+            found[f"{one}_share_of_headroom"] = (found[f"{one}_1x"] - found["uniform_1x"]) / headroom["best_ten_over_uniform"]  # fmt: skip
     return found
+
+
+def search_names(text: str) -> list[str]:
+    """Of SEARCHES."""
+    if unknown := set(names := text.split(",")) - set(SEARCHES):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: none of {', '.join(SEARCHES)}")
+    return names
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny cell; nothing is written")
     parser.add_argument("--set", default="cifar10", choices=("cifar10", "arabic_letters"))
-    parser.add_argument("--budgets-ms", default=str(TRUTH_MS))
+    parser.add_argument("--times", type=lambda text: [float(one) for one in text.split(",")], default=[1.0], help="multiples of the truth's latency")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument(
-        "--searches", type=lambda text: text.split(","), default=list(SEARCHES), help="some of these alone"
-    )
-    parser.add_argument("--anew", type=lambda text: text.split(","), default=[], help=f"some of {', '.join(SEARCHES)}")
+    parser.add_argument("--searches", type=search_names, default=list(SEARCHES), help="some of these alone")
+    parser.add_argument("--anew", type=search_names, default=[], help=f"some of {', '.join(SEARCHES)}")
     parser.add_argument("--device", type=Path, default=None, help="a table of flex32 for this machine; default: built")
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept; default: a temporary one")
     options = parser.parse_args()
@@ -265,24 +283,31 @@ def main() -> None:
         shutil.copy(options.device, device)
     elif not device.exists():
         supernet(["lut", "build", "--space", SPACE, "--device", "this-machine", "--rounds", "2" if options.quick else "80", "--threads", "1", "--out", str(device)])  # fmt: skip
-    budgets = [float(text) for text in options.budgets_ms.split(",")]
     if options.quick:
-        budgets = [quick_budget_ms(load_table(str(device)).cost(get_space(SPACE)), get_space(SPACE))]
-    cells = [Cell(folder / f"{options.set}-{budget:g}", pictures, device, budget, options) for budget in budgets]
-    rows: list[dict[str, Any]] = []
-    rankings: list[dict[str, float]] = []
-    if options.anew and "kendall_all" in (last := read_results(file_name(options))["summary"]):
-        rankings = [{key: last[key] for key in ("kendall_all", "kendall_top")}]
+        cost, space = load_table(str(device)).cost(get_space(SPACE)), get_space(SPACE)
+        options.times = [quick_budget_ms(cost, space) / cost.total(centre_D())]
+    cells = [Cell(folder / f"{options.set}-{times:g}x", pictures, device, times, options) for times in options.times]
+    rows, rankings = ([], []) if options.quick else others(options)
     for seed in range(1 if options.quick else options.seeds):
         for cell in cells:
             rows += cell.rows(seed)
-            if cell.budget_ms == TRUTH_MS and options.set == "cifar10" and not (options.quick or options.anew):
+            if cell.times == 1 and options.set == "cifar10" and not (options.quick or options.anew):
                 rankings.append(cell.ranking(seed))
         found = summary(rows, rankings) | {"space": SPACE, "set": options.set}
         print(json.dumps(found, indent=1), flush=True)
         last = seed == options.seeds - 1
         if not options.quick and (last or not options.anew):  # rows that stay are read for each seed
             write_results(file_name(options), found, rows)
+
+
+def others(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, float]]]:
+    """Rows of results/ that this run does not measure, and the Kendall figures where they stay."""
+    if not (RESULTS / f"{file_name(options)}.json").exists():
+        return [], []
+    last = read_results(file_name(options))["summary"]
+    stays = "kendall_all" in last and (options.anew or 1 not in options.times)
+    rows = [row for row in read_records(file_name(options)) if row["times"] not in options.times]
+    return rows, [{key: last[key] for key in ("kendall_all", "kendall_top")}] if stays else []
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ import torch
 from public_sets import SHARED, cifar10, write_table
 from results_io import read_records, write_results
 from scipy.stats import kendalltau
-from search_value import SPACE, SPLITS, TRUTH_MS, random_networks
+from search_value import SPACE, SPLITS, centre_D, random_networks
 from space_headroom import quick_budget_ms, trained_network
 from t_interval import t_interval
 from torch import Tensor
@@ -259,7 +259,7 @@ def rows_of(options: argparse.Namespace, folder: Path, device: Path, pictures: P
     if options.quick:
         index_ND, loss_N, accuracy_N = index_ND[:4], loss_N[:4], accuracy_N[:4]
     cost = load_table(str(device)).cost(get_space(SPACE))
-    budget_ms = quick_budget_ms(cost, get_space(SPACE)) if options.quick else TRUTH_MS
+    budget_ms = quick_budget_ms(cost, get_space(SPACE)) if options.quick else cost.total(centre_D())
     ways = {name: run for name, run in WAYS.items() if name in (("one_path", "few_shot") if options.quick else options.ways)}  # fmt: skip
     for seed in range(1 if options.quick else options.seeds):
         for way, run in ways.items():
