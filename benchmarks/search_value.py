@@ -1,7 +1,7 @@
 """What the search is worth in a space with head-room: its network beside those that one has without a search, of equal measured time.
 
     python benchmarks/search_value.py --folder DIR                     # flex32, 5 seeds; goes on where it was
-    python benchmarks/search_value.py --folder DIR --times .75,2 --searches derived --set arabic_letters   # rows of other times stay as results/ has them
+    python benchmarks/search_value.py --folder DIR --times .75,2 --searches derived --peers resnet8,resnet14   # rows of other times stay as results/ has them
     python benchmarks/search_value.py --folder DIR --anew halving     # only these networks; the others' rows stay as results/ has them
     python benchmarks/search_value.py --quick                          # a tiny cell, a smoke test; nothing written
 
@@ -28,7 +28,7 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,14 @@ PEERS: dict[str, dict[str, Build]] = {
 }  # fmt: skip
 
 
-def peers_of(place: Path, uniform: nn.Module, shape: tuple[int, ...], classes: int) -> dict[str, tuple[str, float]]:
+def peers_of(
+    place: Path, families: list[str], uniform: nn.Module, shape: tuple[int, ...], classes: int
+) -> dict[str, tuple[str, float]]:
     """Of each family the slowest member that is at most SLOWER times as slow as the hand-made network (else its fastest), and its time over that one's."""
     if not place.exists():
         found = {}
-        for family, built in PEERS.items():
+        for family in families:
+            built = PEERS[family]
             models = [build(shape[1], classes).eval() for build in built.values()]
             whole, *own = milliseconds([uniform.eval(), *models], shape, 24)
             near = [pair for pair in zip(built, own, strict=True) if pair[1] <= SLOWER * whole]
@@ -141,7 +144,9 @@ class Cell:
                 raise SystemExit("by this table another network is the hand-made one, so no row can stay: leave --anew out")  # fmt: skip
             found = [self.searched(name, seed) for name in anew]
             return [row for row in kept if row["network"] not in anew] + [{**row, "seed": seed, "times": self.times, "budget_ms": self.budget_ms} for row in found]  # fmt: skip
-        peers = peers_of(self.folder / "peers.json", self.path(self.uniform), self.shape, len(self.data.classes))
+        peers = peers_of(
+            self.folder / "peers.json", self.options.peers, self.path(self.uniform), self.shape, len(self.data.classes)
+        )
         found = [{"network": "uniform", "ops": self.uniform, "ratio": 1.0} | self.training("uniform", seed, lambda: self.path(self.uniform))]  # fmt: skip
         found += [self.searched(name, seed) for name in self.options.searches]
         for family, (name, times) in peers.items():
@@ -227,7 +232,8 @@ def summary(rows: list[dict[str, Any]], rankings: list[dict[str, float]]) -> dic
                 by_seed.setdefault(row["seed"], []).append(100 * (row[figure] - by[times, other(times), row["seed"]][figure]))  # fmt: skip
         found.update(zip((name, f"{name}_low", f"{name}_high"), t_interval([np.mean(values) for values in by_seed.values()]), strict=True))  # fmt: skip
 
-    best = {times: max(PEERS, key=lambda name: mean(times, name)) for times in every}
+    peers = {times: [name for name in PEERS if own(name, times)] for times in every}
+    best = {times: max(peers[times], key=lambda name: mean(times, name)) for times in every}
     for one in searches:
         there = [times for times in every if own(one, times)]
         for chosen, at in [(there, ""), *(([times], f"_{times:g}x") for times in there)]:
@@ -237,9 +243,9 @@ def summary(rows: list[dict[str, Any]], rankings: list[dict[str, float]]) -> dic
             found[f"{one}_ratio{at}"] = float(np.mean([mean(times, one, "ratio") for times in chosen]))
         found[f"{one}_search_minutes"] = max(row["search_seconds"] for times in there for row in own(one, times)) / 60
     for times in every:
-        for name in ("uniform", *(one for one in searches if own(one, times)), *PEERS):
+        for name in ("uniform", *(one for one in searches if own(one, times)), *peers[times]):
             found[f"{name}_{times:g}x"] = 100 * mean(times, name)
-        found |= {f"{name}_{times:g}x_ratio": mean(times, name, "ratio") for name in PEERS}
+        found |= {f"{name}_{times:g}x_ratio": mean(times, name, "ratio") for name in peers[times]}
     if rankings:
         headroom = json.loads((Path(__file__).parent / "results" / "space_headroom.json").read_text())["summary"]
         found |= {name: float(np.mean([row[name] for row in rankings])) for name in rankings[0]}
@@ -251,10 +257,10 @@ def summary(rows: list[dict[str, Any]], rankings: list[dict[str, float]]) -> dic
     return found
 
 
-def search_names(text: str) -> list[str]:
-    """Of SEARCHES."""
-    if unknown := set(names := text.split(",")) - set(SEARCHES):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: none of {', '.join(SEARCHES)}")
+def some_of(known: Iterable[str], text: str) -> list[str]:
+    """Names joined by commas."""
+    if unknown := set(names := text.split(",")) - set(known):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
     return names
 
 
@@ -264,8 +270,13 @@ def main() -> None:
     parser.add_argument("--set", default="cifar10", choices=("cifar10", "arabic_letters"))
     parser.add_argument("--times", type=lambda text: [float(one) for one in text.split(",")], default=[1.0], help="multiples of the truth's latency")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--searches", type=search_names, default=list(SEARCHES), help="some of these alone")
-    parser.add_argument("--anew", type=search_names, default=[], help=f"some of {', '.join(SEARCHES)}")
+    parser.add_argument(
+        "--searches", type=partial(some_of, SEARCHES), default=list(SEARCHES), help="some of these alone"
+    )
+    parser.add_argument(
+        "--peers", type=partial(some_of, PEERS), default=list(PEERS), help="some of these families alone"
+    )
+    parser.add_argument("--anew", type=partial(some_of, SEARCHES), default=[], help=f"some of {', '.join(SEARCHES)}")
     parser.add_argument("--device", type=Path, default=None, help="a table of flex32 for this machine; default: built")
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept; default: a temporary one")
     options = parser.parse_args()
