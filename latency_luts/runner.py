@@ -109,12 +109,12 @@ def build(folder: Path, options: argparse.Namespace) -> None:
         subjects = load(manifest, runtime, options.threads, settings)
         print(f"estimated time: {estimate_seconds(subjects, settings):.0f} s for {settings.rounds} rounds "
               f"over {len(subjects)} files (longer on a busy machine)")  # fmt: skip
+        measuring = time.perf_counter()
         for number, again in measure(subjects, settings, journal):
-            seconds = time.perf_counter() - started
-            print(
-                f"\rround {number + 1}/{settings.rounds}  {seconds:.0f} s  {again} visits made again   ",
-                end="",
-                flush=True,
+            seconds, done = time.perf_counter() - measuring, number + 1
+            left = seconds / done * (settings.rounds - done)
+            progress(
+                done, settings.rounds, f"round {done}/{settings.rounds}  {left:.0f} s left  {again} visits made again"
             )
         protocol = {**asdict(settings), "before": before, "after": machine.describe(cores),
                     "seconds": round(time.perf_counter() - started, 1)}  # fmt: skip
@@ -126,14 +126,14 @@ def build(folder: Path, options: argparse.Namespace) -> None:
             write_sheet(out, manifest, journal, fields)
             told = f"{len(manifest.items)} networks, for: supernet lut adapt --device {options.device} --space {manifest.space} --measured {out}"
         path.unlink()  # while it is still ours
-    print(f"\n{out}: {told}")
+    print(f"{out}: {told}")
 
 
 def load(manifest: Manifest, runtime: ModuleType, threads: int, settings: Settings) -> list[Subject]:
     """Loads every listed file whose bytes are as listed, and warms it up. Raises BundleError if one does not load."""
     subjects = []
     for number, item in enumerate(manifest.items):
-        print(f"\rloading and warming up {number + 1}/{len(manifest.items)}", end="", flush=True)
+        progress(number + 1, len(manifest.items), f"loading and warming up {number + 1}/{len(manifest.items)}")
         content = manifest.read(item)
         try:
             session = runtime.load(content, threads)
@@ -143,8 +143,15 @@ def load(manifest: Manifest, runtime: ModuleType, threads: int, settings: Settin
             raise BundleError(f"{item.file} does not load in this runtime: {error}") from error
         _check_shapes(manifest, item, _shape(inputs), _shape(outputs))
         subjects.append(warm_up(item.name, partial(runtime.run, session, inputs), settings))
-    print()
     return subjects
+
+
+def progress(done: int, number: int, text: str) -> None:
+    """One line that is written over on a terminal; elsewhere, as in a log, one for each tenth of the `number`."""
+    if sys.stdout.isatty():
+        print(f"\r{text}   ", end="" if done < number else "\n", flush=True)
+    elif done * 10 // number > (done - 1) * 10 // number:
+        print(text, flush=True)
 
 
 def _check_shapes(manifest: Manifest, item: Item, before: tuple[int, ...], after: tuple[int, ...]) -> None:

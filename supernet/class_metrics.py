@@ -137,7 +137,7 @@ def average_precision(positive_N: Array, score_N: Array, unit_N: Array, interval
 def _wilson(value: float, effective: float, clustered: bool, units: int, fewest: int, intervals: bool) -> Figure:
     """`rate_interval` of one cell; `fewest`: images that the figure rests on."""
     size = max(effective, float(units) + 1) if clustered else effective  # more samples than units: Student's quantile
-    own = (value, size, effective, float(units) if clustered else size, np.nan, True)
+    own = (value, size, effective, float(units) if clustered else size, np.nan, True, 1.0)
     cell = Cells(*(np.array([[x]]) for x in own))
     ends = rate_interval(cell)
     told = figure(value, *((ends.low[0, 0], ends.high[0, 0]) if intervals else NONE))

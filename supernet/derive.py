@@ -58,6 +58,9 @@ def best_first(
             raise UserError(nothing_keeps(cost, limit, least))
         cost.constraints(programme, limit)
     score_V, found = programme.row(score_DK, score_pairs), False
+    largest = float(np.abs(score_V[programme.upper > 0]).max(initial=0))
+    if 0 < largest < 1:
+        score_V = score_V / largest  # the solver takes what is within 1e-6 of the best, however small the scores are
     while (index_D := programme.best(score_V)) is not None:
         if all(cost.total(index_D) <= limit for cost, limit in limited):
             found = True

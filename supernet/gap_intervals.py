@@ -34,7 +34,8 @@ def gap_interval(found: Cells, notion: Notion, level: float = LEVEL) -> tuple[fl
     if notion.events == "worst" and notion.groups in _HIGHEST:
         high_E = _HIGHEST[notion.groups](found, level)
     low, high = (_over_events(ends_E, notion.events) for ends_E in (low_E, high_E))
-    return max(float(low), 0.0), float(high)
+    least = -np.inf if notion.groups == "worst" and not notion.hard else 0.0  # 1 − the lowest mean loss may be below 0
+    return max(low, least), high
 
 
 def _over_events(ends_E: Array, events: str) -> float:
@@ -110,11 +111,14 @@ def _worst(found: Cells, level: float) -> tuple[Array, Array]:
 
 
 def _ratio(found: Cells, level: float) -> tuple[Array, Array]:
-    lowest, highest = _ends(found, level)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.clip(1 - lowest.high / highest.low, 0, 1), np.where(
-            highest.high > 0, 1 - lowest.low / highest.high, 1.0
-        )
+    lowest, highest = (Interval(*(np.maximum(end_E, 0) for end_E in ends)) for ends in _ends(found, level))
+
+    def less_ratio(low_E: Array, high_E: Array, unknown: float) -> Array:
+        """1 − low / high; `unknown` where high is 0."""
+        ratio_E = np.divide(low_E, high_E, out=np.full_like(low_E, 1 - unknown), where=high_E > 0)
+        return np.clip(1 - ratio_E, 0, 1)
+
+    return less_ratio(lowest.high, highest.low, 0.0), less_ratio(lowest.low, highest.high, 1.0)
 
 
 _WITHIN: dict[str, Callable[[Cells, float], tuple[Array, Array]]] = {

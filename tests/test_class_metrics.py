@@ -12,7 +12,7 @@ from supernet.metrics import evaluate_predictions
 
 def ends(value: float, effective: float, size: float, units: float) -> tuple[float, float]:
     """The interval of one rate at an effective sample size."""
-    found = rate_interval(Cells(*(np.array([[x]]) for x in (value, size, effective, units, np.nan, True))))
+    found = rate_interval(Cells(*(np.array([[x]]) for x in (value, size, effective, units, np.nan, True, 1.0))))
     return float(found.low[0, 0]), float(found.high[0, 0])
 
 

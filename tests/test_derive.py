@@ -336,3 +336,13 @@ def test_the_least_of_costs_that_are_next_to_nothing_is_found() -> None:
     tiny[0, 1] = 2e-309
     cost = Cost("cost", "ms", 0.0, np.zeros((L, K)), {(0, 1): tiny})
     assert cost.bounds(np.ones((L, K), bool)) == (0.0, 2e-309)
+
+
+@pytest.mark.parametrize("small", [1e-5, 1e-7, 1e-10])
+def test_small_scores_are_ranked_as_large_ones(small: float) -> None:
+    """The solver takes what is within an absolute 1e-6 of the best for the best."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        cost, score_DK, valid_DK = Cost("latency", "ms", 0, rng.random((8, 5))), rng.random((8, 5)), np.ones((8, 5), bool)  # fmt: skip
+        one, other = (next(best_first(s * score_DK, valid_DK, [cost], {"latency": 2.8})) for s in (1, small))
+        assert one.tolist() == other.tolist()

@@ -21,7 +21,9 @@ GROUP = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 def many(rates: list[float], sizes: list[float]) -> Cells:
     """Rates of groups that are known all but exactly."""
     rate_GE, size_GE = np.array(rates)[:, None], 1e12 * np.array(sizes)[:, None]
-    return Cells(rate_GE, size_GE, size_GE, size_GE, np.full_like(rate_GE, np.nan), np.full(rate_GE.shape, True))
+    return Cells(
+        rate_GE, size_GE, size_GE, size_GE, np.full_like(rate_GE, np.nan), np.full(rate_GE.shape, True), np.ones((1, 1))
+    )
 
 
 def test_a_mean_of_single_samples_has_students_interval() -> None:
@@ -84,6 +86,39 @@ def test_a_mean_over_groups_adds_their_distances_as_squares() -> None:
     assert low[0] == pytest.approx(mean - np.hypot(*below) / 2) and high[0] == pytest.approx(
         mean + np.hypot(*above) / 2
     )
+
+
+def test_a_mean_over_groups_is_as_unsure_as_its_clusters_where_these_span_them() -> None:
+    """Each writer writes every class: of G classes that a writer has all right or all wrong, the mean is as unsure as one."""
+    writer, label = np.repeat(np.arange(40), 4), np.tile(np.arange(4), 40)
+    right = (np.random.default_rng(0).random(40) < 0.8).astype(float)[writer][:, None]
+    found = cells(right, np.ones_like(right), label, 4, writer, is_rate=True)
+    assert found.wider_1E[0, 0] == pytest.approx(2), "√4"
+    one = rate_interval(cells(right[label == 0], np.ones((40, 1)), np.zeros(40, int), 1, np.arange(40), is_rate=True))
+    low, high = mean_interval(found)
+    assert high[0] - low[0] == pytest.approx(one.high[0, 0] - one.low[0, 0], rel=0.2)
+    apart = cells(right, np.ones_like(right), label, 4, writer * 4 + label, is_rate=True)
+    assert apart.wider_1E[0, 0] == 1, "clusters of one class each"
+
+
+def test_coverage_of_balanced_accuracy_where_each_writer_writes_all_classes() -> None:
+    rng, hits = np.random.default_rng(1), 0
+    writer, label = np.repeat(np.arange(50), 20), np.tile(np.arange(10), 100)
+    for _ in range(200):
+        right = (rng.random(1000) < rng.beta(3.6, 0.4, 50)[writer]).astype(float)[:, None]
+        low, high = mean_interval(cells(right, np.ones_like(right), label, 10, writer, is_rate=True))
+        hits += bool(low[0] <= 0.9 <= high[0])
+    assert hits >= 0.9 * 200
+
+
+def test_a_ratio_of_losses_and_the_worst_loss_have_ends_that_few_images_allow() -> None:
+    """A mean loss of few images may be 0 or less by its interval: then nothing is known of the ratio, and 1 − loss has no floor."""
+    score = np.array([0.1, 0.1, 4.0, 0.1, 0.1, 6.0])[:, None]
+    found = cells(score, np.ones_like(score), np.array([0, 0, 0, 1, 1, 1]), 2, np.arange(6), is_rate=False)
+    assert (rate_interval(found).low < 0).all()
+    assert gap_interval(found, get_notion("loss_parity:ratio")) == (0, 1)
+    low, high = gap_interval(found, get_notion("loss_parity:worst"))
+    assert low < 1 - found.rate_GE.max() < high and low < 0
 
 
 def test_an_absolute_value_has_its_ends() -> None:

@@ -108,10 +108,11 @@ def test_the_bundle_is_measured_without_torch_and_without_the_package(bundle: Pa
     cost = table.cost(SPACE)
     entry = table.entries["k3_e3", 8, 16, 1, 8]
     assert cost.unary_DK[2, 1] == pytest.approx(table.content["validation"]["scale"] * entry)
-    assert (
-        table.entries["skip", 8, 8, 1, 8] == 0
-        and min(e for k, e in table.entries.items() if k[:3] != ("skip", 8, 8)) > 0
+    own = [e for k, e in table.entries.items() if k[:3] != ("skip", 8, 8)]
+    assert table.entries["skip", 8, 8, 1, 8] == 0 and min(own) >= 0, (
+        "0: no longer than a call by itself, on a busy machine"
     )
+    assert np.median(own) > 0
     assert table.content["protocol"]["before"]["processor"]
     assert not list(tmp_path.glob("*.partial.jsonl"))
 

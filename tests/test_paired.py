@@ -58,6 +58,16 @@ def test_one_group_is_the_paired_difference_of_rates() -> None:
     assert np.isnan(gap_difference(pair, PARITY)).all(), "one group has no gap"
 
 
+def test_clusters_that_span_groups_make_the_mean_difference_as_unsure_as_they_are() -> None:
+    """By 4 images a writer in each of 2 groups, all alike: both groups say the same."""
+    rng, writer, group = np.random.default_rng(0), np.repeat(np.arange(30), 8), np.tile([0, 0, 0, 0, 1, 1, 1, 1], 30)
+    a, b = ((rng.random(30) < 0.7).astype(float)[writer][:, None] for _ in range(2))
+    pair = Pair(a, b, np.ones_like(a, dtype=bool), group, 2, writer)
+    low, high = mean_difference(pair)
+    alone = mean_difference(pair._replace(group_N=np.zeros(240, int), num_groups=1))
+    assert high - low == pytest.approx(alone[1] - alone[0], rel=0.1)
+
+
 def test_the_same_network_differs_by_nothing_but_never_for_certain() -> None:
     pair = drawn(np.random.default_rng(3), 30, [0.9, 0.8], [0.9, 0.8], 1.0)
     for notion in (PARITY, WORST):

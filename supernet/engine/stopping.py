@@ -17,17 +17,19 @@ class StopSignal:
     """`with StopSignal() as stop:` — SIGINT and SIGTERM only set `stop.came`; a second one ends the run at once.
 
     With several processes it does not: the terminal and torchrun both pass a signal on, and torchrun kills after 30 s.
+    A signal that came too late for the block to stop goes on to whom it would have met without the block.
     """
 
     def __enter__(self) -> StopSignal:
         self.came = False
+        self._number: int | None = None
         self._before: dict[int, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+        self.came, self._number = True, number
         if distributed.world_size() == 1:
             signal.signal(number, self._before[number])
 
@@ -40,3 +42,5 @@ class StopSignal:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._number is not None and kind is None:
+            signal.raise_signal(self._number)

@@ -1,0 +1,31 @@
+"""A signal stops the run that it meets, or the one around it; none is lost."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from supernet.engine.stopping import StopSignal
+
+
+def test_a_signal_that_came_too_late_for_the_inner_run_stops_the_outer_one() -> None:
+    with pytest.raises(RuntimeError, match="the outer one stops"), StopSignal() as outer:
+        with StopSignal() as inner:
+            signal.raise_signal(signal.SIGTERM)  # in its last step: it ends as ever
+        assert inner.came and outer.came
+        raise RuntimeError("the outer one stops")
+
+
+def test_a_signal_that_was_answered_goes_no_further() -> None:
+    with StopSignal() as outer:
+        with pytest.raises(RuntimeError), StopSignal():
+            signal.raise_signal(signal.SIGTERM)
+            raise RuntimeError("stopped")
+        assert not outer.came
+
+
+def test_without_one_around_ctrl_c_is_as_ever() -> None:
+    with pytest.raises(KeyboardInterrupt), StopSignal():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
