@@ -28,7 +28,7 @@ class Range(NamedTuple):
 
     def fault(self, value: float) -> str | None:
         """What a number must be and is not; None if it is inside. NaN and infinity never are."""
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return "must be a finite number"
         if value < self.least or (value == self.least and self.text[0] == "("):
             return f"must be {'above' if self.text[0] == '(' else 'at least'} {self.least:.10g}"
@@ -86,14 +86,15 @@ def _parts(value: Any) -> set[str]:
 
 
 def option(
-    default: Any, help: str, quick: Any = None, *, within: str | None = None, choices: Iterable[str] | None = None,
+    default: Any, help: str, quick: Any = None, *, within: str | None = None, choices: Iterable[str] | None = None, several: bool = False,
     pattern: str | None = None, where: Iterable[Needs] = (), group: str = "training", more: bool = False, alone: Any = None,
 ) -> Any:  # fmt: skip
     """A field of a command's options.
 
     quick:   its value under --quick
     within:  the interval of a number, e.g. "[0, 1)"; every number needs one
-    choices: the values of a text; several are joined by commas
+    choices: the values of a text
+    several: whether it may be several of them, joined by commas
     pattern: else the regular expression of a text
     where:   all must hold for it to have an effect; elsewhere giving it is an error
     group:   its heading in the help text
@@ -104,7 +105,7 @@ def option(
     return field(
         default=default,
         metadata={"help": help, "quick": quick, "within": None if within is None else interval(within),
-                  "choices": known, "pattern": pattern, "where": tuple(where), "group": group, "more": more, "alone": alone},
+                  "choices": known, "several": several, "pattern": pattern, "where": tuple(where), "group": group, "more": more, "alone": alone},
     )  # fmt: skip
 
 
@@ -147,11 +148,9 @@ def _text_fault(value: str, meta: Mapping[str, Any]) -> str | None:
     if len(value) > LONGEST or not is_plain(value):
         return f"must be a text of at most {LONGEST} characters, none of them a control character"
     if meta["choices"] is not None:
-        for part in value.split(","):
-            if part.strip() not in meta["choices"]:
-                return (
-                    f'"{short(part.strip())}" is not known.{nearest(part.strip()[:100], meta["choices"]).rstrip(".")}'
-                )
+        for part in [part.strip() for part in value.split(",")] if meta["several"] else [value]:
+            if part not in meta["choices"]:
+                return f'"{short(part)}" is not known.{nearest(part[:100], meta["choices"]).rstrip(".")}'
     if meta["pattern"] is not None and not re.fullmatch(meta["pattern"], value):
         return f'"{short(value)}" is not known ({meta["help"]})'
     return None

@@ -14,6 +14,7 @@ import pytest
 
 from supernet import bars
 from supernet.command_line import described, from_options, to_file, with_file
+from supernet.commands.exports import _in_order
 from supernet.commands.inherited import inherit
 from supernet.commands.main import main
 from supernet.commands.opening import check
@@ -87,7 +88,8 @@ def test_intervals_are_as_in_mathematics(text: str, value: float, words: str | N
     "argv",
     ["train --opt nonsense --arch x", "train --opt lbfgs --arch x", "train --opt adahessian --arch x", "train --smoothing 2",
      "train --drop 2", "train --drop-path 1e30", "train --ema-decay 5", "search --compute-device meta", "search --compute-device cuda:999999999999999",
-     "search --seed 12345678901234567890", "search --max-train 12345678901234567890", "search --precision fp16", "train --export onyx",
+     "search --seed 12345678901234567890", "search --max-train 12345678901234567890", "search --precision fp16", "search --precision float32,bf16", "search --strategy random,evolution", "search --device rpi4 --devices pixel3,pixel1",
+     f"search --epochs {'9' * 400}", "train --export onyx", "train --arch x --export onnx,none",
      "search --strategy magic", "search --objectives error,speed", "lut sample --out x --seed -1", "lut sample --out x -n 0",
      "lut export --out x --channels 999999999", "lut export --out x --classes 1", "lut build --device x --threads 100000", "lut build --device x --rounds 0",
      "verify --model x --budget-ms 0", "verify --model x --budget-ms nan", "verify --model x --threads 100000", "search --nothing", "nothing"],
@@ -103,7 +105,9 @@ def test_what_no_command_can_take_is_one_line(capsys: pytest.CaptureFixture[str]
      "search --relaxation score --temperature 2", "search --relaxation score --temperature-end 2", "search --paths 3", "search --strategy evolution --storage x",
      "search --strategy random --evaluator scratch --lr 1", "search --strategy random --evaluator scratch --anchor 1",
      "search --fairness-weight 2 --max-gap .1", "search --fairness-weight 2 --fairness-method dro", "search --max-gap .1 --fairness-method dro,balance",
-     "search --file-col x", "search --data mnist:x --file-col x"],
+     "search --file-col x", "search --data mnist:x --file-col x", "train --arch mobilenetv2_050 --no-augment --augmentation trivial",
+     *(f"search --strategy {s} --{o}" for s in ("blockwise", "uniform") for o in ("lr .1", "epochs 5", "warmup-epochs 3", "anchor 1")),
+     "search --strategy one-shot --trained 20 --lr .1"],
 )  # fmt: skip
 def test_an_option_without_effect_is_refused(capsys: pytest.CaptureFixture[str], argv: str) -> None:
     assert "has no effect with --" in refused(capsys, *argv.split())
@@ -183,6 +187,14 @@ def test_the_written_file_gives_the_same_options(tmp_path: Path, config: Any) ->
     read = from_options(type(config), merged)
     check_effect(read, vars(merged))
     assert {**asdict(read), "out": None} == {**asdict(config), "out": None}
+
+
+def test_a_value_of_one_kind_has_no_blanks_and_files_are_made_in_order_whatever_the_blanks() -> None:
+    for value in (" bf16", "bf16,bf16"):
+        with pytest.raises(UserError, match="is not known"):
+            check_values(SearchConfig, {"precision": value}, "here")
+    check_values(TrainConfig, {"export": "onnx, int8"}, "here")
+    assert _in_order("int8 , onnx") == ["onnx", "int8"] and _in_order(" none") == []
 
 
 @pytest.mark.parametrize(

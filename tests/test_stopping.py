@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,3 +30,9 @@ def test_without_one_around_ctrl_c_is_as_ever() -> None:
     with pytest.raises(KeyboardInterrupt), StopSignal():
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_a_thread_there_is_nothing_to_note() -> None:
+    """Python sets handlers in the main thread alone; a notebook's or a server's thread may train."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: StopSignal().__enter__().came).result() is False

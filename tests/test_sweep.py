@@ -111,6 +111,8 @@ def test_fronts_of_before_are_joined_too(tmp_path: Path) -> None:
         ({"options": {"epochs": 0}}, "options: epochs: must be at least 1"),
         ({"options": {"space": "fbnet33"}}, "fbnet33"),
         ({"devices": ["rpi5"]}, "rpi5"),
+        ({"options": {"space": "bits32"}}, "options: space: bits32 has no device"),
+        ({"budgets_ms": [10.00001, 10.00002]}, "two trials have one folder"),
         ({"budgets_ms": [-1]}, "options: budget_ms: must be above 0, not -1"),
     ],
 )

@@ -127,6 +127,18 @@ def test_a_wrong_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 2 and "rows" in capsys.readouterr().err
 
 
+def test_a_new_table_has_a_name_and_replaces_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = ["lut", "model", "--rows", "4", "--columns", "4", "--clock-mhz", "500"]
+    (tmp_path / "there.json").write_text("hours of measurement")
+    for own in (["--device", "a`b"], ["--device", ""], ["--out", str(tmp_path / "there.json")]):
+        with pytest.raises(SystemExit) as stop:
+            main([*model, "--out", str(tmp_path / "new.json"), *own])
+        assert stop.value.code == 2 and not (tmp_path / "new.json").exists()
+    assert (
+        tmp_path / "there.json"
+    ).read_text() == "hours of measurement" and "is there already" in capsys.readouterr().err
+
+
 def test_another_number_format_of_a_modelled_table_names_the_command_that_makes_it() -> None:
     space = get_space("micro32")
     with pytest.raises(

@@ -131,10 +131,10 @@ def asked_of(options: argparse.Namespace) -> Asked:
     return Asked(options.folder, quality, arch, table, costs, limits, tuple(notes), options.bits)
 
 
-def with_devices(asked: Asked, also: Sequence[str]) -> Asked:
+def with_devices(asked: Asked, also: Sequence[str], consent: bool) -> Asked:
     """The same with latency budgets on other devices, too, each as `DEVICE=MS`; its cost is called `latency on DEVICE`.
 
-    Raises UserError for what is no budget, for a device that is named twice, and as `asked_of`.
+    consent: to poor tables.  Raises UserError for what is no budget, for a device that is named twice, and as `asked_of`.
     """
     from supernet.costs.latency import load_table, require_good
     from supernet.transfer.kernel_model import table_for
@@ -147,7 +147,7 @@ def with_devices(asked: Asked, also: Sequence[str]) -> Asked:
             raise UserError(f"--also {text[:60]}: a device and its budget in ms are needed, such as pixel3=3.2.")
         (budget_ms,) = numbers(ms, "also", "(0, 1e6]")
         table = load_table(device)
-        require_good(table, False)
+        require_good(table, consent)
         table, told = table_for(table, asked.quality.space)
         name = latency_on(table)
         if name in costs or table.device == asked.table.device:

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     )
     if (folder / "derived.json").exists() and not (folder / ANSWERS).exists():
         raise UserError(f"{folder} holds another derived.json: choose another --out.")
-    asked = answering.with_devices(answering.asked_of(options), options.also)
+    asked = answering.with_devices(answering.asked_of(options), options.also, options.accept_poor_table)
     found = asked.answers(options.budget_ms, wish, options.k)
     scored: list[dict[str, Any]] = []
     if options.compare is not None:

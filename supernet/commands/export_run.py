@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.engine.claim import claimed
 
     formats = options.format or "onnx,int8"
-    for kind in formats.split(","):
+    for kind in map(str.strip, formats.split(",")):
         if kind not in FILES:
             raise UserError(f'--format: unknown format "{kind}".{nearest(kind, FILES)}')
     require_exporters(formats)

@@ -108,7 +108,9 @@ def export(model: Exportable, formats: str, folder: Path) -> Exported:
 
 
 def require_exporters(formats: str) -> None:
-    """Raises UserError, with what to install, where an exporter of these formats (joined by commas) is missing."""
+    """Raises UserError, with what to install, where an exporter of these formats (joined by commas) is missing, and for none beside others."""
+    if "none" in (asked := _named(formats)) and len(asked) > 1:
+        raise UserError(f"--export {formats}: none goes with no other format.")
     for kind in _in_order(formats):
         if kind in NEEDS:
             require(*NEEDS[kind], extra=None if kind == "onnx" else kind)
@@ -116,8 +118,12 @@ def require_exporters(formats: str) -> None:
 
 def _in_order(formats: str) -> list[str]:
     """Each format that there is, once, what another one is made of first."""
-    asked = [kind for kind in formats.split(",") if kind in FILES]
+    asked = [kind for kind in _named(formats) if kind in FILES]
     return list(dict.fromkeys([*(INT8[kind][0] for kind in asked if kind in INT8), *asked]))
+
+
+def _named(formats: str) -> list[str]:
+    return [kind.strip() for kind in formats.split(",")]
 
 
 def _first_line(error: Exception) -> str:

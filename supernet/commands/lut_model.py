@@ -16,7 +16,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--rows", required=True, type=ranged(int, "[1, 65536]"), help="cells that add up one output value"
     )
     model.add_argument("--columns", required=True, type=ranged(int, "[1, 65536]"), help="output channels at once")
-    model.add_argument("--clock-mhz", required=True, type=ranged(float, "(0, 1e6]"), help="clock of the array")
+    model.add_argument("--clock-mhz", required=True, type=ranged(float, "[0.001, 1e6]"), help="clock of the array")
     model.add_argument("--space", default="fbnet32", choices=BUILD_SPACES, metavar="SPACE", help="default: fbnet32; all other spaces follow from the table")  # fmt: skip
     model.add_argument("--dtype", default="int8", choices=("int8", "float16", "float32"), help="of its cells (default: int8)")  # fmt: skip
     model.add_argument("--channels", type=ranged(int, "[1, 64]"), default=3, help="channels of the image (default: 3)")
@@ -29,12 +29,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(options: argparse.Namespace) -> None:
     """Writes the table, and says how to use it."""
     from supernet.costs.systolic import Array, modelled
+    from supernet.lut.check import table_place
     from supernet.program import called
     from supernet.schema import write_json
 
     array = Array(options.rows, options.columns, options.clock_mhz, options.channels, options.classes)
-    device = options.device or f"systolic-{array.rows}x{array.columns}"
-    out = options.out or Path(f"{device}.json")
+    device = options.device if options.device is not None else f"systolic-{array.rows}x{array.columns}"
+    out = table_place(device, options.out)
     content = modelled(array, get_space(options.space), device, options.dtype)
     write_json(out, content)
     peak = array.rows * array.columns * array.clock_mhz / 1e3

@@ -71,13 +71,14 @@ def run_sample(options: argparse.Namespace) -> None:
 def run_adapt(options: argparse.Namespace) -> None:
     """Writes the adapted table, and says how far it can be trusted."""
     from latency_luts.validation import is_poor
+    from supernet.lut.check import table_place
     from supernet.program import called
     from supernet.schema import write_json
     from supernet.transfer.adapt import adapt
     from supernet.transfer.sheet import read_sheet
 
+    out = table_place(options.device, options.out)
     adapted = adapt(options.device, read_sheet(options.measured, options.space))
-    out = options.out or Path(f"{options.device}.json")
     write_json(out, adapted.content)
     validation = adapted.content["validation"]
     print(f"{out}: adapted from {validation['n']} networks. Each foretold from the others: mean error "

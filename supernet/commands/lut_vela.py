@@ -36,14 +36,14 @@ def run(options: argparse.Namespace) -> None:
     from supernet.costs.latency import load_table
     from supernet.export import require
     from supernet.lut.bundle import default_cache, export_bundle
-    from supernet.lut.check import validation_line
+    from supernet.lut.check import table_place, validation_line
     from supernet.lut.vela import Npu, make_table
     from supernet.program import called
 
     require("ethosu", extra="vela")  # said before minutes of exports
     npu = Npu(options.accelerator, options.config, options.system_config, options.memory_mode)
-    device = options.device or options.accelerator
-    out = options.out or Path(f"{device}.json")
+    device = options.device if options.device is not None else options.accelerator
+    out = table_place(device, options.out)
     cache = options.cache or default_cache()
     folder = cache.parent / "bundles" / f"{options.space}-vela-int8-{options.channels}-{options.classes}"
     export_bundle(

@@ -103,6 +103,7 @@ def run(options: argparse.Namespace) -> None:
     from supernet.report import write_report
     from supernet.schema import write_json
     from supernet.strategies import STRATEGIES
+    from supernet.strategies.joint import tuned_names
 
     started = time.monotonic()
     config, given = open_run(options, "search", SearchConfig)
@@ -111,6 +112,8 @@ def run(options: argparse.Namespace) -> None:
         return
     config = with_teachers_data(config, given)
     check_effect(config, given)
+    if config.devices is not None and getattr(options, "device", config.device) != config.device:
+        raise UserError(f"--device {options.device} is none of --devices {config.devices[:60]}: leave it out.")
     distributed.start()
     alone = [name for name in ("trained", "finalists") if getattr(config, name) is not None]
     if distributed.world_size() > 1 and (alone or config.strategy not in ("differentiable", "one-shot")):
@@ -120,7 +123,8 @@ def run(options: argparse.Namespace) -> None:
     folder, config = problem.folder, settled(config, problem)
     problem = replace(problem, notes=(*problem.notes, *unknown_gap_notes(config, problem.data)))
     if folder.writes:
-        print("\n".join((*problem.notes, folder.words(), folder.save_options("search", to_file(config)))), flush=True)
+        again = folder.save_options("search", to_file(config, tuned_names(config.tune)))
+        print("\n".join((*problem.notes, folder.words(), again)), flush=True)
     try:
         outcome = STRATEGIES[config.strategy](config, problem)
     except Interrupted as interrupted:

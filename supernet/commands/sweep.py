@@ -118,6 +118,8 @@ def read_sweep(path: Path) -> dict[str, Any]:
                 f'sweep {path}: "{str(name)[:60]}" is not known.{nearest(str(name)[:60], SCHEMA["properties"])}'
             )
     check_schema(content, SCHEMA, f"sweep {path}")
+    if not all(math.isfinite(content.get(name, 0)) for name in ("cpus", "gpus")):
+        raise UserError(f"sweep {path}: cpus and gpus must be finite numbers.")
     if not is_plain(content["out"]):
         raise UserError(f"sweep {path}: out: must be a path without control characters.")
     return {"options": {}, "cpus": 1, "gpus": 0, **content, "out": str(Path(content["out"]).resolve())}
@@ -128,7 +130,7 @@ def plan(content: dict[str, Any]) -> list[Trial]:
     from supernet.commands.opening import check
     from supernet.commands.setting import with_teachers_data
     from supernet.costs.latency import load_table
-    from supernet.spaces import get_space
+    from supernet.spaces import BITS, get_space
 
     known = SearchConfig.__dataclass_fields__
     for name in content["options"]:
@@ -155,6 +157,8 @@ def plan(content: dict[str, Any]) -> list[Trial]:
             raise UserError(
                 f"sweep: options: task: a sweep is of classifiers, not of {config.task}: run its searches one by one."
             )
+        if config.space in BITS:
+            raise UserError(f"sweep: options: space: {config.space} has no device, and a sweep is over devices.")
         config = with_teachers_data(config, options)  # as the search does before it keeps its options
         check_effect(config, options)
         budget = "default" if budget_ms is None else f"{budget_ms:g}ms"
@@ -164,7 +168,9 @@ def plan(content: dict[str, Any]) -> list[Trial]:
             raise UserError(f"{folder} was begun with another {', '.join(changed)}: choose another `out`.")
         trials.append(Trial(folder, options, config))
     if len({trial.folder for trial in trials}) < len(trials):
-        raise UserError("sweep: devices: two tables have one file name; rename one.")
+        raise UserError(
+            "sweep: two trials have one folder: two tables of one file name, or numbers that are alike in six digits. Change one."
+        )
     return trials
 
 

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder.open(config, "train", data.fingerprint, asked.inputs)
     config = replace(config, resume=None)  # what a resumed run leaves is what one call leaves
     if folder.writes:
-        again = folder.save_options("train", to_file(config))
+        again = folder.save_options("train", to_file(config, () if config.teacher is None else ("smoothing",)))
         print("\n".join((*asked.notes, *folder.notes, *corruptions, folder.words(), again)), flush=True)
     try:
         network = train_network(config, data, asked.network, folder, asked.device, asked.teacher)

@@ -21,7 +21,8 @@ _DIFFERENTIABLE = needs("strategy", "differentiable")
 _LLM = needs("strategy", "llm")
 _ONE_SHOT = needs("strategy", "one-shot")
 _SUPERNET = (needs_other("strategy", "score", "halving"), needs("evaluator", "supernet"))  # the default of all others
-_TRAINED_WEIGHTS = (*_SUPERNET, needs_other("strategy", *FROM_TEACHER), needs_none("trained"))  # a supernet's own
+_NOT_BY_BLOCKS = needs_other("strategy", *FROM_TEACHER)  # whose blocks learn from the teacher in a few steps each
+_TRAINED_WEIGHTS = (*_SUPERNET, _NOT_BY_BLOCKS, needs_none("trained"))  # a supernet's own
 _TEMPERATURE = (_DIFFERENTIABLE, needs("relaxation", "gumbel", "gumbel-top2", "softmax", "gumbel-hard"))
 _TAUGHT = Needs("teacher", lambda run: run is not None, "it is for --teacher")
 _BOPS = Needs("max_bops", lambda limit: limit is not None, "it is for --max-bops")
@@ -56,19 +57,19 @@ class SearchConfig(CommonConfig):
     evaluations: int = _option(100, "networks to evaluate at most", 4, within="[1, 10000000]", where=[_ASK_TELL], group="ask/tell strategies")  # fmt: skip
     max_seconds: float | None = _option(None, "seconds for the evaluations; the last may run over", within="(0, 1e8]", where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
     evaluator: str = _option("supernet", "supernet (trained once), or scratch (each network alone: slow)", choices=("supernet", "scratch"), where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
-    objectives: str = _option("error,gap", "what is minimised: any of error, gap, latency, params, macs", choices=("error", "gap", "latency", "params", "macs"), where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
+    objectives: str = _option("error,gap", "what is minimised: any of error, gap, latency, params, macs", choices=("error", "gap", "latency", "params", "macs"), several=True, where=[_ASK_TELL], group="ask/tell strategies", more=True)  # fmt: skip
     storage: str | None = _option(None, "nsga2, motpe, gp: URL of an Optuna database that machines may share", where=[needs("strategy", *STORED)], group="ask/tell strategies", more=True)  # fmt: skip
     llm_url: str | None = _option(None, "the model's address, OpenAI's protocol: …/v1 or …/v1/chat/completions", where=[_LLM], group="ask/tell strategies", more=True)  # fmt: skip
     llm_model: str | None = _option(None, "the model's name there; a key is read from SUPERNET_LLM_KEY", where=[_LLM], group="ask/tell strategies", more=True)  # fmt: skip
     llm_timeout: float = _option(120.0, "seconds that an answer of the model may take", within="(0, 3600]", where=[_LLM], group="ask/tell strategies", more=True)  # fmt: skip
     max_calls: int = _option(40, "requests to the model at most: the cost cap", within="[1, 100000]", where=[_LLM], group="ask/tell strategies", more=True)  # fmt: skip
-    tune: str | None = _option(None, "choose these with each network that is trained: lr, weight_decay, augment", choices=TUNED, where=[_ASK_TELL, needs("evaluator", "scratch")], group="ask/tell strategies", more=True)  # fmt: skip
+    tune: str | None = _option(None, "choose these with each network that is trained: lr, weight_decay, augment", choices=TUNED, several=True, where=[_ASK_TELL, needs("evaluator", "scratch")], group="ask/tell strategies", more=True)  # fmt: skip
     relaxation: str = _option("", "gradient of α; default: gumbel-top2, or score where shapes are decided", choices=("", "gumbel-top2", "gumbel", "score", "softmax", "gumbel-hard"), where=[_DIFFERENTIABLE], group="differentiable strategy", more=True)  # fmt: skip
     paths: int = _option(2, "sampled paths of an α step", within="[2, 1000]", where=[_DIFFERENTIABLE, needs("relaxation", "score", "gumbel-hard")], group="differentiable strategy", more=True)  # fmt: skip
-    epochs: int | None = _option(None, "epochs after the warm-up; default: 1, or as many as see 12,000 images", 1, within="[1, 1000000]")  # fmt: skip
-    warmup_epochs: int | None = _option(None, "epochs in which only the weights learn; default: as --epochs", 1, within="[0, 1000000]")  # fmt: skip
-    anchor: float | None = _option(None, "extra logit of the warm-up's first path; default: 1.8; few layers, --teacher: 0", within="[0, 100]", where=_SUPERNET, more=True)  # fmt: skip
-    lr: float | None = _option(None, "learning rate of the supernet; default: 5e-3, or 1e-3 with --teacher", within="(0, 100]", where=_SUPERNET)  # fmt: skip
+    epochs: int | None = _option(None, "epochs after the warm-up; default: 1, or as many as see 12,000 images", 1, within="[1, 1000000]", where=[_NOT_BY_BLOCKS])  # fmt: skip
+    warmup_epochs: int | None = _option(None, "epochs in which only the weights learn; default: as --epochs", 1, within="[0, 1000000]", where=[_NOT_BY_BLOCKS])  # fmt: skip
+    anchor: float | None = _option(None, "extra logit of the warm-up's first path; default: 1.8; few layers, --teacher: 0", within="[0, 100]", where=_TRAINED_WEIGHTS, more=True)  # fmt: skip
+    lr: float | None = _option(None, "learning rate of the supernet; default: 5e-3, or 1e-3 with --teacher", within="(0, 100]", where=_TRAINED_WEIGHTS)  # fmt: skip
     ssl_epochs: int | None = _option(None, "epochs of a self-supervised warm-up: by how much was a picture turned?", within="[1, 1000000]", where=[*_TRAINED_WEIGHTS, needs_none("teacher")], more=True)  # fmt: skip
     sam: float | None = _option(None, "sharpness-aware steps: gradients so far uphill, e.g. 0.05; twice the time", within="(0, 100]", where=_TRAINED_WEIGHTS, more=True)  # fmt: skip
     sam_adaptive: bool = _option(False, "the distance is relative to each weight (ASAM; 0.5 is usual)", where=[SAM], more=True)  # fmt: skip

@@ -72,5 +72,5 @@ class CommonConfig:
     compute_device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps …", pattern=COMPUTE_DEVICES, group="run", more=True)  # fmt: skip
     precision: str = _option("float32", "float32, or bf16 (forward passes in bfloat16)", choices=("float32", "bf16"), group="run", more=True)  # fmt: skip
     compile: bool = _option(False, "torch.compile: minutes at the start, then faster", group="run", more=True)
-    log_to: str | None = _option(None, "follow the run there, too: tensorboard, mlflow", choices=("tensorboard", "mlflow"), group="run", more=True)  # fmt: skip
+    log_to: str | None = _option(None, "follow the run there, too: tensorboard, mlflow", choices=("tensorboard", "mlflow"), several=True, group="run", more=True)  # fmt: skip
     threads: int | None = _option(None, "CPU threads; default: torch's choice", within="[1, 1024]", group="run")

@@ -45,7 +45,7 @@ class TrainConfig(CommonConfig):
     sam_adaptive: bool = _option(False, "the distance is relative to each weight (ASAM; 0.5 is usual)", where=[SAM], more=True)  # fmt: skip
     layer_decay: float | None = _option(None, "factor on the learning rate for each block down; default: .9 with --pretrained", within="(0, 1]", more=True)  # fmt: skip
     head_steps: int | None = _option(None, "steps in which the classifier alone learns; default: an epoch with --pretrained", within="[0, 1000000]", more=True)  # fmt: skip
-    augmentation: str | None = _option(None, "basic or trivial (TrivialAugment); default: by --pretrained and the data", pattern="basic|trivial", more=True)  # fmt: skip
+    augmentation: str | None = _option(None, "basic or trivial (TrivialAugment); default: by --pretrained and the data", pattern="basic|trivial", where=[Needs("augment", bool, "leave one of the two out")], more=True)  # fmt: skip
     warmup_steps: int = _option(50, "steps in which the learning rate rises", 2, within="[0, 1000000000]", more=True)
     smoothing: float = _option(0.1, "label smoothing", within="[0, 1)", more=True)
     ema_decay: float = _option(0.995, "decay of the averaged weights that are evaluated; 0: the last weights", within="[0, 1)", more=True)  # fmt: skip
@@ -62,7 +62,7 @@ class TrainConfig(CommonConfig):
         where=[_VAL_HELD_OUT, _NOT_COMPILED, Needs("refit_classifier", lambda on: not on, "leave one of the two out")],
     )  # fmt: skip
     exit_weight: float = _option(1.0, "weight of each early exit's loss beside the full network's", within="(0, 100]", where=[_EXITS], more=True)  # fmt: skip
-    export: str = _option("onnx,int8", "files: onnx, int8, litert, litert-int8 (.tflite), executorch, or none", choices=("onnx", "int8", "litert", "litert-int8", "executorch", "none"), group="run")  # fmt: skip
+    export: str = _option("onnx,int8", "files: onnx, int8, litert, litert-int8 (.tflite), executorch, or none", choices=("onnx", "int8", "litert", "litert-int8", "executorch", "none"), several=True, group="run")  # fmt: skip
     images: bool = _option(True, "the report shows the surest mistakes as pictures; --no-images for private data", group="run", more=True)  # fmt: skip
     drop: float = _option(0.0, "dropout before the classifier", within="[0, 1)", more=True)
     drop_path: float = _option(0.0, "stochastic depth", within="[0, 1)", more=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -24,7 +25,8 @@ class StopSignal:
         self.came = False
         self._number: int | None = None
         self._before: dict[int, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        main = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM) if main else ():  # Python sets handlers there alone
             self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from latency_luts.manifest import NAME_IS, is_name
 from supernet.blocks.ops import OPS
 from supernet.costs.latency import EntryKey, LatencyTable
+from supernet.errors import UserError
 from supernet.spaces import SearchSpace
+
+
+def table_place(device: str, out: Path | None) -> Path:
+    """Where a new table goes: `out`, or DEVICE.json. Raises UserError for a name that no table can have, and for a file that is there."""
+    if not is_name(device):
+        raise UserError(f"--device must be {NAME_IS}.")
+    place = out or Path(f"{device}.json")
+    if not place.name or place.exists():
+        raise UserError(
+            f"--out {place} is there already: choose another file." if place.name else "--out must be a file's name."
+        )
+    return place
 
 
 def entry_macs(key: EntryKey) -> int:
