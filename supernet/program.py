@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -32,18 +33,18 @@ def _wrapped(line: str, width: int) -> str:
     return textwrap.fill(line.strip(), width, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
 
 
-def called(command: str) -> str:
-    """`supernet COMMAND` as it was called: python -m supernet, python search.py from a checkout, or the console script.
+def called(command: str, *words: object) -> str:
+    """`supernet COMMAND WORDS` as it was called: python -m supernet, python search.py from a checkout, or the console script.
 
-    A console script that is not on the path is called by its file.
+    words: what follows, such as a path; quoted where a shell needs it.
     """
-    script = Path(sys.argv[0])
+    script, told = Path(sys.argv[0]), "".join(f" {shlex.quote(str(word))}" for word in words)
     if script.name == "__main__.py" and script.parent.name == "supernet":
-        return f"python -m supernet {command}"
+        return f"python -m supernet {command}{told}"
     if script.name in ("search.py", "train.py"):
         beside = script.with_name(f"{command}.py")
-        return f"python {beside}" if beside.is_file() else f"python -m supernet {command}"
-    return f"supernet {command}"
+        return (f"python {beside}" if beside.is_file() else f"python -m supernet {command}") + told
+    return f"supernet {command}{told}"
 
 
 def examples(text: str) -> str:

@@ -53,7 +53,7 @@ def search(config: SearchConfig, given: Collection[str]) -> None:
     try:
         rows = _compared(config, problem, dense)
     except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Go on with: {called('search')} --resume {folder.path}") from None
+        raise UserError(f"{interrupted}. Go on with: {called('search', '--resume', folder.path)}") from None
     best = rows[0]
     arch = derived_architecture(config, problem, tuple(best["ops"]))
     arch.save(folder.path / "derived.json")
@@ -64,7 +64,7 @@ def search(config: SearchConfig, given: Collection[str]) -> None:
         derived_architecture(config, problem, tuple(by_hand["ops"]), CONTROL).save(
             folder.path / CONTROL / "derived.json"
         )
-        told = f"Control, to see what the search is worth: {called('train')} --arch {folder.path / CONTROL}"
+        told = f"Control, to see what the search is worth: {called('train', '--arch', folder.path / CONTROL)}"
     lines = [
         f"{latency_words(arch)}.",
         f"On search-val with the supernet's weights: {dense.told(best[dense.score])}, the network one would build by hand "
@@ -77,7 +77,7 @@ def search(config: SearchConfig, given: Collection[str]) -> None:
     }  # fmt: skip
     write_dense_report(folder.path, facts)
     folder.finish(dense_figures(facts))
-    following = f"Next: {called('train')} --arch {folder.path / 'derived.json'}"
+    following = f"Next: {called('train', '--arch', folder.path / 'derived.json')}"
     print(
         "\n".join((f"Derived: {' '.join(arch.ops)}", *lines, following, told, f"Report: {folder.path / 'report.html'}"))
     )

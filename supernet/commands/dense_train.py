@@ -85,7 +85,7 @@ def train(options: argparse.Namespace, dense: DenseTask) -> None:
     try:
         trained = train_network(config, plain, network, folder, device, task=task)
     except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Go on with: {called('train')} --resume {folder.path}") from None
+        raise UserError(f"{interrupted}. Go on with: {called('train', '--resume', folder.path)}") from None
     save_model(folder.path, trained, arch.classes, data.preprocessing, DERIVED)
     found = dense.measured(trained, data, config, task, device)
     files = _exported(config, dense, arch, trained, folder.path)

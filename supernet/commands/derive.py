@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
     leave(folder, asked, found, options.device, options.budget_ms, wish, scored)
     told = compared_words(asked, found, scored, options.compare) if scored else ""
     print("".join(f"{note}\n" for note in asked.notes) + words(asked, found, options.budget_ms) + told)
-    print(f"Next: {called('train')} --arch {folder / 'derived.json'}")
+    print(f"Next: {called('train', '--arch', folder / 'derived.json')}")
 
 
 def name_of(device: str, budget_ms: float, wish: Wish, limits: Mapping[str, float], also: Sequence[str] = ()) -> str:

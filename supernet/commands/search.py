@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         outcome = STRATEGIES[config.strategy](config, problem)
     except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Go on with: {called('search')} --resume {folder.path}") from None
+        raise UserError(f"{interrupted}. Go on with: {called('search', '--resume', folder.path)}") from None
     if not folder.writes:
         return
     require_inside(config, problem, outcome.candidates[0])

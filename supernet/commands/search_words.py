@@ -48,7 +48,7 @@ def closing_words(
         f"On search-val {scored}: {entropy}mean group accuracy {best.mean_group_accuracy:.3f}, "
         f"{number_name(config.fairness)} {told(best.gap, 3)}. Retrain to know the true numbers.\n"
         f"Report: {folder.path / 'report.html'}\n"
-        f"Next: {called('train')} --arch {folder.path / 'derived.json'}{control_words(folder)}"
+        f"Next: {called('train', '--arch', folder.path / 'derived.json')}{control_words(folder)}"
     )
 
 
@@ -78,4 +78,4 @@ def control_words(folder: RunFolder) -> str:
     place = folder.path / CONTROL
     if not place.exists():
         return ""
-    return f"\nControl, to see what the search is worth: {called('train')} --arch {place}"
+    return f"\nControl, to see what the search is worth: {called('train', '--arch', place)}"

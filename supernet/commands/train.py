@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         network = train_network(config, data, asked.network, folder, asked.device, asked.teacher)
         network = train_for_int8(config, data, network, folder, asked.device, asked.teacher)
     except Interrupted as interrupted:
-        raise UserError(f"{interrupted}. Go on with: {called('train')} --resume {folder.path}") from None
+        raise UserError(f"{interrupted}. Go on with: {called('train', '--resume', folder.path)}") from None
     if not folder.writes:
         return
     trained = asked._replace(config=config, exits=detach(network), network=network)
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
         facts = replace(facts, anytime=anytime_facts(trained, trained.exits, facts))
     facts = replace(facts, seconds={"total": time.monotonic() - started})
     if config.export != "none":  # first: an exporter that ends the process takes no report with it
-        pending = {"exports": f"not written yet; {called('export')} {folder.path} writes them"}
+        pending = {"exports": f"not written yet; {called('export', folder.path)} writes them"}
         write_report(folder.path, replace(facts, files=pending).to_json() | {PENDING: True})
     exported = export(exportable(trained), config.export, folder.path)
     int8 = {key: read(Int8, told) for key, told in exported.int8.items()}

@@ -122,7 +122,7 @@ class RunFolder:
         """Writes run.yaml, the options that make the same run again; returns the line that tells of it. Raises OSError."""
         path = self.path / "run.yaml"
         write_whole(path, options.encode())
-        return f"The same run again: {called(command)} --config {path}"
+        return f"The same run again: {called(command, '--config', path)}"
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes checkpoint.pt whole or not at all, with the rows so far. Raises OSError."""
