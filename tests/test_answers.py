@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from supernet import answers as module
 from supernet.answers import CLOSE, Wish, answers
 from supernet.choices import every
+from supernet.commands.front import hypervolume_of
 from supernet.costs.factors import Cost
 from supernet.errors import UserError
 from supernet.quality import Quality
@@ -105,3 +107,17 @@ def test_what_cannot_be_says_what_can(few: int, monkeypatch: pytest.MonkeyPatch)
     assert answers(quality, [cost], {"latency": possible}, Wish())
     with pytest.raises(UserError, match=r"predicted gap of 0 or less; the least possible is"):
         answers(quality, [cost], {"latency": least}, Wish(max_gap=0.0))
+
+
+def test_a_front_beyond_the_median_has_no_hypervolume() -> None:
+    """The largest network has the least loss and a gap above the median's: no figure of it may count as the best possible."""
+    space = get_space("micro32")
+    size_LK = np.where(space.valid_LK, np.linspace(0, 1, space.valid_LK.shape[1]), 0.0)
+    quality = Quality(
+        space, ("g: a", "g: b"), ("g", "g"), "log", np.zeros(2), -np.stack([0.05 * size_LK, 0.03 * size_LK], -1), None
+    )
+    asked = SimpleNamespace(quality=quality, costs={"latency": Cost("latency", "ms", 1.0, size_LK)})
+    index_L = np.where(space.valid_LK, size_LK, -1).argmax(1)
+    loss_G = quality.loss_NG(index_L[None])[0]
+    row = {"predicted_mean_loss": float(loss_G.mean()), "predicted_gap": quality.gap(loss_G), "costs": {"latency": 0.5}}
+    assert hypervolume_of(asked, [row]) == 0.0  # type: ignore[arg-type]

@@ -190,7 +190,7 @@ def test_runs_have_the_shortest_names_that_differ() -> None:
 def test_what_to_ship_follows_from_search_val_and_the_intervals() -> None:
     def found(name: str, val: float | None, ms: float, value: float, spread: float) -> dict[str, Any]:
         figure = {"value": value, "low": value - spread, "high": value + spread}
-        return {"folder": name, "val_accuracy": val, "predicted_ms": ms, "accuracy": figure}
+        return {"folder": name, "val_accuracy": val, "predicted_ms": ms, "accuracy": figure, "device": "rpi4"}
 
     slow, fast = found("slow", 0.9, 20.0, 0.88, 0.02), found("fast", 0.89, 10.0, 0.87, 0.02)
     assert verdict([slow, fast]).startswith("Ship slow") and "fast takes 10 instead of 20 ms" in verdict([slow, fast])
@@ -203,10 +203,15 @@ def test_what_to_ship_follows_from_search_val_and_the_intervals() -> None:
     assert verdict([slow, unknown]) == "Ship slow: the best on search-val (90.0%).", (
         "an unknown latency is not a fast one"
     )
+    elsewhere = fast | {"device": "pixel3"}
+    assert "fast" not in verdict([slow, elsewhere]), "milliseconds of another device tell nothing"
     assert verdict([unknown | {"val_accuracy": 0.95}, slow]).startswith("Ship unknown: the best on search-val (95.0%).")
     assert "nothing but test" in verdict([found("a", None, 1.0, 0.5, 0.1)])
     constant = slow | {"majority": {"class": "sound", "share": 0.9, "exceeded": False}}
     assert verdict([constant, worse]).startswith('Ship none of them yet. slow: the best on search-val (90.0%), is on test no better than always "sound"')  # fmt: skip
+    assert "is on test not shown to be better than always" in verdict(
+        [constant | {"majority": {"class": "sound", "share": 0.87, "exceeded": False}}]
+    )
     recalled = [one | {"val_mean_recall": recall} for one, recall in ((slow, 0.5), (fast, 0.8))]
     assert verdict(recalled).startswith("Ship fast: the best on search-val (mean recall 80.0%).")
 

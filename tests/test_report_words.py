@@ -26,6 +26,7 @@ from supernet.report import render, words
 from supernet.report.asked import asked_words, changed_options, command_line
 from supernet.report.classes import overall_words
 from supernet.report.facts import Difference, Figure, GapFigure, read
+from supernet.report.facts.measured import Majority
 from supernet.report.words import (
     event_words,
     latency_verdict,
@@ -74,6 +75,39 @@ def test_a_number_that_is_no_gap_is_not_called_one() -> None:
     assert words.verdict("worst_group_accuracy", GapFigure(value=0.03, low=0.02, high=0.04)) == "", (
         "no accuracy of 1 is asked about"
     )
+
+
+def test_a_gap_is_in_its_own_unit() -> None:
+    gap = Figure(value=0.35, low=0.2, high=0.5)
+    assert (
+        words.gap(gap, "accuracy_parity") == "35.0% (20.0 to 50.0)"
+        and words.gap_value(0.35, "equalized_odds") == "35.0%"
+    )
+    assert (
+        words.gap(gap, "loss_parity") == "0.3500 (0.2000 to 0.5000)"
+        and words.gap_value(0.35, "loss_parity") == "0.3500"
+    ), "nats"
+
+
+def test_what_few_images_do_not_show_is_not_said_to_be_so() -> None:
+    """80% right where the largest class is 60%: not shown to be better, which is not the same as no better."""
+    few = Majority(name="cat", share=0.6, exceeded=False)
+    assert (
+        words.always(few, 0.8) == 'not shown to be better than always "cat"'
+        and words.always(few, 0.6) == 'no better than always "cat"'
+    )
+    content = imbalanced(6)
+    content["metrics"]["majority"]["share"], content["metrics"]["auc"]["low"] = 0.5, 0.4
+    assert any("do not show it to be better" in line for line in advice(content)) and not any(
+        "does as well" in line for line in advice(content)
+    )
+
+
+def test_a_broken_budget_is_said_at_the_end_of_a_training_too() -> None:
+    for ms, over in ((12.004, True), (11.996, False)):
+        content = train_content()
+        content["arch"] |= {"predicted_ms": ms, "budget_ms": 12.0}
+        assert ("OVER the budget" in closing_words(content, Path("run"))) is over
 
 
 def test_a_network_that_finds_hardly_any_of_the_rare_class_is_called_no_better_than_naming_the_other() -> None:

@@ -75,6 +75,27 @@ def test_planted_prices_are_found_and_price_another_network(scale: float) -> Non
     assert found.error == pricing.NETWORK_ERROR and model.sizes == (4, 32)
 
 
+def test_a_measured_table_without_skips_that_compute_is_not_taken_for_one_relative_to_them() -> None:
+    """lite spaces: a layer that is left out takes 0 ms, and there are no other skips; activations and padding are the space's own."""
+    space = get_space("lite96")
+    ops = [layer.ops[0] for layer in space.layers]
+    entries = {layer.key(op): float(pricing.features(kernels_of(build_op(*layer.key(op)[:4], space.style), layer.c_in, layer.resolution)) @ PRICE_F) for op, layer in space.places()}  # fmt: skip
+    whole = kernels_of(build_path(space, ops, 100, 3), 3, 96)
+    whole_ms = 2.0 + float(pricing.features(whole) @ PRICE_F)
+    base_ms = whole_ms - sum(entries[place.key(op)] for op, place in space.placed(ops))
+    content = {
+        "device": "d",
+        "space": "lite96",
+        "base_ms": base_ms,
+        "validation": None,
+        "batch": 1,
+        "provenance": "measured",
+    }
+    assert pricing.kernel_model(LatencyTable(content, entries, "h")).estimate(whole, 96).ms == pytest.approx(
+        whole_ms, rel=0.02
+    )
+
+
 @pytest.mark.parametrize(("name", "ms"), PIXEL3_MS.items())
 def test_published_times_of_whole_networks_are_within_the_error_that_is_told(name: str, ms: float) -> None:
     found = pricing.estimate_network(load_table("pixel3"), timm.create_model(name), 3, 224)

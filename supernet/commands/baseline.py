@@ -196,13 +196,20 @@ def verdict(runs: list[dict[str, Any]]) -> str:
     if not known:
         return "Which to ship: search-val was trained on, so nothing but test is left to choose by. See the page."
     figure, what = ("val_mean_recall", "mean recall ") if all(run.get("val_mean_recall") is not None for run in known) else ("val_accuracy", "")  # fmt: skip
-    best = max(known, key=lambda run: (run[figure], -(run["predicted_ms"] or float("inf"))))
-    timed = [run for run in runs if run["predicted_ms"] is not None]  # an unknown latency is not a fast one
+    best = max(known, key=lambda run: run[figure])
+    # an unknown latency is not a fast one, and one on another device tells nothing
+    timed = [run for run in runs if run["predicted_ms"] is not None and run["device"] == best["device"]]
+    best = min(
+        (run for run in timed if run in known and run[figure] == best[figure]),
+        key=lambda run: run["predicted_ms"],
+        default=best,
+    )
     faster = [run for run in timed if best["predicted_ms"] is not None and run["predicted_ms"] < best["predicted_ms"]]
     of_best = f"{best['folder']}: the best on search-val ({what}{best[figure]:.1%})"
     majority = best.get("majority")
     if majority and not majority["exceeded"]:
-        return f'Ship none of them yet. {of_best}, is on test no better than always "{majority["class"]}", the class of {majority["share"]:.1%}.'
+        shown = "not shown to be" if (best["accuracy"]["value"] or 0.0) > majority["share"] else "no"
+        return f'Ship none of them yet. {of_best}, is on test {shown} better than always "{majority["class"]}", the class of {majority["share"]:.1%}.'
     line = f"Ship {of_best}."
     close = [run for run in faster if run["accuracy"]["high"] is not None and best["accuracy"]["low"] is not None
              and run["accuracy"]["high"] >= best["accuracy"]["value"]]  # fmt: skip

@@ -193,6 +193,6 @@ def lines(content: dict[str, Any]) -> list[str]:
                 f"; accuracy against the first {estimate(against.accuracy, '+')}{verdicts[against.accuracy.verdict]}"
             )
         rows.append(
-            f"{found.folder} ({found.arch}): {', '.join(filter(None, (f'accuracy {estimate(found.accuracy)}', always(found.majority), gaps, ms)))}{paired}"
+            f"{found.folder} ({found.arch}): {', '.join(filter(None, (f'accuracy {estimate(found.accuracy)}', always(found.majority, found.accuracy.value), gaps, ms)))}{paired}"
         )
     return rows

@@ -62,7 +62,7 @@ def energy_mj(table: LatencyTable, ms: float | None) -> float | None:
 
 def energy_words(mj: float | None, limit: float | None) -> str:
     """A line on the energy of an image, where the device's power is known."""
-    budget = "" if limit is None else f" of {limit:g} mJ"
+    budget = "" if limit is None else f" of {limit:g} mJ{', OVER the budget' if mj is not None and mj > limit else ''}"
     return "" if mj is None else f"Predicted energy of an image: {mj:.4g} mJ{budget} (power × time).\n"
 
 

@@ -85,7 +85,8 @@ def marked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def hypervolume_of(asked: answering.Asked, rows: list[dict[str, Any]]) -> float:
     """Of predicted mean loss, gap and latency, each from 0 at the least found to 1 at the median of random architectures.
 
-    Normalised by the worst it would hardly see a difference. A figure of which the median is the least found counts as 0.
+    Normalised by the worst it would hardly see a difference. A figure of which the median is the least found counts as 0;
+    where the median is less than that, nothing counts.
     """
     from supernet.choices import draw
     from supernet.front import hypervolume
@@ -96,6 +97,8 @@ def hypervolume_of(asked: answering.Asked, rows: list[dict[str, Any]]) -> float:
     drawn_N3 = np.column_stack([loss_NG.mean(axis=1), [quality.gap(loss_G) for loss_G in loss_NG], asked.costs["latency"].totals(index_NL)])  # fmt: skip
     found_N3 = np.array([figures(row) for row in rows])
     least_3, median_3 = found_N3.min(axis=0), np.median(drawn_N3, axis=0)
+    if (median_3 < least_3).any():  # all that was found is beyond the reference
+        return 0.0
     span_3 = np.maximum(median_3 - least_3, 1e-12)
     return float(hypervolume((found_N3 - least_3) / span_3, np.ones(3)))
 

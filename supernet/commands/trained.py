@@ -226,7 +226,10 @@ def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> s
     if arch.predicted_ms is not None:
         budget = "" if arch.budget_ms is None else f" of {arch.budget_ms:g} ms"
         how, spread = ("Estimated", f" (± {arch.predicted_error:.0%})") if arch.estimated else ("Predicted", "")
-        lines.append(f"{how} latency {arch.predicted_ms:.4g} ms{spread}{budget} on {arch.device}.")
+        over = arch.budget_ms is not None and arch.predicted_ms > arch.budget_ms
+        lines.append(
+            f"{how} latency {arch.predicted_ms:.4g} ms{spread}{budget} on {arch.device}{', OVER the budget' if over else ''}."
+        )
     elif arch.bits == EACH_BITS:
         lines.append(f"{bops_words(arch.bops or 0.0, (arch.limits or {}).get('bops'))}.")
     elif arch.budget_ms is not None:
@@ -237,7 +240,7 @@ def closing_words(facts: TrainFacts, folder: Path, cap: Sequence[str] = ()) -> s
     lines += anytime_lines(facts.anytime, notion) if facts.anytime else []
     lines += comparison_words(facts.baseline, notion) if facts.baseline else []
     if facts.teacher:
-        lines += [teacher_words(facts.teacher), *comparison_words(facts.teacher, notion)]
+        lines += [teacher_words(facts.teacher, notion), *comparison_words(facts.teacher, notion)]
     lines.append(f"{arch.macs / 1e6:.1f} M MACs, {arch.params / 1e6:.2f} M parameters.")
     lines += [f"{name}: {words}" for name, words in (facts.files or {}).items()]
     lines += [f"Report: {folder / 'report.html'}", f"Model: {folder / 'model.json'}"]

@@ -48,6 +48,11 @@ def _majority(metrics: Metrics) -> Iterator[str]:
             f'The network ranks "{metrics.positive}" better than chance (AUC) and still names "{found.name}" too often: take '
             f"another threshold on its probability, chosen on search-val, or train with --class-weight balanced."
         )
+    elif (metrics.accuracy.value or 0.0) > found.share:
+        yield (
+            f'These test images do not show it to be better than always naming "{found.name}": test it on more of them before it '
+            "is shipped."
+        )
     else:
         yield (
             f'Do not ship it: naming "{found.name}" every time does as well. Train longer, with --class-weight balanced, or with more '

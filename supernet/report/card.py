@@ -160,7 +160,7 @@ def _compared(facts: TrainFacts) -> Iterable[str]:
 
 def _int8(facts: TrainFacts) -> Iterable[str]:
     for title, _, int8 in int8_files(facts):
-        rows = int8_rows(int8, words.number_name(facts.asked["fairness"]))
+        rows = int8_rows(int8, facts.asked["fairness"])
         yield from (f"## {title}", "", int8_words(int8))
         for warning in int8.warnings:
             yield from ("", f"**{text(warning)}**")

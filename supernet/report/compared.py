@@ -53,7 +53,9 @@ def _row(place: int, name: str, run: ComparedRun, attributes: list[str]) -> dict
         "place": place,
         "folder": name,
         "arch": run.arch + (", searched" if run.searched else "") + (", pretrained" if run.pretrained else ""),
-        "accuracy": ", ".join(filter(None, (words.interval(run.accuracy), words.always(run.majority)))),
+        "accuracy": ", ".join(
+            filter(None, (words.interval(run.accuracy), words.always(run.majority, run.accuracy.value)))
+        ),
         "gaps": ["–" if (gap := run.gaps.get(name)) is None else words.estimate(gap) for name in attributes],
         "worst": [
             "–" if name not in run.worst else f"{run.worst[name][0]}: {words.interval(run.worst[name][1])}"
@@ -86,8 +88,10 @@ def _chart(runs: Sequence[ComparedRun]) -> Any:
     if len(known) < 2 or len({run.device for _, run, _, _ in known}) > 1:
         return None
     marks = []
-    for place, run, ms, error in known:
-        better = any(other is not run and their_ms <= ms and theirs <= error for _, other, their_ms, theirs in known)
+    for place, _, ms, error in known:
+        better = any(
+            their_ms <= ms and theirs <= error and (their_ms, theirs) != (ms, error) for _, _, their_ms, theirs in known
+        )
         told = f"run {place}: {words.milliseconds(ms)} ms, {error:.1f}% wrong"
         marks.append({"x": ms, "y": error, "label": place, "told": told, "kind": "dominated" if better else "front"})
     budgets = {run.budget_ms for _, run, _, _ in known if run.budget_ms is not None}

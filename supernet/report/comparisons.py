@@ -42,9 +42,11 @@ def adjusted_view(attribute: str, found: Adjusted, number: str) -> dict[str, Any
     }
 
 
-def teacher_view(found: TeacherComparison, number: str) -> dict[str, Any]:
+def teacher_view(found: TeacherComparison, notion: str) -> dict[str, Any]:
     """The teacher's own figures, and differences to it for each attribute."""
-    return baseline_view(found, number, "the teacher") | {"itself": words.teacher_words(found)}
+    return baseline_view(found, words.number_name(notion), "the teacher") | {
+        "itself": words.teacher_words(found, notion)
+    }
 
 
 def baseline_view(found: Comparison, number: str, than: str = "the baseline") -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from supernet.report import words
 from supernet.report.facts import Corruptions
-from supernet.report.groups import POINTS
 
 MOST_GROUPS = 6
 
@@ -86,4 +85,4 @@ def _percent(value: float | None) -> str:
 def _gap(value: float | None, notion: str) -> str:
     if value is None:
         return "unknown"
-    return f"{100 * value:.1f} points" if notion in POINTS else f"{value:.3f}"
+    return f"{100 * value:.1f} points" if notion in words.POINTS else f"{value:.3f}"

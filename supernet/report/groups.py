@@ -14,7 +14,6 @@ from supernet.report.classes import other_class_words
 from supernet.report.facts import Data, Evaluated, Figure, Gap, Metrics
 from supernet.report.svg import short
 
-POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
 MOST_GROUPS, MOST_MATRICES, MOST_CLASSES, MOST_CONFUSIONS = 24, 4, 12, 8
 LARGEST = "The largest of several differences looks larger than it is: whether there is one, the gap's interval tells."
 
@@ -51,7 +50,7 @@ def attribute_view(name: str, metrics: Metrics, notion: str) -> dict[str, Any]:
         ),
         "gaps": gaps,
         "gap_chart": plots.intervals(
-            f"Gaps by {name}, points", [row["row"] for row in gaps if row["key"] in POINTS], None, zero=True
+            f"Gaps by {name}, points", [row["row"] for row in gaps if row["key"] in words.POINTS], None, zero=True
         ),
         "worst_rates": (*_rates_chart(what, name, rates), caution) if what else None,
         "asked_gap": next((row for row in gaps if row["asked"]), None),
@@ -90,7 +89,7 @@ def _gap_row(key: str, figure: Gap, classes: Sequence[str], notion: str) -> dict
         "asked": key == notion,
         "meaning": words.notion_meaning(key),
         "plain": plain,
-        "told": words.interval(figure, unit=" points") if key in POINTS else plain,
+        "told": words.interval(figure, unit=" points") if key in words.POINTS else plain,
         "worst": words.event_words(figure.worst_event, classes),
         "empty_cells": figure.empty_cells,
         "verdict": verdict,

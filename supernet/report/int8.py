@@ -19,13 +19,13 @@ def int8_files(facts: TrainFacts) -> Iterator[tuple[str, str, Int8]]:
             yield title, source, int8
 
 
-def int8_view(title: str, int8: Int8, number: str) -> dict[str, Any]:
+def int8_view(title: str, int8: Int8, notion: str) -> dict[str, Any]:
     """What the page shows."""
-    return {"title": title, "told": int8_words(int8), "rows": int8_rows(int8, number), "warnings": int8.warnings}
+    return {"title": title, "told": int8_words(int8), "rows": int8_rows(int8, notion), "warnings": int8.warnings}
 
 
-def int8_rows(int8: Int8, number: str) -> list[tuple[str, str, str]]:
-    """(figure, float32, int8): accuracy, of each group too, and the gap of each attribute; `number`: what the gap is called."""
+def int8_rows(int8: Int8, notion: str) -> list[tuple[str, str, str]]:
+    """(figure, float32, int8): accuracy, of each group too, and the notion's gap of each attribute."""
     both = [int8.test.float32, int8.test.int8]
 
     def row(label: str, float32: float | None, int8: float | None) -> tuple[str, str, str]:
@@ -35,7 +35,8 @@ def int8_rows(int8: Int8, number: str) -> list[tuple[str, str, str]]:
     for attribute, first in both[0].attributes.items():
         own = [found.attributes[attribute] for found in both]
         rows += [row(f"accuracy, {attribute} {group}", *(x.groups[group] for x in own)) for group in first.groups]
-        rows.append(row(f"{number} by {attribute}", *(x.gap for x in own)))
+        float32, quantised = (words.gap_value(x.gap, notion) for x in own)
+        rows.append((f"{words.number_name(notion)} by {attribute}", float32, quantised))
     return rows
 
 

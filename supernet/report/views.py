@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -70,21 +71,24 @@ def page_view(facts: SearchFacts | TrainFacts) -> Content:
 def search_view(facts: SearchFacts) -> Content:
     """The search's own part: probabilities, the course of the search, the candidates, the next command."""
     asked, layers, budget_ms = facts.asked, facts.layers, facts.derived.budget_ms
-    gap, evaluations, from_teacher = words.number_name(asked["fairness"]), facts.evaluations, bool(asked.get("teacher"))
+    notion, evaluations, from_teacher = asked["fairness"], facts.evaluations, bool(asked.get("teacher"))
+    gap = words.number_name(notion)
     sized = "bops" if facts.table is None else "latency"
     numbered = list(enumerate(sorted(facts.candidates, key=lambda candidate: candidate.costs[sized]), 1))
     p_LK = [layer.probabilities for layer in layers]
     ops = list(dict.fromkeys(op for p_K in p_LK for op in p_K or ()))  # layers may differ in what they offer
     fronts = [_front(numbered, sized, budget_ms, "Error, %", lambda one: 100 * (1 - one.mean_group_accuracy))]
     if all(candidate.gap is not None for candidate in facts.candidates):
+        unit, times = (", points", 100) if notion in words.POINTS else ("", 1)
         fronts.append(
-            _front(numbered, sized, budget_ms, f"{words.capital(gap)}, points", lambda one: 100 * (one.gap or 0.0))
+            _front(numbered, sized, budget_ms, f"{words.capital(gap)}{unit}", lambda one: times * (one.gap or 0.0))
         )
     return {
         "facts": words.model_facts(facts.derived),
         "counted": words.bops_words(facts.derived.bops or 0.0, asked.get("max_bops")),
         "sized_name": words.COSTS[sized],
         "number": gap,
+        "gap_value": partial(words.gap_value, notion=notion),
         "evaluations": evaluation_facts(evaluations) if evaluations else None,
         "scored_by": asked.get("score") if asked["strategy"] == "score" else None,
         "one_shot": facts.one_shot,
@@ -137,10 +141,10 @@ def train_view(facts: TrainFacts) -> Content:
         "model_json": facts.folder + "/model.json",
         "files": facts.files or {},
         "preprocessing": (facts.preprocessing or {}).get("words"),
-        "int8": [int8_view(title, found, number) for title, _, found in int8_files(facts)],
+        "int8": [int8_view(title, found, notion) for title, _, found in int8_files(facts)],
         "adjusted": [adjusted_view(name, found, number) for name, found in (facts.adjusted or {}).items()],
         "baseline": baseline_view(facts.baseline, number) if facts.baseline else None,
-        "teacher": teacher_view(facts.teacher, number) if facts.teacher else None,
+        "teacher": teacher_view(facts.teacher, notion) if facts.teacher else None,
         "anytime": anytime_view(facts.anytime, number) if facts.anytime else None,
     }
 

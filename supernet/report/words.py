@@ -60,9 +60,25 @@ def interval(figure: Figure, digits: int = 1, unit: str = "%") -> str:
     return told if low is None or high is None else f"{told} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
 
 
-def always(majority: Majority | None) -> str:
-    """Where a network is no better than always naming the largest class; "" elsewhere."""
-    return "" if majority is None or majority.exceeded else f'no better than always "{majority.name}"'
+POINTS = ("accuracy_parity", "demographic_parity", "equal_opportunity", "equalized_odds")  # gaps in points of a rate
+
+
+def gap(found: Figure, notion: str) -> str:
+    """A gap with its interval: a percentage of a rate's, else in its own unit, such as nats."""
+    return interval(found) if notion in POINTS else estimate(found)
+
+
+def gap_value(value: float | None, notion: str) -> str:
+    """The same of a gap without an interval."""
+    return percent(value) if notion in POINTS else told(value)
+
+
+def always(majority: Majority | None, accuracy: float | None) -> str:
+    """Where a network is no better than always naming the largest class, or not shown to be; "" elsewhere."""
+    if majority is None or majority.exceeded:
+        return ""
+    shown = "not shown to be" if (accuracy or 0.0) > majority.share else "no"
+    return f'{shown} better than always "{majority.name}"'
 
 
 def too_few(images: int) -> str:
@@ -239,10 +255,12 @@ def event_words(event: str | None, classes: Sequence[str]) -> str:
     return re.sub(r"class (\d+)$", lambda m: classes[int(m[1])] if int(m[1]) < len(classes) else m[0], event)
 
 
-def teacher_words(found: TeacherComparison) -> str:
-    """The teacher's own accuracy, gaps and predicted latency, for the terminal and the report."""
+def teacher_words(found: TeacherComparison, notion: str) -> str:
+    """The teacher's own accuracy, gaps by the notion and predicted latency, for the terminal and the report."""
     told = [f"accuracy {interval(found.accuracy_of_teacher)}"]
-    told += [f"gap by {attribute} {interval(gap)}" for attribute, gap in found.gaps_of_teacher.items()]
+    told += [
+        f"{number_name(notion)} by {attribute} {gap(own, notion)}" for attribute, own in found.gaps_of_teacher.items()
+    ]
     if found.predicted_ms is not None:
         told.append(f"{found.predicted_ms:.4g} ms on the same device")
     return f"The teacher itself: {', '.join(told)}."

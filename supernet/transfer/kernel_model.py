@@ -20,7 +20,7 @@ from supernet.blocks.ops import OPS, build_op
 from supernet.costs.latency import EntryKey, LatencyTable
 from supernet.errors import UserError
 from supernet.network import build_path
-from supernet.spaces import BUILD_SPACES, MADE, PLAIN, SearchSpace, Style, get_space
+from supernet.spaces import BUILD_SPACES, MADE, PLAIN, SPACES, SearchSpace, Style, get_space
 from supernet.transfer.kernels import Kernel, kernels_of
 
 PRICED_AS = {
@@ -120,8 +120,12 @@ def kernel_model(table: LatencyTable) -> KernelModel:
     validation = table.content["validation"] or {}
     scale = validation.get("scale", 1.0)
     keys = [key for key in table.entries if key[0] in OPS]
-    block = {key: features(_block(key)) for key in keys}
-    relative = all(table.entries[key] == 0 for key in keys if key[0] == "skip")  # published tables: ms more than a skip
+    style = SPACES[made_for].style if (made_for := table.content["space"]) in SPACES else PLAIN
+    block = {key: features(_block(key, style)) for key in keys}
+    skips = [
+        table.entries[key] for key in keys if key[0] == "skip" and (key[1] != key[2] or key[3] != 1)
+    ]  # that compute
+    relative = bool(skips) and not any(skips)  # published tables: ms more than a skip
     if relative:
         block = {key: value - block.get(("skip", *key[1:]), 0.0) for key, value in block.items()}
     keys = [key for key in keys if block[key].any()]
@@ -165,9 +169,10 @@ def _frame(space: SearchSpace, table: LatencyTable, relative: bool) -> np.ndarra
     ops = [layer.ops[0] for layer in space.layers]
     whole = features(kernels_of(build_path(space, ops, classes, 3), 3, space.resolution))
     for op, x in space.placed(ops):
-        whole = whole - features(_block((op, x.c_in, x.c_out, x.stride, x.resolution)))
-        if relative:
-            whole = whole + features(_block(("skip", x.c_in, x.c_out, x.stride, x.resolution)))
+        whole = whole - features(_block((op, x.c_in, x.c_out, x.stride, x.resolution), space.style))
+        skip = ("skip", x.c_in, x.c_out, x.stride, x.resolution)
+        if relative and skip in table.entries:
+            whole = whole + features(_block(skip, space.style))
     return whole
 
 
