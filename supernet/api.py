@@ -96,10 +96,7 @@ def predict(model: str | Path | TrainResult, data: str | Path | Sequence[str | P
     if isinstance(data, (str, Path)):
         pictures: list[tuple[str, Path | Image.Image]] = [*find_pictures(Path(data))]
     else:
-        pictures = [
-            (str(number), picture) if isinstance(picture, Image.Image) else (str(picture), Path(picture))
-            for number, picture in enumerate(data)
-        ]
+        pictures = [_named(number, picture) for number, picture in enumerate(data)]
     return PredictResult(predict_all(load_classifier(_path(model)), pictures))
 
 
@@ -132,6 +129,16 @@ def evaluate(
         )
     )  # fmt: skip
     return Measured(folder)
+
+
+def _named(number: int, picture: Any) -> tuple[str, Path | Image.Image]:
+    if isinstance(picture, Image.Image):
+        return str(number), picture
+    if isinstance(picture, (str, Path)):
+        return str(picture), Path(picture)
+    raise UserError(
+        f"Picture {number} is of type {type(picture).__name__}: give files or PIL images (Image.fromarray(…) of an array)."
+    )
 
 
 def _path(model: str | Path | Result) -> Path:

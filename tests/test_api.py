@@ -103,6 +103,7 @@ def test_photos_of_ones_own(tmp_path: Path) -> None:
         (lambda: search("nowhere"), "nowhere"),
         (lambda: Table("rpi5"), "rpi5"),
         (lambda: predict("nowhere", "."), "No picture|does not exist"),
+        (lambda: predict("nowhere", [np.zeros((8, 8))]), "Picture 0 is of type ndarray: give files or PIL images"),
         (lambda: load_data("writers", group_mix="pupil=0.1"), "pupil"),
     ],
 )

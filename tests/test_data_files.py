@@ -190,7 +190,10 @@ def parquet(file: Path, root: Path, **columns: list[str | None]) -> Path:
     """The pictures of a tree."""
     pa = pytest.importorskip("pyarrow")
     files = sorted(root.rglob("*.png"))
-    pictures = {"image": [one.read_bytes() for one in files], "label": [one.relative_to(root).parts[0] for one in files]}
+    pictures = {
+        "image": [one.read_bytes() for one in files],
+        "label": [one.relative_to(root).parts[0] for one in files],
+    }
     file.parent.mkdir(exist_ok=True)
     pytest.importorskip("pyarrow.parquet").write_table(pa.table({**pictures, **columns}), file)
     return file
