@@ -94,7 +94,7 @@ def predict(model: str | Path | TrainResult, data: str | Path | Sequence[str | P
     from supernet.prediction import find_pictures, load_classifier, predict_all
 
     if isinstance(data, (str, Path)):
-        pictures: list[tuple[str, Path | Image.Image]] = [*find_pictures(Path(data))]
+        pictures: list[tuple[str, Path | Image.Image]] = [*find_pictures(data)]
     else:
         pictures = [_named(number, picture) for number, picture in enumerate(data)]
     return PredictResult(predict_all(load_classifier(_path(model)), pictures))

@@ -93,13 +93,15 @@ def load_classifier(path: Path) -> Classifier:
     return Classifier(model.classes, model.spec, probabilities)
 
 
-def find_pictures(path: Path, file_col: str | None = None) -> list[tuple[str, Path]]:
+def find_pictures(data: str | Path, file_col: str | None = None) -> list[tuple[str, Path]]:
     """(name, file) of the picture itself, of all below a folder (or in a .zip) by name, or of a table's rows in their order.
 
     `file_col` is the table's column of the files (None: file_name). Hidden files are no pictures. Raises UserError where there is
     none, and for a column where there is no table.
     """
-    path = unpacked(path)
+    if not str(data).strip():
+        raise UserError("--data is empty: give a folder, a CSV file or a picture (. is the current folder).")
+    path = unpacked(Path(data))
     if path.is_file() and path.suffix.lower() in TABLES:
         file_col = file_col or "file_name"
         rows = [(cells[file_col], Path(image.path)) for image, cells in read_table(path, file_col, ())]
