@@ -16,6 +16,7 @@ from PIL import Image
 from supernet.api_options import DataOptions, SearchOptions, TrainOptions
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.errors import UserError, nearest
+from supernet.options import check_effect, check_values
 from supernet.results import (
     Data,
     Folder,
@@ -49,10 +50,15 @@ __all__ = [
 
 def load_data(data: str | Path = "writers", *, resolution: int = 32, **options: Unpack[DataOptions]) -> Data:
     """Reads a data set's name, a folder or a table, with every check of the commands. `resolution`: pixels a side."""
+    from supernet.commands.opening import check
     from supernet.commands.setting import read_data
 
     given = _given(CommonConfig, options, data=data)
-    return Data(read_data(CommonConfig(**given), resolution), given)
+    config = CommonConfig(**given)
+    check(config)
+    check_effect(config, given)
+    check_values(TrainConfig, {"resolution": resolution}, "options")
+    return Data(read_data(config, resolution), given)
 
 
 def search(
