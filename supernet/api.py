@@ -16,6 +16,7 @@ from PIL import Image
 from supernet.api_options import DataOptions, SearchOptions, TrainOptions
 from supernet.config import CommonConfig, SearchConfig, TrainConfig
 from supernet.errors import UserError, nearest
+from supernet.options import check_effect, check_values
 from supernet.results import (
     Data,
     Folder,
@@ -49,10 +50,15 @@ __all__ = [
 
 def load_data(data: str | Path = "writers", *, resolution: int = 32, **options: Unpack[DataOptions]) -> Data:
     """Reads a data set's name, a folder or a table, with every check of the commands. `resolution`: pixels a side."""
+    from supernet.commands.opening import check
     from supernet.commands.setting import read_data
 
     given = _given(CommonConfig, options, data=data)
-    return Data(read_data(CommonConfig(**given), resolution), given)
+    config = CommonConfig(**given)
+    check(config)
+    check_effect(config, given)
+    check_values(TrainConfig, {"resolution": resolution}, "options")
+    return Data(read_data(config, resolution), given)
 
 
 def search(
@@ -94,12 +100,9 @@ def predict(model: str | Path | TrainResult, data: str | Path | Sequence[str | P
     from supernet.prediction import find_pictures, load_classifier, predict_all
 
     if isinstance(data, (str, Path)):
-        pictures: list[tuple[str, Path | Image.Image]] = [*find_pictures(Path(data))]
+        pictures: list[tuple[str, Path | Image.Image]] = [*find_pictures(data)]
     else:
-        pictures = [
-            (str(number), picture) if isinstance(picture, Image.Image) else (str(picture), Path(picture))
-            for number, picture in enumerate(data)
-        ]
+        pictures = [_named(number, picture) for number, picture in enumerate(data)]
     return PredictResult(predict_all(load_classifier(_path(model)), pictures))
 
 
@@ -132,6 +135,16 @@ def evaluate(
         )
     )  # fmt: skip
     return Measured(folder)
+
+
+def _named(number: int, picture: Any) -> tuple[str, Path | Image.Image]:
+    if isinstance(picture, Image.Image):
+        return str(number), picture
+    if isinstance(picture, (str, Path)):
+        return str(picture), Path(picture)
+    raise UserError(
+        f"Picture {number} is of type {type(picture).__name__}: give files or PIL images (Image.fromarray(…) of an array)."
+    )
 
 
 def _path(model: str | Path | Result) -> Path:

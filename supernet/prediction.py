@@ -13,7 +13,7 @@ from PIL import Image
 
 from latency_luts.sheets import csv_text
 from supernet.bars import bar
-from supernet.data.pictures import SUFFIXES, White, open_picture
+from supernet.data.pictures import SUFFIXES, White, as_seen, open_picture
 from supernet.data.tables import read_table
 from supernet.data.trees import pictures_below
 from supernet.data.unpack import unpacked
@@ -36,16 +36,19 @@ class Classifier(NamedTuple):
     spec: Preprocessing
     probabilities: Callable[[np.ndarray], np.ndarray]
 
-    def opened(self, file: str | Path) -> Image.Image:
-        """The picture as training would see it, not yet prepared. Raises UserError where it is no readable picture."""
-        return open_picture(file, White(*self.spec.white), least=2 * self.spec.size)
+    def opened(self, picture: str | Path | Image.Image) -> Image.Image:
+        """The file or image as training would see it, not yet prepared. Raises UserError where it is no readable picture."""
+        white = White(*self.spec.white)
+        if isinstance(picture, Image.Image):
+            return as_seen(picture, white)
+        return open_picture(picture, white, least=2 * self.spec.size)
 
     def is_strange(self, picture: Image.Image) -> bool:
         """Whether it is in colour, and the model for grey."""
         return self.spec.channels == 1 and picture.mode != "L"
 
     def predict(self, pictures: Iterable[Path | Image.Image | UserError]) -> Iterator[np.ndarray | UserError]:
-        """Each picture's (C,) probabilities, in order; in their place a UserError where a file is no readable picture."""
+        """Each picture's (C,) probabilities, in order, of files and of images that are `opened`; in their place a UserError where a file is no readable picture."""
         remaining = iter(pictures)
         while batch := list(islice(remaining, BATCH)):
             prepared = [self._prepared(picture) for picture in batch]
@@ -90,13 +93,15 @@ def load_classifier(path: Path) -> Classifier:
     return Classifier(model.classes, model.spec, probabilities)
 
 
-def find_pictures(path: Path, file_col: str | None = None) -> list[tuple[str, Path]]:
+def find_pictures(data: str | Path, file_col: str | None = None) -> list[tuple[str, Path]]:
     """(name, file) of the picture itself, of all below a folder (or in a .zip) by name, or of a table's rows in their order.
 
     `file_col` is the table's column of the files (None: file_name). Hidden files are no pictures. Raises UserError where there is
     none, and for a column where there is no table.
     """
-    path = unpacked(path)
+    if not str(data).strip():
+        raise UserError("--data is empty: give a folder, a CSV file or a picture (. is the current folder).")
+    path = unpacked(Path(data))
     if path.is_file() and path.suffix.lower() in TABLES:
         file_col = file_col or "file_name"
         rows = [(cells[file_col], Path(image.path)) for image, cells in read_table(path, file_col, ())]
@@ -161,7 +166,7 @@ def predict_all(classifier: Classifier, pictures: Sequence[tuple[str, Path | Ima
     def opened() -> Iterator[Image.Image | UserError]:
         for name, picture in pictures:
             try:
-                image = picture if isinstance(picture, Image.Image) else classifier.opened(picture)
+                image = classifier.opened(picture)
             except UserError as error:
                 yield error
                 continue

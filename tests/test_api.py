@@ -103,6 +103,13 @@ def test_photos_of_ones_own(tmp_path: Path) -> None:
         (lambda: search("nowhere"), "nowhere"),
         (lambda: Table("rpi5"), "rpi5"),
         (lambda: predict("nowhere", "."), "No picture|does not exist"),
+        (lambda: predict("nowhere", [np.zeros((8, 8))]), "Picture 0 is of type ndarray: give files or PIL images"),
+        (lambda: load_data("writers", fairness="nonsense"), "nonsense"),
+        (lambda: load_data("writers", batch_size=-5), "batch_size: must be at least 2"),
+        (lambda: load_data("writers", max_train="5"), "max_train: '5' is not of type int"),
+        (lambda: load_data("writers", seed=-1), "seed: must be at least 0"),
+        (lambda: load_data("writers", resolution=33.5), "resolution: 33.5 is not of type int"),
+        (lambda: load_data("writers", file_col="name"), "--file-col has no effect with --data writers"),
         (lambda: load_data("writers", group_mix="pupil=0.1"), "pupil"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from supernet.data import GroupedData, decode, load_data
 from supernet.errors import UserError
+from supernet.prediction import find_pictures
 
 pytestmark = pytest.mark.usefixtures("image_cache")
 
@@ -229,6 +231,25 @@ def test_other_encodings_unknown_columns_and_empty_folders_are_refused(tmp_path:
     (tmp_path / "metadata.csv").write_text("file_name,label,group,fold\n")
     with pytest.raises(UserError, match=r'no column "folds". Did you mean "fold"'):
         load_data(str(tmp_path), split_col="folds")
+
+
+def test_groups_and_clusters_may_be_none_but_no_group_twice(tmp_path: Path) -> None:
+    root = str(make_folder(tmp_path))
+    assert load_data(root, resolution=8, group_cols=(), cluster_col="").by_class
+    with pytest.raises(UserError, match='--group-cols has "group" twice'):
+        load_data(root, group_cols=("group", "group "))
+
+
+def test_data_that_is_no_file_and_no_folder_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it would wait"))
+    with pytest.raises(UserError, match="no regular file and no folder"):
+        load_data(str(tmp_path / "pipe.csv"))
+    for empty in ("", " "):
+        with pytest.raises(UserError, match="--data is empty"):
+            load_data(empty)
+        with pytest.raises(UserError, match="--data is empty"):
+            find_pictures(empty)
 
 
 def test_group_mix_through_load_data(tmp_path: Path) -> None:

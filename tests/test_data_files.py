@@ -186,6 +186,34 @@ def test_parquet_as_hugging_face_writes_it(tmp_path: Path) -> None:
         loaded(tmp_path / "bad.parquet")
 
 
+def parquet(file: Path, root: Path, **columns: list[str | None]) -> Path:
+    """The pictures of a tree."""
+    pa = pytest.importorskip("pyarrow")
+    files = sorted(root.rglob("*.png"))
+    pictures = {
+        "image": [one.read_bytes() for one in files],
+        "label": [one.relative_to(root).parts[0] for one in files],
+    }
+    file.parent.mkdir(exist_ok=True)
+    pytest.importorskip("pyarrow.parquet").write_table(pa.table({**pictures, **columns}), file)
+    return file
+
+
+def test_a_parquet_files_own_split_is_heeded(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", each=6)
+    said = ["train", "Test", " validation "] * 4
+    file = parquet(tmp_path / "set" / "mine.parquet", root, split=said)
+    data = loaded(file)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [4, 4, 4]
+    assert images(loaded(tmp_path / "set")) == images(data), "the cache has the file under its other name"
+    parquet(tmp_path / "named" / "train.parquet", root, split=["train", None] * 6)
+    assert any("No test split" in note for note in loaded(tmp_path / "named").notes)
+    with pytest.raises(UserError, match=r'row 1: column "split" says "Test", the file\'s name train'):
+        loaded(parquet(tmp_path / "other" / "train-0.parquet", root, split=said))
+    with pytest.raises(UserError, match='unknown split "fold1"'):
+        loaded(parquet(tmp_path / "other" / "folds.parquet", root, split=["fold1"] * 12))
+
+
 def test_parquet_without_pyarrow_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supernet.data.unpack.find_spec", lambda name: None)
     (tmp_path / "x.parquet").write_bytes(b"")

@@ -51,6 +51,7 @@ def test_celeba_takes_any_attribute_as_label_or_group(tmp_path: Path, monkeypatc
     assert data.val.cluster_N is not None and data.val.cluster_N[:3].tolist() == [10, 10, 11] and data.notes == ()
     other = load_data(f"celeba:{root}", resolution=8, label_col="Young", group_cols=("Male", "Smiling"))
     assert other.classes[1] == "Young" and list(other.attributes) == ["Male", "Smiling"]
+    assert load_data(f"celeba:{root}", resolution=8, group_cols=()).by_class
     with pytest.raises(UserError, match='no column "Old"'):
         load_data(f"celeba:{root}", label_col="Old")
     with pytest.raises(UserError, match='Did you mean "Smiling"'):

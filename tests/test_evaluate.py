@@ -105,6 +105,23 @@ def test_columns_and_notion_are_the_trainings_unless_given(trained: Path, tmp_pa
     assert list(found["metrics"]["attributes"]) == ["site"] and found["asked"]["fairness"] == "equalized_odds"
 
 
+def test_what_the_training_has_can_be_left_out(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Groups and clusters by "", intersections by --no-intersections, or by themselves where nothing is there to combine."""
+    model, photos = tmp_path / "model", trained.parent / "photos"
+    shutil.copytree(trained, model)
+    asked = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(asked | {"intersections": True}))
+    found = evaluated(model, photos, tmp_path / "one", "--cluster-col", "")
+    assert not found["asked"]["intersections"] and any("it was left out" in note for note in found["notes"])
+    assert list(found["metrics"]["attributes"]) == ["group"]
+    found = evaluated(model, photos, tmp_path / "none", "--group-cols", "", "--no-intersections")
+    assert found["data"]["by_class"] and not any("left out" in note or "No column" in note for note in found["notes"])
+    told = error(capsys, "evaluate", "--model", model, "--data", photos, "--intersections", "--out", tmp_path / "two")
+    assert "--intersections needs two attributes" in told
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

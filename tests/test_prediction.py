@@ -22,7 +22,7 @@ from supernet.errors import UserError
 from supernet.export import export_onnx, onnx_metadata
 from supernet.models import DERIVED, read_model, save_model
 from supernet.network import build_network
-from supernet.prediction import Classifier, find_pictures, load_classifier
+from supernet.prediction import Classifier, find_pictures, load_classifier, predict_all
 from supernet.preprocessing import Preprocessing
 from supernet.spaces import get_space
 from supernet.spaces.architecture import Architecture
@@ -129,6 +129,26 @@ def test_what_a_folder_has_and_an_option_without_effect(
         with pytest.raises(SystemExit):
             main([*arguments[:4], str(data), "--out", str(tmp_path / "other.csv"), "--file-col", "picture"])
         assert "--file-col has no effect" in capsys.readouterr().err
+
+
+def test_an_image_is_prepared_as_its_file(tmp_path: Path) -> None:
+    """Turned upright, on a white ground, with 16 bits of the data's scale."""
+    spec = Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3, white=(4095, 1.0))
+    classifier = Classifier(tuple("abc") * 64, spec, lambda image_BCHW: image_BCHW.reshape(len(image_BCHW), -1))
+    turned, clear = photo(20, 30), photo(20, 20, seed=1).convert("RGBA")
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    clear.putalpha(Image.linear_gradient("L").resize((20, 20)))
+    clear.save(tmp_path / "clear.png")
+    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20) * 10).save(tmp_path / "deep.png")
+    files = [tmp_path / f"{name}.png" for name in ("turned", "clear", "deep")]
+    named = predict_all(classifier, [(file.name, file) for file in files])
+    pictures = [(file.name, Image.open(file)) for file in files]
+    assert np.array_equal(predict_all(classifier, pictures).prob_NC, named.prob_NC) and not named.unreadable
+    shut = Image.open(files[0])
+    shut.close()
+    assert "not a readable image" in predict_all(classifier, [*pictures, ("shut", shut)]).unreadable["shut"]
 
 
 def test_a_model_that_gives_no_numbers_names_no_class(tmp_path: Path) -> None:

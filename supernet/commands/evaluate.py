@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from supernet.command_line import ranged
 from supernet.errors import UserError
 from supernet.program import Help
-from supernet.schema import printable, read_json
+from supernet.schema import printable
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from supernet.data.grouped import Columns, ImageFile
+    from supernet.data.grouped import ImageFile
     from supernet.data.labelled import Labelled
     from supernet.prediction import Classifier
     from supernet.report.facts import Evaluated, EvaluateFacts
@@ -31,8 +30,6 @@ Columns and fairness are as in training where they are not given (the run's conf
 is evaluated, or all rows where the data has no splits. A picture that the model was trained on is an error.
 The folder then holds: report.html, report.json (accuracy and gaps by group with intervals) and predictions.csv.
 """
-INHERITED = ("label_col", "group_cols", "file_col", "cluster_col", "fairness", "intersections")
-DEFAULTS = {"file_col": "file_name", "fairness": "accuracy_parity", "intersections": False}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name, what in (("label", "the label"), ("file", "the file name"), ("cluster", "what belongs together")):
         parser.add_argument(f"--{name}-col", metavar="COL", help=f"column that holds {what} (default: as in training)")
     parser.add_argument("--group-cols", metavar="COLS", help="columns of the groups, joined by commas (default: as in training; \"\": none)")  # fmt: skip
-    parser.add_argument("--intersections", action="store_true", default=None, help="combinations of the attributes count as one more attribute")  # fmt: skip
+    parser.add_argument("--intersections", action=argparse.BooleanOptionalAction, help="combinations of the attributes count as one more attribute (default: as in training)")  # fmt: skip
     parser.add_argument("--fairness", metavar="NOTION", help="the notion of fairness (default: as in training)")
     parser.add_argument("--no-images", action="store_true", help="no pictures of mistakes in the report: for private data")  # fmt: skip
     parser.add_argument("--allow-duplicates", action="store_true", help="accept pictures that the model was trained on, with a note")  # fmt: skip
@@ -78,6 +75,7 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     """(what report.json holds, predictions.csv)."""
     import numpy as np
 
+    from supernet.commands.as_trained import columns_of, completed, fit_intersections, fit_notion, of_training
     from supernet.commands.look import closer_facts
     from supernet.commands.predictions_table import predictions_table
     from supernet.commands.seen import repeat_notes
@@ -99,6 +97,7 @@ def evaluate(options: argparse.Namespace) -> tuple[EvaluateFacts, str]:
     labelled = read_labelled(options.data, columns_of(asked), classifier.classes, options.split)
     attributes, group_NA, notes = labelled.attributes, labelled.part.group_NA, list(labelled.source.notes)
     notes += fit_notion(asked, options.fairness is not None, labelled.source.by_class)
+    notes += fit_intersections(asked, options.intersections is not None, attributes)
     if asked["intersections"]:
         attributes, groups_by_split, told = joined(attributes, {labelled.split: group_NA})
         group_NA, notes = groups_by_split[labelled.split], [*notes, *told]
@@ -147,49 +146,6 @@ def data_facts(
         by_class=labelled.source.by_class,
         positive=classifier.classes[1] if chosen else None,
     )
-
-
-def columns_of(asked: dict[str, Any]) -> Columns:
-    """Of a table of the pictures."""
-    from supernet.data.grouped import Columns
-
-    groups = asked["group_cols"] and tuple(name.strip() for name in asked["group_cols"].split(","))
-    return Columns(asked["label_col"], groups or None, asked["file_col"], None, asked["cluster_col"])
-
-
-def fit_notion(asked: dict[str, Any], given: bool, by_class: bool) -> list[str]:
-    """Where classes stand for groups, the training's notion may have no meaning: another is taken, with a line on it.
-
-    Raises UserError where it was given for this evaluation.
-    """
-    from supernet.commands.without_groups import check_notion
-    from supernet.fairness.notions import speaks_of_all_samples
-
-    if given or not by_class or speaks_of_all_samples(asked["fairness"]):
-        check_notion(asked["fairness"], by_class)
-        return []
-    before, asked["fairness"] = asked["fairness"], DEFAULTS["fairness"]
-    return [f"The training's {before} compares groups, of which there are none here: {asked['fairness']} is told."]
-
-
-def of_training(home: Path) -> dict[str, Any]:
-    """The options of the training that left the model; empty where it stands alone. Raises UserError for a damaged config.json."""
-    from supernet.commands.export_run import run_config
-    from supernet.engine.claim import CONFIG
-
-    if not (home / CONFIG).is_file():
-        return {}
-    content = read_json(home / CONFIG, "run config", {"type": "object"})
-    return asdict(run_config(home)) if content.get("command") == "train" else {}
-
-
-def completed(options: argparse.Namespace, trained: dict[str, Any]) -> dict[str, Any]:
-    """The options, with those of the training where they were left open."""
-    asked = {name: value for name, value in vars(options).items() if name != "run"}
-    for name in INHERITED:
-        if asked[name] is None:
-            asked[name] = trained.get(name) or DEFAULTS.get(name)
-    return asked | {"model": str(options.model), "out": str(options.out)}
 
 
 def _probabilities(classifier: Classifier, labelled: Labelled, mark_N: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--model", required=True, type=Path, help="folder of a train run, or an .onnx or .tflite file")
     parser.add_argument(
-        "--data", required=True, type=Path, help="folder of pictures (with those below it), a CSV file, or one picture"
+        "--data", required=True, help="folder of pictures (with those below it), a CSV file, or one picture"
     )
     parser.add_argument("--file-col", metavar="COL", help="a CSV file's column with the file names (default: file_name)")  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="CSV file to write")

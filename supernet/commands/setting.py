@@ -26,6 +26,7 @@ from supernet.config import (
     with_epochs,
 )
 from supernet.data import UNKNOWN, GroupedData, Masks, load_data, with_intersections
+from supernet.data.sources import group_names
 from supernet.engine import distributed
 from supernet.engine.claim import CONFIG, read_content, run_input
 from supernet.engine.runs import RunFolder, compute_device
@@ -70,7 +71,7 @@ def read_data(config: CommonConfig, resolution: int) -> GroupedData:
         max_train=config.max_train,
         seed=config.seed,
         label_col=config.label_col,
-        group_cols=config.group_cols.split(",") if config.group_cols else None,
+        group_cols=group_names(config.group_cols),
         file_col=config.file_col or "file_name",
         cluster_col=config.cluster_col,
         positive=config.positive,

@@ -44,7 +44,9 @@ class CommonConfig:
     noise_sigma: float = _option(25.0, "standard deviation of the noise, of 255", within="(0, 255]", where=[needs("task", "denoise")], group="task", more=True)  # fmt: skip
     data: str = _option("writers", "images: a folder, a CSV file, a .zip, or a data set's name; see below", group="data")  # fmt: skip
     label_col: str | None = _option(None, "column or attribute that holds the label", group="data")
-    group_cols: str | None = _option(None, "columns or attributes of the groups, joined by commas", group="data")
+    group_cols: str | None = _option(
+        None, 'columns or attributes of the groups, joined by commas; "": none', group="data"
+    )
     file_col: str | None = _option(None, "CSV column that holds the file name", where=[_TABULAR], group="data", more=True)  # fmt: skip
     cluster_col: str | None = _option(None, "CSV column of what belongs together (patient, writer): for intervals", group="data", more=True)  # fmt: skip
     mask_col: str | None = _option(None, "CSV column of the mask's file; default: mask_file", where=[needs("task", "segment"), _TABULAR], group="data", more=True)  # fmt: skip

@@ -81,11 +81,11 @@ def load_data(
     is held out from train, always in the same way whatever the seed, and said so in the notes. `pool_val`: train is
     search-train and search-val together (as drawn), val stays what it is. `positive` names the positive one of two
     classes. `channels` is 1 or 3; None: 1 if every picture is grey. Pictures in two splits or with two labels are
-    told in `notes` and in `repeats`. `masks`: what is true of a picture is the class of each pixel (masks.py).
+    told in `notes` and in `repeats`. `group_cols`: () is none, None a table's column `group`. `masks`: what is true of a picture is the class of each pixel (masks.py).
     Raises UserError, in one line, for everything that the user can mend.
     """
     columns = Columns(
-        label_col, tuple(name.strip() for name in group_cols) if group_cols else None, file_col, split_col, cluster_col,
+        label_col, None if group_cols is None else tuple(name.strip() for name in group_cols), file_col, split_col, cluster_col,
         None if masks is None else masks.column or MASK_COLUMN,
     )  # fmt: skip
     for name, value in (("resolution", resolution), ("max_train", max_train), ("max_eval", max_eval)):

@@ -25,6 +25,7 @@ def load(path: str, columns: Columns) -> Source:
     missing = [name for name in needed if not (base / name).exists()]
     if missing:
         raise UserError(f"celeba: put {', '.join(missing)} (unpacked, from the CelebA page) into {base}.")
+    chosen = ("Male",) if columns.groups is None else columns.groups
     parts = {}
     for split in ("train", "valid", "test"):
         try:
@@ -33,7 +34,7 @@ def load(path: str, columns: Columns) -> Source:
             raise UserError(f"CelebA under {base} is damaged, or of another version: copy its files again.") from error
         names = [name for name in read.attr_names if name]  # the header line ends with a blank
         label = named_column(columns.label or "Smiling", names, "CelebA")
-        groups = [named_column(name, names, "CelebA") for name in columns.groups or ("Male",)]
+        groups = [named_column(name, names, "CelebA") for name in chosen]
         files = [
             ImageFile(str(base / "img_align_celeba" / name), f"list_attr_celeba.txt, {name}") for name in read.filename
         ]
@@ -41,7 +42,7 @@ def load(path: str, columns: Columns) -> Source:
         parts[split.replace("valid", "val")] = Part(
             files,
             attr_NA[:, names.index(label)],
-            attr_NA[:, [names.index(name) for name in groups]],
+            attr_NA[:, np.array([names.index(name) for name in groups], int)],
             read.identity[:, 0].numpy().astype(np.int64),
         )
     attributes: dict[str, tuple[str, ...]] = {name: (f"not {name}", name) for name in groups}

@@ -51,7 +51,7 @@ def load(path: str, columns: Columns) -> Source:
         raise UserError(f"{path} has no row: its tables are empty.")
     everything = [row for split in rows.values() for row in split]
     for column in (label, columns.cluster):
-        if column is not None:
+        if column:
             _check_filled(everything, column)
     for file, cells in everything:
         for name in (label, *groups):
@@ -164,7 +164,7 @@ def _of_tables(tables: Mapping[str, Path], columns: Columns, label: str) -> _Rea
     ]
     headers = {split: header_of(table, wanted) for split, table in tables.items()}
     has_group = any("group" in names for names in headers.values())
-    groups = columns.groups or (("group",) if has_group else ())
+    groups = (("group",) if has_group else ()) if columns.groups is None else columns.groups
     needed = [*groups, *(name for name in (columns.cluster, columns.split) if name)]
     rows, notes = {}, []
     for split, table in tables.items():
@@ -177,7 +177,7 @@ def _of_tables(tables: Mapping[str, Path], columns: Columns, label: str) -> _Rea
         for _, cells in rows[split] if columns.mask else ():
             if not is_missing(cells[label]):
                 cells[label] = str(find_file(table.parent, cells[label].strip()))
-    if not groups:
+    if not groups and columns.groups is None:
         others = [
             n for n in dict.fromkeys(n for names in headers.values() for n in names) if n not in (*wanted, SPLIT, "")
         ]

@@ -185,7 +185,7 @@ FIXED = {"label": "labels", "groups": "groups", "cluster": "clusters", "file": "
 
 @dataclass(frozen=True)
 class Columns:
-    """The table's columns: label, file, split, cluster and mask one each, groups one an attribute; None = the data set's own default."""
+    """The table's columns: label, file, split, cluster and mask one each, groups one an attribute; None = the data set's own default, () = no groups."""
 
     label: str | None = None
     groups: tuple[str, ...] | None = None

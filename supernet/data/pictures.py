@@ -64,10 +64,20 @@ def open_picture(path: str | Path, white: White | None = None, least: int | None
     with opened(path) as image:
         if least is not None:
             image.draft(None, (least, least))
-        upright = ImageOps.exif_transpose(_to_8_bits(image, white) if _is_deep(image) else image)
-        if upright.has_transparency_data:
-            upright = _on_ground(upright)
-        return upright.convert("RGB" if _shows_colour(upright) else "L")
+        return _as_seen(image, white)
+
+
+def as_seen(image: Image.Image, white: White | None = None) -> Image.Image:
+    """A picture that is open already, as `open_picture` would give it. Raises UserError where its pixels cannot be read."""
+    with _told("This picture"):
+        return _as_seen(image, white)
+
+
+def _as_seen(image: Image.Image, white: White | None) -> Image.Image:
+    upright = ImageOps.exif_transpose(_to_8_bits(image, white) if _is_deep(image) else image)
+    if upright.has_transparency_data:
+        upright = _on_ground(upright)
+    return upright.convert("RGB" if _shows_colour(upright) else "L")
 
 
 def look(path: str | Path) -> Look:
@@ -110,16 +120,22 @@ def opened(path: str | Path) -> Iterator[ImageFile]:
     It gets a stream, since it misreads turned TIFFs that it maps from a file's name (Pillow 13.0).
     """
     check_file(path)
+    with _told(str(path)), Path(path).open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+        assert isinstance(image, ImageFile)
+        yield image
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Raises UserError for what Pillow raises inside."""
     try:
-        with Path(path).open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-            assert isinstance(image, ImageFile)
-            yield image
+        yield
     except UserError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{path} is not a readable image: none of {', '.join(FORMATS)}.") from error
+        raise UserError(f"{what} is not a readable image: none of {', '.join(FORMATS)}.") from error
     except PIL_ERRORS as error:
-        raise UserError(f"{path} is not a readable image ({error or type(error).__name__}).") from error
+        raise UserError(f"{what} is not a readable image ({error or type(error).__name__}).") from error
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -138,7 +154,7 @@ def _shows_colour(image: Image.Image) -> bool:
     return image.mode not in GREY_MODES
 
 
-def _values(image: ImageFile) -> np.ndarray:
+def _values(image: Image.Image) -> np.ndarray:
     """(H, W) or (H, W, channels) of a picture of more than 8 bits, as they stand in the file."""
     if image.mode[0] in "IF":
         return np.asarray(image)
@@ -151,12 +167,12 @@ def _values(image: ImageFile) -> np.ndarray:
     return upper * 257
 
 
-def _lower_bytes(image: ImageFile) -> np.ndarray | None:
+def _lower_bytes(image: Image.Image) -> np.ndarray | None:
     """Of colours of 16 bits Pillow keeps the upper byte; it keeps the lower one if told the other byte order."""
     raw = _raw_mode(image)
     if raw[:-1] not in ("RGB;16", "RGBA;16", "RGBX;16"):
         return None
-    assert image.fp is not None
+    assert isinstance(image, ImageFile) and image.fp is not None
     position = image.fp.tell()
     image.fp.seek(0)
     with Image.open(BytesIO(image.fp.read()), formats=FORMATS) as again:
@@ -180,7 +196,7 @@ def _brightest(values: np.ndarray) -> White:
     return White(0, high) if values.dtype.kind == "f" else White(high, 0)
 
 
-def _to_8_bits(image: ImageFile, white: White | None) -> Image.Image:
+def _to_8_bits(image: Image.Image, white: White | None) -> Image.Image:
     """The same with 8 bits a channel, and with its orientation as EXIF has it."""
     values = _values(image)
     own = _brightest(values)

@@ -25,6 +25,7 @@ from supernet.data.decode import cache_directory
 from supernet.data.pictures import SUFFIXES
 from supernet.data.splits import SPLIT_NAMES
 from supernet.errors import UserError
+from supernet.schema import printable
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 SHARE = 0.9  # of the free disk that a file may fill
@@ -61,10 +62,11 @@ def parquet_files(path: Path) -> list[Path]:
 
 def _kept(path: Path, files: Sequence[Path], write: Callable[[Sequence[Path], Path], None]) -> Path:
     """Unpacked once: beside the final place, and renamed at the end."""
+    name = path.name.removeprefix("..") or "data"
     states = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     home = cache_directory() / "unpacked"
-    kept = home / hashlib.sha256(repr(states).encode()).hexdigest()[:16]
-    folder = kept / (path.name or "data")
+    kept = home / hashlib.sha256(repr((name, states)).encode()).hexdigest()[:16]
+    folder = kept / name
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{home}.lock"):
@@ -131,10 +133,11 @@ def _write_parquet(files: Sequence[Path], folder: Path) -> None:
         try:
             table = pq.ParquetFile(file)
             names = _class_names(table.schema_arrow.metadata or {})
-            split = SPLIT_NAMES.get(file.name.partition("-")[0].removesuffix(".parquet"), "train")
+            split = SPLIT_NAMES.get(file.name.partition("-")[0].removesuffix(".parquet"))
             for batch in table.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
-                    rows.append(_row(row, names, folder, len(rows), f"{file}, row {len(rows)}") | {"split": split})
+                    where = f"{file}, row {len(rows)}"
+                    rows.append(_with_split(_row(row, names, folder, len(rows), where), split, where))
         except (pa.ArrowException, KeyError, TypeError) as error:
             raise UserError(
                 f"{file} is not a parquet data set of pictures ({str(error).splitlines()[0][:200]})."
@@ -173,9 +176,19 @@ def _row(
     return {"file_name": file} | dict(_cells(row, names, where))
 
 
+def _with_split(cells: dict[str, str], named: str | None, where: str) -> dict[str, str]:
+    """As the row's own column `split` says, else the file's name; train where neither does. Raises UserError where they differ."""
+    own = cells.get("split", "").strip()
+    if named and own and SPLIT_NAMES.get(own.lower()) != named:
+        raise UserError(
+            f'{where}: column "split" says "{printable(own)}", the file\'s name {named}: correct one of the two.'
+        )
+    return cells | {"split": named or cells.get("split", "train")}
+
+
 def _cells(row: Mapping[str, Any], names: Mapping[str, list[str]], where: str) -> Iterator[tuple[str, str]]:
     for name, value in row.items():
-        if name in ("image", "file_name", "split") or isinstance(value, (bytes, list, dict)):
+        if name in ("image", "file_name") or isinstance(value, (bytes, list, dict)):
             continue
         if name in names and isinstance(value, int) and value >= 0:
             if value >= len(names[name]):
