@@ -27,7 +27,7 @@ class Cells(NamedTuple):
     rate_GE: the mean score.  size_GE: samples.  effective_GE: samples as independent ones count.  units_GE: clusters.
     error_GE: standard error of a mean that is no rate (a loss), NaN for rates, and where fewer than two units leave it unknown.
     is_rate_GE: bool, whether the mean is a rate in [0, 1]; the errors do not tell it, as all of them may be unknown.
-    wider_1E: how many times wider than of independent groups the interval of their mean is, where a cluster has samples of several.
+    wider_GE: how many times wider than of independent groups the interval of their mean is, where a cluster has samples of several.
     """
 
     rate_GE: Array
@@ -36,7 +36,7 @@ class Cells(NamedTuple):
     units_GE: Array
     error_GE: Array
     is_rate_GE: Array
-    wider_1E: Array
+    wider_GE: Array
 
     @property
     def unknown_GE(self) -> Array:
@@ -63,7 +63,7 @@ def cells(score_NE: Array, mask_NE: Array, group_N: Array, num_groups: int, unit
     with np.errstate(invalid="ignore", divide="ignore"):
         rate_GE = np.where(size_GE > 0, sum_GE / size_GE, np.nan)
         if len(ids) == len(group_N):  # every sample by itself
-            units_GE, wider_1E = size_GE, np.ones((1, size_GE.shape[1]))
+            units_GE, wider_GE = size_GE, np.ones_like(size_GE)
             square_GE = member_GN @ (score_NE**2 * mask_NE) - size_GE * np.nan_to_num(rate_GE) ** 2
         else:
             place_N = group_N * len(ids) + unit_N
@@ -74,23 +74,23 @@ def cells(score_NE: Array, mask_NE: Array, group_N: Array, num_groups: int, unit
             sum_GUE = (gather @ (score_NE * mask_NE)).reshape(num_groups, len(ids), -1)
             units_GE = (size_GUE > 0).sum(1).astype(float)
             off_GUE = sum_GUE - np.nan_to_num(rate_GE)[:, None] * size_GUE
-            square_GE, wider_1E = (off_GUE**2).sum(1), _wider(off_GUE, size_GE)
+            square_GE, wider_GE = (off_GUE**2).sum(1), _wider(off_GUE, size_GE)
         variance_GE = np.where(units_GE > 1, units_GE / (units_GE - 1) * square_GE.clip(0) / size_GE**2, np.nan)
         is_rate_GE = np.full(rate_GE.shape, is_rate)
         if not is_rate:
-            return Cells(rate_GE, size_GE, size_GE, units_GE, np.sqrt(variance_GE), is_rate_GE, wider_1E)
+            return Cells(rate_GE, size_GE, size_GE, units_GE, np.sqrt(variance_GE), is_rate_GE, wider_GE)
         effective_GE = size_GE
         if len(ids) < len(group_N):
             effective_GE = size_GE / _design(variance_GE * size_GE / (rate_GE * (1 - rate_GE)), size_GE, units_GE)
-    return Cells(rate_GE, size_GE, effective_GE, units_GE, np.full_like(rate_GE, np.nan), is_rate_GE, wider_1E)
+    return Cells(rate_GE, size_GE, effective_GE, units_GE, np.full_like(rate_GE, np.nan), is_rate_GE, wider_GE)
 
 
 def _wider(off_GUE: Array, size_GE: Array) -> Array:
-    """(1, E): the error of the groups' mean over that of independent groups, at least 1; off_GUE: what a unit is above its group's rate, in samples."""
+    """(G, E), one number for each event: the error of the groups' mean over that of independent groups, at least 1; off_GUE: what a unit is above its group's rate, in samples."""
     share_GUE = off_GUE / np.maximum(size_GE, 1)[:, None]
     apart_E, together_E = (share_GUE**2).sum((0, 1)), (share_GUE.sum(0) ** 2).sum(0)
     ratio_E = np.divide(together_E, apart_E, out=np.ones_like(apart_E), where=apart_E > 0)
-    return np.sqrt(np.maximum(ratio_E, 1.0))[None]
+    return np.broadcast_to(np.sqrt(np.maximum(ratio_E, 1.0)), size_GE.shape)
 
 
 def _design(design_GE: Array, size_GE: Array, units_GE: Array) -> Array:
@@ -136,7 +136,7 @@ def mean_interval(found: Cells, level: float = LEVEL) -> Interval:
     each, number_E = rate_interval(found, level), np.isfinite(found.rate_GE).sum(0)
     mean_E = np.nansum(found.rate_GE, 0) / number_E
     low_E, high_E = (
-        found.wider_1E[0] * np.sqrt(np.nansum((found.rate_GE - ends_GE) ** 2, 0)) / number_E for ends_GE in each
+        found.wider_GE.max(0) * np.sqrt(np.nansum((found.rate_GE - ends_GE) ** 2, 0)) / number_E for ends_GE in each
     )
     low_E, high_E = (np.where(found.unknown_GE.any(0), np.nan, half_E) for half_E in (low_E, high_E))
     return Interval(mean_E - low_E, mean_E + high_E)

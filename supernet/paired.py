@@ -180,7 +180,7 @@ def mean_difference(pair: Pair, level: float = LEVEL) -> tuple[float, float]:
     value_GE, ends = rate_differences(pair, level)
     number = np.isfinite(value_GE).sum()
     off = cells(pair.a_NE - pair.b_NE, pair.mask_NE, pair.group_N, pair.num_groups, pair.unit_N, is_rate=False)
-    below, above = (off.wider_1E[0, 0] * np.sqrt(np.nansum((value_GE - end_GE) ** 2)) / number for end_GE in ends)
+    below, above = (off.wider_GE[0, 0] * np.sqrt(np.nansum((value_GE - end_GE) ** 2)) / number for end_GE in ends)
     value = np.nanmean(value_GE)
     return float(value - below), float(value + above)
 

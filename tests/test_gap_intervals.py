@@ -22,7 +22,13 @@ def many(rates: list[float], sizes: list[float]) -> Cells:
     """Rates of groups that are known all but exactly."""
     rate_GE, size_GE = np.array(rates)[:, None], 1e12 * np.array(sizes)[:, None]
     return Cells(
-        rate_GE, size_GE, size_GE, size_GE, np.full_like(rate_GE, np.nan), np.full(rate_GE.shape, True), np.ones((1, 1))
+        rate_GE,
+        size_GE,
+        size_GE,
+        size_GE,
+        np.full_like(rate_GE, np.nan),
+        np.full(rate_GE.shape, True),
+        np.ones_like(rate_GE),
     )
 
 
@@ -93,12 +99,12 @@ def test_a_mean_over_groups_is_as_unsure_as_its_clusters_where_these_span_them()
     writer, label = np.repeat(np.arange(40), 4), np.tile(np.arange(4), 40)
     right = (np.random.default_rng(0).random(40) < 0.8).astype(float)[writer][:, None]
     found = cells(right, np.ones_like(right), label, 4, writer, is_rate=True)
-    assert found.wider_1E[0, 0] == pytest.approx(2), "√4"
+    assert found.wider_GE[0, 0] == pytest.approx(2), "√4"
     one = rate_interval(cells(right[label == 0], np.ones((40, 1)), np.zeros(40, int), 1, np.arange(40), is_rate=True))
     low, high = mean_interval(found)
     assert high[0] - low[0] == pytest.approx(one.high[0, 0] - one.low[0, 0], rel=0.2)
     apart = cells(right, np.ones_like(right), label, 4, writer * 4 + label, is_rate=True)
-    assert apart.wider_1E[0, 0] == 1, "clusters of one class each"
+    assert apart.wider_GE[0, 0] == 1, "clusters of one class each"
 
 
 def test_coverage_of_balanced_accuracy_where_each_writer_writes_all_classes() -> None:

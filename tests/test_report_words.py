@@ -24,7 +24,7 @@ from report_page import (
 from supernet.config import SearchConfig, TrainConfig, with_epochs
 from supernet.report import render, words
 from supernet.report.asked import asked_words, changed_options, command_line
-from supernet.report.classes import overall_words
+from supernet.report.classes import always, overall_words
 from supernet.report.facts import Difference, Figure, GapFigure, read
 from supernet.report.facts.measured import Majority
 from supernet.report.words import (
@@ -93,8 +93,8 @@ def test_what_few_images_do_not_show_is_not_said_to_be_so() -> None:
     """80% right where the largest class is 60%: not shown to be better, which is not the same as no better."""
     few = Majority(name="cat", share=0.6, exceeded=False)
     assert (
-        words.always(few, 0.8) == 'not shown to be better than always "cat"'
-        and words.always(few, 0.6) == 'no better than always "cat"'
+        always(few, 0.8) == 'not shown to be better than always "cat"'
+        and always(few, 0.6) == 'no better than always "cat"'
     )
     content = imbalanced(6)
     content["metrics"]["majority"]["share"], content["metrics"]["auc"]["low"] = 0.5, 0.4

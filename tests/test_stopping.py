@@ -27,9 +27,10 @@ def test_a_signal_that_was_answered_goes_no_further() -> None:
 
 
 def test_without_one_around_ctrl_c_is_as_ever() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist has its own
     with pytest.raises(KeyboardInterrupt), StopSignal():
         signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
 def test_in_a_thread_there_is_nothing_to_note() -> None:

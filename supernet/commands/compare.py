@@ -176,8 +176,9 @@ def _paired(first: Path, one: TrainFacts, folder: Path, other: TrainFacts, notio
 
 def lines(content: dict[str, Any]) -> list[str]:
     """For the terminal: a line a run."""
+    from supernet.report.classes import always
     from supernet.report.facts import AgainstFirst, CompareFacts, Verdict, facts_of
-    from supernet.report.words import always, amount, estimate, number_name, told
+    from supernet.report.words import amount, estimate, number_name, told
 
     facts = facts_of(content)
     assert isinstance(facts, CompareFacts)

@@ -45,10 +45,11 @@ from supernet.preprocessing import Preprocessing
 from supernet.refit import refit_classifier
 from supernet.report.anytime import anytime_lines
 from supernet.report.classes import shot_lines
+from supernet.report.comparisons import teacher_words
 from supernet.report.corruptions import corruption_words
 from supernet.report.facts import Metrics, Shots, Trained, TrainFacts, read
 from supernet.report.terminal import metric_lines
-from supernet.report.words import EACH_BITS, bops_words, teacher_words
+from supernet.report.words import EACH_BITS, bops_words
 from supernet.resampling import Predictions
 from supernet.shots import shot_figures
 from supernet.spaces import get_space

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supernet.report import words
-from supernet.report.facts import UNKNOWN, Data, Evaluated, Gap, Group, Metrics, Shots
+from supernet.report.facts import UNKNOWN, Data, Evaluated, Gap, Group, Majority, Metrics, Shots
 from supernet.shots import FEW, MANY
 
 MOST_ROWS, MOST_LINES, MOST_GROUPS = 12, 6, 6
@@ -19,6 +19,14 @@ def majority_words(metrics: Metrics) -> str:
         return ""
     start = "As far as these images show, no" if (metrics.accuracy.value or 0.0) > found.share else "No"
     return f'{start} better than always "{found.name}", the class of {words.percent(found.share)} of these images.'
+
+
+def always(majority: Majority | None, accuracy: float | None) -> str:
+    """Where a network is no better than always naming the largest class, or not shown to be; "" elsewhere."""
+    if majority is None or majority.exceeded:
+        return ""
+    shown = "not shown to be" if (accuracy or 0.0) > majority.share else "no"
+    return f'{shown} better than always "{majority.name}"'
 
 
 def overall_words(metrics: Metrics) -> str:

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from supernet.report import plots, words
+from supernet.report.classes import always
 from supernet.report.facts import AgainstFirst, ComparedRun, CompareFacts, Verdict
 
 VERDICTS = {Verdict.FIRST: "shown: better", Verdict.SECOND: "shown: worse", Verdict.OPEN: words.NOT_SHOWN}
@@ -53,9 +54,7 @@ def _row(place: int, name: str, run: ComparedRun, attributes: list[str]) -> dict
         "place": place,
         "folder": name,
         "arch": run.arch + (", searched" if run.searched else "") + (", pretrained" if run.pretrained else ""),
-        "accuracy": ", ".join(
-            filter(None, (words.interval(run.accuracy), words.always(run.majority, run.accuracy.value)))
-        ),
+        "accuracy": ", ".join(filter(None, (words.interval(run.accuracy), always(run.majority, run.accuracy.value)))),
         "gaps": ["–" if (gap := run.gaps.get(name)) is None else words.estimate(gap) for name in attributes],
         "worst": [
             "–" if name not in run.worst else f"{run.worst[name][0]}: {words.interval(run.worst[name][1])}"

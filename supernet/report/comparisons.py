@@ -44,9 +44,7 @@ def adjusted_view(attribute: str, found: Adjusted, number: str) -> dict[str, Any
 
 def teacher_view(found: TeacherComparison, notion: str) -> dict[str, Any]:
     """The teacher's own figures, and differences to it for each attribute."""
-    return baseline_view(found, words.number_name(notion), "the teacher") | {
-        "itself": words.teacher_words(found, notion)
-    }
+    return baseline_view(found, words.number_name(notion), "the teacher") | {"itself": teacher_words(found, notion)}
 
 
 def baseline_view(found: Comparison, number: str, than: str = "the baseline") -> dict[str, Any]:
@@ -74,3 +72,15 @@ def _difference(found: Difference, first: str, second: str) -> dict[str, str]:
     }[found.verdict]
     told = ", ".join(filter(None, (verdict, words.not_worse(found))))
     return {"difference": words.estimate(found, "+"), "verdict": told}
+
+
+def teacher_words(found: TeacherComparison, notion: str) -> str:
+    """The teacher's own accuracy, gaps by the notion and predicted latency, for the terminal and the report."""
+    told = [f"accuracy {words.interval(found.accuracy_of_teacher)}"]
+    told += [
+        f"{words.number_name(notion)} by {attribute} {words.gap(own, notion)}"
+        for attribute, own in found.gaps_of_teacher.items()
+    ]
+    if found.predicted_ms is not None:
+        told.append(f"{found.predicted_ms:.4g} ms on the same device")
+    return f"The teacher itself: {', '.join(told)}."

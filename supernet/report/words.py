@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from supernet.fairness import EVENT_WORDS, GROUP_WORDS, NOTIONS, get_notion
-from supernet.report.facts import Derived, Difference, Figure, GapFigure, Majority, Table, TeacherComparison, Trained
+from supernet.report.facts import Derived, Difference, Figure, GapFigure, Table, Trained
 from supernet.spaces.sensor import VIEWS
 
 PROVENANCE = {
@@ -71,14 +71,6 @@ def gap(found: Figure, notion: str) -> str:
 def gap_value(value: float | None, notion: str) -> str:
     """The same of a gap without an interval."""
     return percent(value) if notion in POINTS else told(value)
-
-
-def always(majority: Majority | None, accuracy: float | None) -> str:
-    """Where a network is no better than always naming the largest class, or not shown to be; "" elsewhere."""
-    if majority is None or majority.exceeded:
-        return ""
-    shown = "not shown to be" if (accuracy or 0.0) > majority.share else "no"
-    return f'{shown} better than always "{majority.name}"'
 
 
 def too_few(images: int) -> str:
@@ -253,14 +245,3 @@ def event_words(event: str | None, classes: Sequence[str]) -> str:
     if event is None or "class" not in event:
         return ""
     return re.sub(r"class (\d+)$", lambda m: classes[int(m[1])] if int(m[1]) < len(classes) else m[0], event)
-
-
-def teacher_words(found: TeacherComparison, notion: str) -> str:
-    """The teacher's own accuracy, gaps by the notion and predicted latency, for the terminal and the report."""
-    told = [f"accuracy {interval(found.accuracy_of_teacher)}"]
-    told += [
-        f"{number_name(notion)} by {attribute} {gap(own, notion)}" for attribute, own in found.gaps_of_teacher.items()
-    ]
-    if found.predicted_ms is not None:
-        told.append(f"{found.predicted_ms:.4g} ms on the same device")
-    return f"The teacher itself: {', '.join(told)}."
