@@ -156,7 +156,9 @@ SEARCHED = {  # cross-entropy, expected ms, the first layer's probabilities
     "gumbel-top2": ([2.3487, 2.2962, 2.2366, 2.0249], [9.0, 9.0, 8.949, 8.915], [0.228, 0.0, 0.157, 0.616]),
 }
 TOLERANCE = 0.01  # relative: one thread and two differ by .003 at the end
-AT_THE_END = 0.06  # of a search, whose paths are drawn: two kinds of processor differ by .038, and its probabilities by .054
+AT_THE_END = (
+    0.06  # of a search, whose paths are drawn: two kinds of processor differ by .038, and its probabilities by .054
+)
 
 
 @pytest.fixture(scope="module")
