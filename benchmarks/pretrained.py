@@ -121,6 +121,7 @@ def one(folder: Path, data: list[str], seed: int, options: argparse.Namespace) -
             more = ["--epochs", "2", "--warmup-epochs", "2"] if strategy == "differentiable" else []
             if strategy == "blockwise" and share != options.shares[0]:  # one table answers every budget
                 more = ["--quality", str(folder / f"derived-{options.shares[0]}-{seed}")]
+            more += ["--accept-poor-table"] if options.quick else []  # few rounds on a busy machine
             search = run(found, "search", *budget, "--strategy", strategy, *more)
             row = trained(name, share, folder / f"{found.name}-trained", "--arch", str(found), *training, "--epochs", str(epochs))  # fmt: skip
             rows.append(row | {"search_s": search["wall_s"], "predicted_ms": search["derived"]["predicted_ms"], "ops": search["derived"]["ops"]})  # fmt: skip

@@ -130,7 +130,7 @@ class Cell:
 
     def search(self, name: str, seed: int) -> dict[str, Any]:
         """The report of a search, with its CPU seconds."""
-        effort = ["--quick"] if self.options.quick else []
+        effort = ["--quick", "--accept-poor-table"] if self.options.quick else []
         return finished(
             self.folder / f"{name}-search-{seed}", str(Path(__file__).resolve().parent.parent / "search.py"), "--space", SPACE, "--device", str(self.device),
             "--budget-ms", str(self.budget_ms), "--data", str(self.pictures), "--seed", str(seed), "--threads", "1", *SEARCHES[name], *effort,

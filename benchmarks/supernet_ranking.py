@@ -268,7 +268,7 @@ def rows_of(options: argparse.Namespace, folder: Path, device: Path, pictures: P
             with tempfile.TemporaryDirectory() as own:
                 config = SearchConfig(
                     space=SPACE, device=str(device), budget_ms=budget_ms, data=str(pictures), strategy="one-shot", batch_size=BATCH, warmup_epochs=1, epochs=0,
-                    fairness_weight=0.0, threads=1, seed=seed, lr=5e-3, anchor=1.8, out=f"{own}/run",
+                    fairness_weight=0.0, threads=1, seed=seed, lr=5e-3, anchor=1.8, out=f"{own}/run", accept_poor_table=options.quick,
                 )  # fmt: skip
                 problem, started = prepare(config), time.process_time()
                 told_N = run(config, problem, options.seconds, index_ND)
