@@ -39,7 +39,7 @@ def write_results(
     """
     packed = gzip.compress(_lines(records).encode(), mtime=0)  # no time of day: the same records are the same file
     result = {
-        "command": command or " ".join(["python", _relative(sys.argv[0]), *sys.argv[1:]]),
+        "command": command or " ".join(["python", *map(_relative, [str(Path(sys.argv[0]).resolve()), *sys.argv[1:]])]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
@@ -126,8 +126,11 @@ def _git(*words: str) -> str:
     return run.stdout.strip()
 
 
-def _relative(script: str) -> str:
-    path = Path(script).resolve()
+def _relative(word: str) -> str:
+    """A word of a command without this machine's folders: a path from the checkout on, or by its name alone."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
     return path.relative_to(HERE.parent).as_posix() if path.is_relative_to(HERE.parent) else path.name
 
 

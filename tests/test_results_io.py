@@ -43,3 +43,11 @@ def test_every_result_has_its_records(path):
     result = json.loads(path.read_text(encoding="utf-8"))
     assert {"command", "date", "commit", "machine", "versions", "summary"} <= result.keys()
     assert len(read_records(path.stem)) == result["records"]["number"]
+
+
+def test_a_command_has_no_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = RESULTS.parent / "search_value.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--folder", "/work/value/cifar", "--times", ".75,2"])
+    write_results("x", {}, [], folder=tmp_path)
+    told = read_results("x", tmp_path)["command"]
+    assert told == "python benchmarks/search_value.py --folder cifar --times .75,2"
